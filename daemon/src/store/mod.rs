@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use rekeyd_core::domain::{
-    Account, AccountId, Actor, AddressHash, DirectoryKey, Event, Facts, KeyId, NoticeId, NoticeKind, Proof, Purpose,
-    Recipient, RequestId, Source, Stamp, Ticket, TicketId, Timestamp, TokenHash,
+    AccountId, Actor, AddressHash, DataKey, DirectoryKey, Event, Facts, NoticeId, NoticeKind, Origin, Proof, Purpose,
+    Recipient, RequestId, Ticket, TicketId, Timestamp, TokenHash,
 };
 use rekeyd_core::policy::pace::Quota;
 use rekeyd_core::policy::permit::Claimed;
@@ -42,6 +42,8 @@ pub struct NewRequest {
     pub id: RequestId,
     /// Reset or activation.
     pub purpose: Purpose,
+    /// Who started it; decides which verdict is asked for.
+    pub origin: Origin,
     /// What was typed, sealed at rest.
     pub login: rekeyd_core::domain::Login,
     /// Who asked.
@@ -71,6 +73,8 @@ pub struct LeasedRequest {
     pub id: RequestId,
     /// Reset or activation.
     pub purpose: Purpose,
+    /// Who started it; decides which verdict is asked for.
+    pub origin: Origin,
     /// What was typed.
     pub login: rekeyd_core::domain::Login,
     /// Who asked.
@@ -325,6 +329,17 @@ pub struct Counts {
 }
 
 impl Store {
+    /// The store's own key, which hashes tokens and addresses.
+    pub fn data_key(&self) -> &DataKey {
+        unimplemented!()
+    }
+
+    /// Writes a row of the trail by itself, for what is about to happen outside the store.
+    pub async fn record(&self, event: Event) -> Result<(), Error> {
+        let _ = event;
+        unimplemented!()
+    }
+
     /// The key of a directory, drawn when its name is first seen.
     pub async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
         let _ = name;

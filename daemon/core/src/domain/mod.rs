@@ -32,5 +32,5 @@ pub use login::{BadLogin, Login};
 pub use notice::{Link, Notice, NoticeKind, Recipient};
 pub use password::NewPassword;
 pub use standing::{Evidence, Finding, Standing};
-pub use ticket::{BadToken, Purpose, Ticket, Token};
+pub use ticket::{BadToken, Origin, Purpose, Ticket, Token};
 pub use time::Timestamp;

@@ -34,6 +34,33 @@ impl Purpose {
     }
 }
 
+/// Who started what a ticket ends: the verdict at the end is the one for that start.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Origin {
+    /// An operator.
+    Operator,
+    /// An operator of the highest rank.
+    Owner,
+    /// The person.
+    Person,
+}
+
+impl Origin {
+    /// The word in the store.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Owner => "owner",
+            Self::Person => "person",
+        }
+    }
+
+    /// Reads [`Origin::word`].
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Operator, Self::Owner, Self::Person].into_iter().find(|origin| origin.word() == word)
+    }
+}
+
 /// What a link entitles its holder to: one purpose, one account, one address, one password generation, a limited time.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ticket {
@@ -41,6 +68,8 @@ pub struct Ticket {
     pub id: TicketId,
     /// What it is for.
     pub purpose: Purpose,
+    /// Who started it.
+    pub origin: Origin,
     /// Whose.
     pub account: AccountId,
     /// The login name as it was shown in the message.
