@@ -1,4 +1,5 @@
 //! rekeyd: people set their own password, in the directory their organisation already has.
 
 pub mod directory;
+pub mod flow;
 pub mod store;

@@ -26,6 +26,21 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// The reason code, for the trail and for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InHistory => "in-history",
+            Self::MissingRight(_) => "missing-right",
+            Self::MustSupplyOld => "must-supply-old",
+            Self::NotComplex => "not-complex",
+            Self::NotAllowed => "not-allowed",
+            Self::Other(_) => "other",
+            Self::TooLong => "too-long",
+            Self::TooShort => "too-short",
+            Self::TooYoung => "too-young",
+        }
+    }
+
     /// Whether another password could pass. Where not, the ticket is of no use until somebody acts.
     pub fn is_about_the_password(&self) -> bool {
         matches!(self, Self::InHistory | Self::NotComplex | Self::TooLong | Self::TooShort | Self::Other(_))
