@@ -1,0 +1,15 @@
+//! The verdicts, pure: each is a function of what was read, what is remembered, the rules and the time it is given.
+//!
+//! * [`eligibility`]: may this be done to this account? One table, `design`'s law.
+//! * [`authority`]: may this operator do that to this account?
+//! * [`password`]: is this password good enough?
+//! * [`pace`]: how often may somebody ask?
+//! * [`permit`]: the four proofs, together and about one account; the only thing that lets a password be written.
+//! * [`rules`]: the `[policy]` section of the configuration.
+
+pub mod authority;
+pub mod eligibility;
+pub mod pace;
+pub mod password;
+pub mod permit;
+pub mod rules;
