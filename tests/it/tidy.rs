@@ -24,14 +24,8 @@ tests! {
 const FLOORS: &[(&str, &[&str])] = &[
     ("admin", &["flow"]),
     ("bin", &["*"]),
-    (
-        "cli",
-        &["admin::protocol", "config", "directory", "flow", "store"],
-    ),
-    (
-        "config",
-        &["admin", "directory", "flow", "http", "logging", "store"],
-    ),
+    ("cli", &["admin::protocol", "config", "directory", "flow", "store"]),
+    ("config", &["admin", "directory", "flow", "http", "logging", "store"]),
     ("demo", &["*"]),
     ("directory", &[]),
     ("flow", &["directory", "store"]),
@@ -49,14 +43,7 @@ const KNOW_CHANNELS: &[&str] = &["bin", "cli", "config", "demo", "flow", "lib", 
 const WAYS_OUT: &[(&str, &[&str])] = &[
     (
         "hyper",
-        &[
-            "daemon/src/admin",
-            "daemon/src/cli",
-            "daemon/src/http",
-            "daemon/src/serve.rs",
-            "plugins/src",
-            "tests/",
-        ],
+        &["daemon/src/admin", "daemon/src/cli", "daemon/src/http", "daemon/src/serve.rs", "plugins/src", "tests/"],
     ),
     ("ldap3", &["daemon/src/directory/", "tests/"]),
     ("lettre", &["plugins/src/"]),
@@ -76,15 +63,9 @@ struct Source {
 impl Source {
     /// The lines that are code, without comments and without the file's own tests.
     fn code(&self) -> String {
-        let text = self
-            .text
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap_or_default();
-        text.lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .map(|line| format!("{line}\n"))
-            .collect()
+        let text = self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        code.join("\n")
     }
 
     fn is_test(&self) -> bool {
@@ -99,20 +80,13 @@ impl Source {
 }
 
 fn tidy_every_source_opens_with_what_it_decides() {
-    let faults = sources()
-        .into_iter()
-        .filter(|source| !source.text.starts_with("//! "));
+    let faults = sources().into_iter().filter(|source| !source.text.starts_with("//! "));
     none(faults.map(|source| source.path));
 }
 
 fn tidy_sources_are_short() {
-    let long = sources()
-        .into_iter()
-        .map(|source| (source.text.lines().count(), source.path));
-    none(
-        long.filter(|(lines, _)| *lines > LONGEST)
-            .map(|(lines, path)| format!("{path}: {lines} lines")),
-    );
+    let long = sources().into_iter().map(|source| (source.text.lines().count(), source.path));
+    none(long.filter(|(lines, _)| *lines > LONGEST).map(|(lines, path)| format!("{path}: {lines} lines")));
 }
 
 fn tidy_imports_go_down_the_floors() {
@@ -127,12 +101,9 @@ fn tidy_imports_go_down_the_floors() {
         for named in named_below("crate", &code) {
             let first = named.split("::").next().unwrap_or_default();
             let fine = first == part
-                || allowed.iter().any(|one| {
-                    *one == "*"
-                        || *one == named
-                        || named.starts_with(&format!("{one}::"))
-                        || *one == first
-                });
+                || allowed
+                    .iter()
+                    .any(|one| *one == "*" || *one == named || named.starts_with(&format!("{one}::")) || *one == first);
             // `crate::Rekeyd` and the like would hide where a thing comes from, so the root may hold modules only.
             if !fine {
                 faults.push(format!("{} names crate::{named}", source.path));
@@ -147,13 +118,7 @@ fn tidy_imports_go_down_the_floors() {
 
 fn tidy_nested_imports_are_read() {
     let code = "use crate::{flow::{reset, Claimed}, store, directory::ldap::Pool,\n};\nlet x = crate::http::page();";
-    let named = [
-        "flow::reset",
-        "flow::Claimed",
-        "store",
-        "directory::ldap",
-        "http::page",
-    ];
+    let named = ["flow::reset", "flow::Claimed", "store", "directory::ldap", "http::page"];
     assert_eq!(named_below("crate", code), named);
 }
 
@@ -161,9 +126,7 @@ fn tidy_each_outside_has_one_door() {
     let mut faults = Vec::new();
     for source in sources() {
         for (name, places) in WAYS_OUT {
-            let named = Regex::new(&format!(r"\b{name}::"))
-                .expect("a pattern")
-                .is_match(&source.code());
+            let named = Regex::new(&format!(r"\b{name}::")).expect("a pattern").is_match(&source.code());
             if named && !places.iter().any(|place| source.path.starts_with(place)) {
                 faults.push(format!("{} names {name}", source.path));
             }
@@ -177,24 +140,15 @@ fn tidy_core_is_pure() {
         r"\b(std::(env|fs|process|thread)\b|Tcp(Stream|Listener)|UdpSocket|Unix(Stream|Listener)|ToSocketAddrs|SystemTime|Instant\b|(Timestamp|Zoned)::now|SystemRandom|tokio|log::)",
     )
     .expect("a pattern");
-    let core = sources()
-        .into_iter()
-        .filter(|source| source.path.starts_with("daemon/core/src/"));
+    let core = sources().into_iter().filter(|source| source.path.starts_with("daemon/core/src/"));
     none(core.flat_map(|source| {
-        let found: Vec<_> = impure
-            .find_iter(&source.code())
-            .map(|found| found.as_str().to_owned())
-            .collect();
-        found
-            .into_iter()
-            .map(move |found| format!("{} names {found}", source.path))
-            .collect::<Vec<_>>()
+        let found: Vec<_> = impure.find_iter(&source.code()).map(|found| found.as_str().to_owned()).collect();
+        found.into_iter().map(move |found| format!("{} names {found}", source.path)).collect::<Vec<_>>()
     }));
 }
 
 fn tidy_no_getters_no_aliases_no_ignored_tests() {
-    let unwanted =
-        Regex::new(r"\bfn get_|#\[ignore|^(pub(\(crate\))? )?type \w+ = ").expect("a pattern");
+    let unwanted = Regex::new(r"\bfn get_|#\[ignore|^(pub(\(crate\))? )?type \w+ = ").expect("a pattern");
     none(lines_with(&unwanted, |source| source.text.clone()));
 }
 
@@ -203,20 +157,12 @@ fn tidy_no_exceptions_from_the_lints_outside_tests() {
         r"#!?\[allow\(|\.unwrap\(\)|\.expect\(|\b(panic|todo|unimplemented)!\(|\[expect\(.*(unwrap_used|expect_used|indexing_slicing|panic\b)",
     )
     .expect("a pattern");
-    none(lines_with(&unwanted, |source| {
-        if source.is_test() {
-            String::new()
-        } else {
-            source.code()
-        }
-    }));
+    none(lines_with(&unwanted, |source| if source.is_test() { String::new() } else { source.code() }));
 }
 
 fn tidy_nothing_depends_on_one_machine() {
     // Put together here, so that this file does not name them either.
-    let folders = ["home", "root", "work"]
-        .map(|folder| format!(r#"["'=\s]/{folder}/\w"#))
-        .join("|");
+    let folders = ["home", "root", "work"].map(|folder| format!(r#"["'=\s]/{folder}/\w"#)).join("|");
     let unwanted = Regex::new(&folders).expect("a pattern");
     let mut faults = Vec::new();
     for path in files(&root()) {
@@ -236,12 +182,7 @@ fn none(faults: impl IntoIterator<Item = String>) {
     let mut faults: Vec<String> = faults.into_iter().collect();
     faults.sort();
     faults.dedup();
-    assert!(
-        faults.is_empty(),
-        "{} faults:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
 fn lines_with(pattern: &Regex, text: impl Fn(&Source) -> String) -> Vec<String> {
@@ -253,9 +194,7 @@ fn lines_with(pattern: &Regex, text: impl Fn(&Source) -> String) -> Vec<String> 
         }
         let text = text(&source);
         found.extend(
-            text.lines()
-                .filter(|line| pattern.is_match(line))
-                .map(|line| format!("{}: {}", source.path, line.trim())),
+            text.lines().filter(|line| pattern.is_match(line)).map(|line| format!("{}: {}", source.path, line.trim())),
         );
     }
     found
@@ -264,28 +203,19 @@ fn lines_with(pattern: &Regex, text: impl Fn(&Source) -> String) -> Vec<String> 
 /// What a file names below a root, two steps deep: `use crate::{flow, store::Claimed}` gives `flow` and `store::Claimed`.
 fn named_below(root: &str, code: &str) -> Vec<String> {
     let start = Regex::new(&format!(r"\b{root}::")).expect("a pattern");
-    start
-        .find_iter(code)
-        .flat_map(|found| expand(&code[found.end()..]))
-        .collect()
+    start.find_iter(code).flat_map(|found| expand(&code[found.end()..])).collect()
 }
 
 fn expand(text: &str) -> Vec<String> {
     let Some(inner) = text.strip_prefix('{') else {
         let path = Regex::new(r"^\w+(::\w+)?").expect("a pattern");
-        let named = path
-            .find(text)
-            .map(|found| found.as_str().to_owned())
-            .unwrap_or_default();
+        let named = path.find(text).map(|found| found.as_str().to_owned()).unwrap_or_default();
         let Some(rest) = text[named.len()..].strip_prefix("::") else {
             return vec![named];
         };
         let nested = rest.starts_with('{') && !named.contains("::");
         return if nested {
-            expand(rest)
-                .into_iter()
-                .map(|one| format!("{named}::{one}"))
-                .collect()
+            expand(rest).into_iter().map(|one| format!("{named}::{one}")).collect()
         } else {
             vec![named]
         };
@@ -312,16 +242,9 @@ fn expand(text: &str) -> Vec<String> {
 }
 
 fn sources() -> Vec<Source> {
-    let files = ["daemon", "plugins", "tests"]
-        .iter()
-        .flat_map(|part| files(&root().join(part)));
+    let files = ["daemon", "plugins", "tests"].iter().flat_map(|part| files(&root().join(part)));
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    files
-        .map(|path| Source {
-            path: relative(&path),
-            text: fs::read_to_string(&path).expect("a source"),
-        })
-        .collect()
+    files.map(|path| Source { path: relative(&path), text: fs::read_to_string(&path).expect("a source") }).collect()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -339,15 +262,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn relative(path: &Path) -> String {
-    path.strip_prefix(root())
-        .expect("a path of the workspace")
-        .display()
-        .to_string()
+    path.strip_prefix(root()).expect("a path of the workspace").display().to_string()
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }

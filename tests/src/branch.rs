@@ -46,17 +46,9 @@ pub struct Branch {
 impl Branch {
     /// Makes a branch with everybody in it.
     pub async fn grow(slapd: &Arc<Slapd>) -> Self {
-        let branch = Self {
-            slapd: Arc::clone(slapd),
-            base: format!("ou=t{},{SUFFIX}", scratch::next()),
-        };
+        let branch = Self { slapd: Arc::clone(slapd), base: format!("ou=t{},{SUFFIX}", scratch::next()) };
         let ldap = &mut slapd.admin().await;
-        for unit in [
-            branch.base.clone(),
-            branch.people(),
-            branch.below("ou=visitors"),
-            branch.below("ou=groups"),
-        ] {
+        for unit in [branch.base.clone(), branch.people(), branch.below("ou=visitors"), branch.below("ou=groups")] {
             add(ldap, &unit, &[("objectClass", "organizationalUnit")]).await;
         }
         branch.add_people(ldap).await;
@@ -108,96 +100,43 @@ impl Branch {
     async fn add_people(&self, ldap: &mut Ldap) {
         let bare = self.slapd.variant() == Variant::Bare;
         let password = ("userPassword", PASSWORD);
-        for login in [
-            "ada",
-            "locked",
-            "tomorrow",
-            "stale",
-            "mustchange",
-            "boss",
-            "loop",
-            "odd",
-            "veiled",
-            "twin",
-        ] {
+        for login in ["ada", "locked", "tomorrow", "stale", "mustchange", "boss", "loop", "odd", "veiled", "twin"] {
             let mail = format!("{login}@example.org");
-            self.add_one(ldap, &self.dn(login), login, &[("mail", &mail), password])
-                .await;
+            self.add_one(ldap, &self.dn(login), login, &[("mail", &mail), password]).await;
         }
         self.add_one(
             ldap,
             &self.dn("grace"),
             "grace",
-            &[
-                ("mail", "grace@example.org"),
-                ("preferredLanguage", "cy"),
-                password,
-            ],
+            &[("mail", "grace@example.org"), ("preferredLanguage", "cy"), password],
         )
         .await;
         self.add_one(
             ldap,
             &self.dn("noether"),
             "noether",
-            &[
-                ("mail", "noether@example.org"),
-                ("employeeType", "newcomer"),
-            ],
+            &[("mail", "noether@example.org"), ("employeeType", "newcomer")],
         )
         .await;
         self.add_one(
             ldap,
             &self.dn("turing"),
             "turing",
-            &[
-                ("mail", "turing@example.org"),
-                ("employeeType", "disabled"),
-                password,
-            ],
+            &[("mail", "turing@example.org"), ("employeeType", "disabled"), password],
         )
         .await;
-        let hopper = [
-            ("mail", "hopper@example.org"),
-            password,
-            ("objectClass", "shadowAccount"),
-            ("shadowExpire", "20000"),
-        ];
-        self.add_one(
-            ldap,
-            &self.dn("hopper"),
-            "hopper",
-            if bare { &hopper } else { &hopper[..2] },
-        )
-        .await;
-        self.add_one(ldap, &self.dn("nomail"), "nomail", &[password])
+        let hopper =
+            [("mail", "hopper@example.org"), password, ("objectClass", "shadowAccount"), ("shadowExpire", "20000")];
+        self.add_one(ldap, &self.dn("hopper"), "hopper", if bare { &hopper } else { &hopper[..2] }).await;
+        self.add_one(ldap, &self.dn("nomail"), "nomail", &[password]).await;
+        self.add_one(ldap, &self.dn("zoë"), "zoë", &[("mail", "zoe@example.org"), ("cn", "Zoë Ångström 李"), password])
             .await;
-        self.add_one(
-            ldap,
-            &self.dn("zoë"),
-            "zoë",
-            &[
-                ("mail", "zoe@example.org"),
-                ("cn", "Zoë Ångström 李"),
-                password,
-            ],
-        )
-        .await;
         let twin = format!("uid=twin,{}", self.below("ou=visitors"));
-        self.add_one(
-            ldap,
-            &twin,
-            "twin",
-            &[("mail", "twin@example.org"), password],
-        )
-        .await;
+        self.add_one(ldap, &twin, "twin", &[("mail", "twin@example.org"), password]).await;
     }
 
     async fn add_one(&self, ldap: &mut Ldap, dn: &str, login: &str, more: &[(&str, &str)]) {
-        let mut attributes = vec![
-            ("objectClass", "inetOrgPerson"),
-            ("uid", login),
-            ("sn", login),
-        ];
+        let mut attributes = vec![("objectClass", "inetOrgPerson"), ("uid", login), ("sn", login)];
         if login == "odd" {
             attributes.push(("cn", r"O, Brien\, #x"));
         } else {
@@ -224,51 +163,24 @@ impl Branch {
             ("right", vec![self.group("left")]),
         ] {
             let members = members.iter().map(|member| ("member", member.as_str()));
-            let attributes: Vec<_> = [("objectClass", "groupOfNames")]
-                .into_iter()
-                .chain(members)
-                .collect();
+            let attributes: Vec<_> = [("objectClass", "groupOfNames")].into_iter().chain(members).collect();
             add(ldap, &self.group(name), &attributes).await;
         }
         // memberOf follows members that exist: close the loop once both groups do.
         if self.slapd.variant() == Variant::Policy {
             set(ldap, &self.group("left"), "member", &[&self.dn("loop")]).await;
-            set(
-                ldap,
-                &self.group("left"),
-                "member",
-                &[&self.dn("loop"), &self.group("right")],
-            )
-            .await;
+            set(ldap, &self.group("left"), "member", &[&self.dn("loop"), &self.group("right")]).await;
         }
     }
 
     async fn set_states(&self, ldap: &mut Ldap) {
         set(ldap, &self.dn("hopper"), "pwdEndTime", &[LAST_YEAR]).await;
         set(ldap, &self.dn("tomorrow"), "pwdStartTime", &[FAR_AWAY]).await;
-        set(
-            ldap,
-            &self.dn("turing"),
-            "pwdAccountLockedTime",
-            &["000001010000Z"],
-        )
-        .await;
-        set(
-            ldap,
-            &self.dn("stale"),
-            "pwdPolicySubentry",
-            &[&format!("cn=ageing,ou=policies,{SUFFIX}")],
-        )
-        .await;
+        set(ldap, &self.dn("turing"), "pwdAccountLockedTime", &["000001010000Z"]).await;
+        set(ldap, &self.dn("stale"), "pwdPolicySubentry", &[&format!("cn=ageing,ou=policies,{SUFFIX}")]).await;
         set(ldap, &self.dn("mustchange"), "pwdReset", &["TRUE"]).await;
         for _ in 0..3 {
-            assert!(
-                !self
-                    .slapd
-                    .binds(&self.dn("locked"), "not the password")
-                    .await,
-                "a wrong password lets in"
-            );
+            assert!(!self.slapd.binds(&self.dn("locked"), "not the password").await, "a wrong password lets in");
         }
     }
 }

@@ -44,22 +44,9 @@ impl Browser {
             "prefs": {"profile.managed_default_content_settings.javascript": 2},
         }}}});
         let answer = door.post_json("/session", None, &wishes).await;
-        assert!(
-            answer.status.is_success(),
-            "no browser: {}\n{}",
-            answer.text(),
-            driver.log()
-        );
-        let session = answer.json()["value"]["sessionId"]
-            .as_str()
-            .expect("a session")
-            .to_owned();
-        Self {
-            driver,
-            door,
-            session,
-            folder,
-        }
+        assert!(answer.status.is_success(), "no browser: {}\n{}", answer.text(), driver.log());
+        let session = answer.json()["value"]["sessionId"].as_str().expect("a session").to_owned();
+        Self { driver, door, session, folder }
     }
 
     /// Opens a page.
@@ -85,29 +72,28 @@ impl Browser {
 
     /// Whether a CSS selector finds anything.
     pub async fn has(&self, selector: &str) -> bool {
-        let found = self
-            .post(
-                "elements",
-                &json!({"using": "css selector", "value": selector}),
-            )
-            .await;
+        let found = self.post("elements", &json!({"using": "css selector", "value": selector})).await;
         !found.as_array().expect("a list").is_empty()
     }
 
     /// Types into a field, in place of what it holds.
     pub async fn fill(&self, selector: &str, value: &str) {
         let element = self.find(selector).await;
-        self.post(&format!("element/{element}/clear"), &json!({}))
-            .await;
-        self.post(&format!("element/{element}/value"), &json!({"text": value}))
-            .await;
+        self.post(&format!("element/{element}/clear"), &json!({})).await;
+        self.post(&format!("element/{element}/value"), &json!({"text": value})).await;
     }
 
-    /// Clicks, and waits for the page that it leads to.
+    /// Clicks, and waits for the page that it leads to: without scripts every click worth a test leads to one.
     pub async fn click(&self, selector: &str) {
+        let old = self.find("html").await;
         let element = self.find(selector).await;
-        self.post(&format!("element/{element}/click"), &json!({}))
-            .await;
+        self.post(&format!("element/{element}/click"), &json!({})).await;
+        let start = Instant::now();
+        // The driver may answer before the browser has begun to leave the page.
+        while self.door.get(&self.path(&format!("element/{old}/name"))).await.status.is_success() {
+            assert!(start.elapsed() < LIMIT, "a click on {selector} leads nowhere");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Clicks the button that sends the page's form.
@@ -119,18 +105,12 @@ impl Browser {
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let picture = text(&self.get("screenshot").await);
         let file = self.folder.join(format!("{name}.png"));
-        fs::write(&file, BASE64.decode(picture.as_bytes()).expect("base64"))
-            .expect("a written file");
+        fs::write(&file, BASE64.decode(picture.as_bytes()).expect("base64")).expect("a written file");
         file
     }
 
     async fn find(&self, selector: &str) -> String {
-        let found = self
-            .post(
-                "element",
-                &json!({"using": "css selector", "value": selector}),
-            )
-            .await;
+        let found = self.post("element", &json!({"using": "css selector", "value": selector})).await;
         text(&found[ELEMENT])
     }
 
@@ -162,10 +142,7 @@ async fn start_driver(folder: &Path) -> (Process, Door) {
     let start = Instant::now();
     loop {
         let port = free_port();
-        let arguments = [
-            format!("--port={port}"),
-            "--allowed-ips=127.0.0.1".to_owned(),
-        ];
+        let arguments = [format!("--port={port}"), "--allowed-ips=127.0.0.1".to_owned()];
         let home = folder.to_str().expect("a path in UTF-8");
         let mut driver = Process::start_in(
             Path::new("/usr/bin/chromedriver"),
@@ -176,11 +153,7 @@ async fn start_driver(folder: &Path) -> (Process, Door) {
         );
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         while driver.ended().is_none() {
-            assert!(
-                start.elapsed() < LIMIT,
-                "chromedriver does not answer: {}",
-                driver.log()
-            );
+            assert!(start.elapsed() < LIMIT, "chromedriver does not answer: {}", driver.log());
             if TcpStream::connect(address).await.is_ok() {
                 return (driver, Door::Tcp(address));
             }
@@ -190,17 +163,10 @@ async fn start_driver(folder: &Path) -> (Process, Door) {
 }
 
 fn value(answer: &Answer) -> Value {
-    assert!(
-        answer.status == StatusCode::OK,
-        "the browser says {}",
-        answer.text()
-    );
+    assert!(answer.status == StatusCode::OK, "the browser says {}", answer.text());
     answer.json()["value"].clone()
 }
 
 fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("no text: {value}"))
-        .to_owned()
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }

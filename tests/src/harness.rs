@@ -36,21 +36,12 @@ enum Body {
 impl Test {
     /// A test that waits for nothing.
     pub const fn plain(name: &'static str, body: fn()) -> Self {
-        Self {
-            name,
-            body: Body::Plain(body),
-        }
+        Self { name, body: Body::Plain(body) }
     }
 
     /// A test that waits for servers.
-    pub const fn waiting(
-        name: &'static str,
-        body: fn() -> Pin<Box<dyn Future<Output = ()>>>,
-    ) -> Self {
-        Self {
-            name,
-            body: Body::Waiting(body),
-        }
+    pub const fn waiting(name: &'static str, body: fn() -> Pin<Box<dyn Future<Output = ()>>>) -> Self {
+        Self { name, body: Body::Waiting(body) }
     }
 
     fn run(&self) {
@@ -83,13 +74,7 @@ macro_rules! tests {
 /// The one runtime of the test program. Servers that several tests share live on it, so it outlives every test.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime")
-    })
+    RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime"))
 }
 
 /// Runs what the command line asks for: `--list` prints names, an argument is a regular expression that names must match.
@@ -115,14 +100,8 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
             },
         }
     }
-    let mut chosen: Vec<Test> = tests
-        .into_iter()
-        .filter(|test| {
-            pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.is_match(test.name))
-        })
-        .collect();
+    let mut chosen: Vec<Test> =
+        tests.into_iter().filter(|test| pattern.as_ref().is_none_or(|pattern| pattern.is_match(test.name))).collect();
     chosen.sort_by_key(|test| test.name);
     if let Some(pair) = chosen.windows(2).find(|pair| pair[0].name == pair[1].name) {
         eprintln!("Two tests are called {}.", pair[0].name);
@@ -137,10 +116,7 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     let conclusion = run(chosen);
     runtime().block_on(slapd::stop_lanes());
     if conclusion.has_failed() {
-        eprintln!(
-            "The files of this run are kept in {}.",
-            scratch::root().display()
-        );
+        eprintln!("The files of this run are kept in {}.", scratch::root().display());
     } else {
         scratch::remove();
     }
@@ -148,27 +124,15 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
 }
 
 fn run(tests: Vec<Test>) -> Conclusion {
-    let trials = tests
-        .into_iter()
-        .map(|test| Trial::test(test.name, move || limited(&test)))
-        .collect();
-    let arguments = Arguments {
-        test_threads: Some(THREADS),
-        ..Arguments::default()
-    };
+    let trials = tests.into_iter().map(|test| Trial::test(test.name, move || limited(&test))).collect();
+    let arguments = Arguments { test_threads: Some(THREADS), ..Arguments::default() };
     libtest_mimic::run(&arguments, trials)
 }
 
 /// Runs a test on a thread of its own, so that one that hangs is reported and the others go on.
 fn limited(test: &Test) -> Result<(), Failed> {
     let (sender, ended) = mpsc::channel();
-    let (name, body) = (
-        test.name,
-        Test {
-            name: test.name,
-            body: test.body,
-        },
-    );
+    let (name, body) = (test.name, Test { name: test.name, body: test.body });
     let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {

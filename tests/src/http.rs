@@ -49,15 +49,12 @@ impl Answer {
 
     /// The body as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|fault| panic!("no JSON ({fault}): {:?}", self.body))
+        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("no JSON ({fault}): {:?}", self.body))
     }
 
     /// A header as text; empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().expect("ASCII"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     /// What a browser would send without being asked: the hidden fields of the page's form.
@@ -65,21 +62,10 @@ impl Answer {
         let input = Regex::new(r#"<input[^>]*type="?hidden[^>]*>"#).expect("a pattern");
         let attribute = |tag: &str, name: &str| {
             let pattern = Regex::new(&format!(r#"{name}="([^"]*)""#)).expect("a pattern");
-            pattern
-                .captures(tag)
-                .map(|found| found[1].replace("&#x2f;", "/").replace("&amp;", "&"))
-                .unwrap_or_default()
+            pattern.captures(tag).map(|found| found[1].replace("&#x2f;", "/").replace("&amp;", "&")).unwrap_or_default()
         };
         let page = self.text();
-        input
-            .find_iter(&page)
-            .map(|tag| {
-                (
-                    attribute(tag.as_str(), "name"),
-                    attribute(tag.as_str(), "value"),
-                )
-            })
-            .collect()
+        input.find_iter(&page).map(|tag| (attribute(tag.as_str(), "name"), attribute(tag.as_str(), "value"))).collect()
     }
 }
 
@@ -91,41 +77,23 @@ impl Door {
 
     /// Sends a form.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let body: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-            .collect();
+        let body: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         let kind = [(CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded")];
-        self.send(Method::POST, path, &kind, body.join("&").into())
-            .await
+        self.send(Method::POST, path, &kind, body.join("&").into()).await
     }
 
     /// Sends JSON, with a key if one is given.
     pub async fn post_json(&self, path: &str, key: Option<&str>, body: &Value) -> Answer {
         let bearer = key.map(|key| format!("Bearer {key}"));
         let mut headers = vec![(CONTENT_TYPE.as_str(), "application/json")];
-        headers.extend(
-            bearer
-                .as_deref()
-                .map(|bearer| (AUTHORIZATION.as_str(), bearer)),
-        );
-        self.send(Method::POST, path, &headers, body.to_string().into())
-            .await
+        headers.extend(bearer.as_deref().map(|bearer| (AUTHORIZATION.as_str(), bearer)));
+        self.send(Method::POST, path, &headers, body.to_string().into()).await
     }
 
     /// Sends any request.
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Bytes,
-    ) -> Answer {
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str()))
-        {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str())) {
             request = request.header(HOST, "localhost");
         }
         for (name, value) in headers {
@@ -134,45 +102,19 @@ impl Door {
         let request = request.body(Full::new(body)).expect("a request");
         let call = async {
             match self {
-                Self::Tcp(address) => {
-                    exchange(
-                        TcpStream::connect(address).await.expect("a connection"),
-                        request,
-                    )
-                    .await
-                }
-                Self::Unix(path) => {
-                    exchange(
-                        UnixStream::connect(path).await.expect("a connection"),
-                        request,
-                    )
-                    .await
-                }
+                Self::Tcp(address) => exchange(TcpStream::connect(address).await.expect("a connection"), request).await,
+                Self::Unix(path) => exchange(UnixStream::connect(path).await.expect("a connection"), request).await,
             }
         };
-        timeout(LIMIT, call)
-            .await
-            .unwrap_or_else(|_| panic!("no answer from {path}"))
+        timeout(LIMIT, call).await.unwrap_or_else(|_| panic!("no answer from {path}"))
     }
 
     /// Sends these bytes and gives every byte that comes back until the end; ask for `Connection: close`.
     pub async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let call = async {
             match self {
-                Self::Tcp(address) => {
-                    pour(
-                        TcpStream::connect(address).await.expect("a connection"),
-                        bytes,
-                    )
-                    .await
-                }
-                Self::Unix(path) => {
-                    pour(
-                        UnixStream::connect(path).await.expect("a connection"),
-                        bytes,
-                    )
-                    .await
-                }
+                Self::Tcp(address) => pour(TcpStream::connect(address).await.expect("a connection"), bytes).await,
+                Self::Unix(path) => pour(UnixStream::connect(path).await.expect("a connection"), bytes).await,
             }
         };
         timeout(LIMIT, call).await.expect("an end of the answer")
@@ -183,19 +125,13 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Answer {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(request).await.expect("an answer");
     let (head, body) = answer.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
     connection.abort();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body,
-    }
+    Answer { status: head.status, headers: head.headers, body }
 }
 
 async fn pour(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Vec<u8> {
@@ -208,12 +144,6 @@ async fn pour(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> 
 /// Percent-encodes everything but letters and digits.
 pub fn encode(text: &str) -> String {
     text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }

@@ -37,43 +37,17 @@ impl Process {
     }
 
     /// Starts a program with environment variables of its own; those of the test program are not passed on, but for PATH.
-    pub fn start_in(
-        program: &Path,
-        arguments: &[&str],
-        environment: &[(&str, &str)],
-        log: &Path,
-    ) -> Self {
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("a log file");
+    pub fn start_in(program: &Path, arguments: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let out = File::options().create(true).append(true).open(log).expect("a log file");
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(program)
-            .args(arguments);
-        command
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
         command.envs(environment.iter().copied());
-        command
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("a second handle"))
-            .stderr(out);
+        command.stdin(Stdio::null()).stdout(out.try_clone().expect("a second handle")).stderr(out);
         command.process_group(0);
-        let child =
-            spawn(command).unwrap_or_else(|fault| panic!("{name} can not be started: {fault}"));
-        Self {
-            child,
-            name,
-            log: log.to_owned(),
-        }
+        let child = spawn(command).unwrap_or_else(|fault| panic!("{name} can not be started: {fault}"));
+        Self { child, name, log: log.to_owned() }
     }
 
     /// The process id.
@@ -83,8 +57,7 @@ impl Process {
 
     /// Sends a signal to this process alone.
     pub fn signal(&self, signal: Signal) {
-        kill(self.raw_pid(), signal)
-            .unwrap_or_else(|fault| panic!("{signal} to {}: {fault}", self.name));
+        kill(self.raw_pid(), signal).unwrap_or_else(|fault| panic!("{signal} to {}: {fault}", self.name));
     }
 
     /// How it ended, if it has.
@@ -150,11 +123,7 @@ fn spawn(command: Command) -> io::Result<Child> {
         Mutex::new(sender)
     });
     let (sender, answer) = mpsc::channel();
-    orders
-        .lock()
-        .expect("the spawning thread")
-        .send(Order(command, sender))
-        .expect("the spawning thread");
+    orders.lock().expect("the spawning thread").send(Order(command, sender)).expect("the spawning thread");
     answer.recv().expect("the spawning thread")
 }
 
@@ -167,8 +136,7 @@ pub fn free_port() -> u16 {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(101);
     loop {
-        let place =
-            first.wrapping_add(LAST.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let place = first.wrapping_add(LAST.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
         let port = u16::try_from(PORTS.start + place).expect("a port");
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
@@ -178,14 +146,7 @@ pub fn free_port() -> u16 {
 
 /// Runs a command to its end and gives what it printed; fails the test when the command fails.
 pub fn output(command: &mut Command) -> String {
-    let result = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
-    assert!(
-        result.status.success(),
-        "{command:?} failed:\n{}",
-        String::from_utf8_lossy(&result.stderr)
-    );
+    let result = command.stdin(Stdio::null()).output().unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+    assert!(result.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&result.stderr));
     String::from_utf8_lossy(&result.stdout).into_owned()
 }

@@ -14,11 +14,7 @@ use tempfile::TempDir;
 /// The folder of this run.
 pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        TempDir::with_prefix("rekeyd-tests-")
-            .expect("a temporary folder")
-            .keep()
-    })
+    ROOT.get_or_init(|| TempDir::with_prefix("rekeyd-tests-").expect("a temporary folder").keep())
 }
 
 /// A new, empty folder, called after what it is for.

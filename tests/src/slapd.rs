@@ -102,23 +102,14 @@ impl Slapd {
         for _ in 0..5 {
             let (port, tls_port) = (free_port(), free_port());
             let process = launch(&folder, port, tls_port);
-            let slapd = Self {
-                folder: folder.clone(),
-                variant,
-                port,
-                tls_port,
-                process: Lock::new(Some(process)),
-            };
+            let slapd = Self { folder: folder.clone(), variant, port, tls_port, process: Lock::new(Some(process)) };
             if slapd.is_up().await {
                 slapd.fill().await;
                 return Arc::new(slapd);
             }
             // Somebody was faster at one of the ports.
         }
-        panic!(
-            "slapd does not start: {}",
-            fs::read_to_string(folder.join("out")).unwrap_or_default()
-        );
+        panic!("slapd does not start: {}", fs::read_to_string(folder.join("out")).unwrap_or_default());
     }
 
     /// Where clear text is spoken.
@@ -133,14 +124,7 @@ impl Slapd {
 
     /// Where the kernel says who asks: the user that runs the tests is [`SERVICE`] there.
     pub fn socket_uri(&self) -> String {
-        format!(
-            "ldapi://{}",
-            self.folder
-                .join("ldapi")
-                .display()
-                .to_string()
-                .replace('/', "%2F")
-        )
+        format!("ldapi://{}", self.folder.join("ldapi").display().to_string().replace('/', "%2F"))
     }
 
     /// What kind of server this is.
@@ -158,64 +142,37 @@ impl Slapd {
 
     /// Starts the server again after [`Self::stop`].
     pub async fn start(&self) {
-        *self.process.lock().expect("the process") =
-            Some(launch(&self.folder, self.port, self.tls_port));
+        *self.process.lock().expect("the process") = Some(launch(&self.folder, self.port, self.tls_port));
         assert!(self.is_up().await, "slapd does not start again");
     }
 
     /// Lets the server hang: connections are taken, nothing is answered, until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.process
-            .lock()
-            .expect("the process")
-            .as_ref()
-            .expect("a running server")
-            .signal(Signal::SIGSTOP);
+        self.process.lock().expect("the process").as_ref().expect("a running server").signal(Signal::SIGSTOP);
     }
 
     /// Ends [`Self::freeze`].
     pub fn thaw(&self) {
-        self.process
-            .lock()
-            .expect("the process")
-            .as_ref()
-            .expect("a running server")
-            .signal(Signal::SIGCONT);
+        self.process.lock().expect("the process").as_ref().expect("a running server").signal(Signal::SIGCONT);
     }
 
     /// Whether this password lets this entry in. A wrong one counts as a failure there.
     pub async fn binds(&self, dn: &str, password: &str) -> bool {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
         let result = ldap.simple_bind(dn, password).await.expect("an answer");
-        assert!(
-            [0, 49].contains(&result.rc),
-            "a bind was answered by {result:?}"
-        );
+        assert!([0, 49].contains(&result.rc), "a bind was answered by {result:?}");
         result.rc == 0
     }
 
     /// All values of an attribute, operational ones too, as the administrator sees them.
     pub async fn values(&self, dn: &str, attribute: &str) -> Vec<String> {
         let mut ldap = self.admin().await;
-        let found = ldap
-            .search(dn, Scope::Base, "(objectClass=*)", [attribute])
-            .await
-            .expect("an answer");
-        let (entries, _) = found
-            .success()
-            .unwrap_or_else(|fault| panic!("{dn} can not be read: {fault}"));
+        let found = ldap.search(dn, Scope::Base, "(objectClass=*)", [attribute]).await.expect("an answer");
+        let (entries, _) = found.success().unwrap_or_else(|fault| panic!("{dn} can not be read: {fault}"));
         let entry = SearchEntry::construct(entries.into_iter().next().expect("the entry"));
-        let text = entry
-            .attrs
-            .into_iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
-        let bytes = entry
-            .bin_attrs
-            .into_iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
-        let bytes = bytes
-            .flat_map(|(_, values)| values)
-            .map(|value| String::from_utf8_lossy(&value).into_owned());
+        let text = entry.attrs.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
+        let bytes = entry.bin_attrs.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(attribute));
+        let bytes = bytes.flat_map(|(_, values)| values).map(|value| String::from_utf8_lossy(&value).into_owned());
         text.flat_map(|(_, values)| values).chain(bytes).collect()
     }
 
@@ -228,12 +185,7 @@ impl Slapd {
 
     /// Whether there is such an entry.
     pub async fn exists(&self, dn: &str) -> bool {
-        let found = self
-            .admin()
-            .await
-            .search(dn, Scope::Base, "(objectClass=*)", ["1.1"])
-            .await
-            .expect("an answer");
+        let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", ["1.1"]).await.expect("an answer");
         found.1.rc == 0
     }
 
@@ -249,89 +201,45 @@ impl Slapd {
 
     /// Removes an entry as the administrator.
     pub async fn delete(&self, dn: &str) {
-        self.admin()
-            .await
-            .delete(dn)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("a deletion");
+        self.admin().await.delete(dn).await.expect("an answer").success().expect("a deletion");
     }
 
     /// Gives an entry a new first component, below a new parent if one is named.
     pub async fn rename(&self, dn: &str, rdn: &str, parent: Option<&str>) {
-        self.admin()
-            .await
-            .modifydn(dn, rdn, true, parent)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("a renaming");
+        self.admin().await.modifydn(dn, rdn, true, parent).await.expect("an answer").success().expect("a renaming");
     }
 
     /// Changes a password as its holder does with another program.
     pub async fn change_own_password(&self, dn: &str, old: &str, new: &str) {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
-        ldap.simple_bind(dn, old)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("the old password");
+        ldap.simple_bind(dn, old).await.expect("an answer").success().expect("the old password");
         let change = vec![Mod::Replace("userPassword", HashSet::from([new]))];
-        ldap.modify(dn, change)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("a change");
+        ldap.modify(dn, change).await.expect("an answer").success().expect("a change");
     }
 
     /// Every attempt to write to this entry since it was made, in order.
     ///
     /// The log lists an entry under the name it had then, so after a renaming ask for both.
     pub async fn writes(&self, dn: &str) -> Vec<Write> {
-        let filter = format!(
-            "(&(objectClass=auditWriteObject)(reqDN={}))",
-            ldap3::ldap_escape(dn)
-        );
+        let filter = format!("(&(objectClass=auditWriteObject)(reqDN={}))", ldap3::ldap_escape(dn));
         self.recorded(&filter).await
     }
 
     /// Every attempt of the daemon to write below a branch, in order.
     pub async fn service_writes(&self, branch: &str) -> Vec<Write> {
         let branch = branch.to_lowercase();
-        let mut writes = self
-            .recorded(&format!(
-                "(&(objectClass=auditWriteObject)(reqAuthzID={SERVICE}))"
-            ))
-            .await;
+        let mut writes = self.recorded(&format!("(&(objectClass=auditWriteObject)(reqAuthzID={SERVICE}))")).await;
         writes.retain(|write| write.dn.to_lowercase().ends_with(&branch));
         writes
     }
 
     async fn recorded(&self, filter: &str) -> Vec<Write> {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
-        ldap.simple_bind("cn=accesslog", ADMIN_PASSWORD)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("the log's owner");
-        let names = [
-            "reqAuthzID",
-            "reqDN",
-            "reqMod",
-            "reqResult",
-            "reqStart",
-            "reqType",
-        ];
-        let found = ldap
-            .search("cn=accesslog", Scope::OneLevel, filter, names)
-            .await
-            .expect("an answer");
+        ldap.simple_bind("cn=accesslog", ADMIN_PASSWORD).await.expect("an answer").success().expect("the log's owner");
+        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqStart", "reqType"];
+        let found = ldap.search("cn=accesslog", Scope::OneLevel, filter, names).await.expect("an answer");
         let (entries, _) = found.success().expect("the log");
-        let mut writes: Vec<Write> = entries
-            .into_iter()
-            .map(|entry| write(&SearchEntry::construct(entry)))
-            .collect();
+        let mut writes: Vec<Write> = entries.into_iter().map(|entry| write(&SearchEntry::construct(entry))).collect();
         writes.sort_by(|left, right| left.time.cmp(&right.time));
         writes
     }
@@ -339,11 +247,7 @@ impl Slapd {
     /// A connection whose holder may do anything.
     pub async fn admin(&self) -> Ldap {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
-        ldap.simple_bind(ADMIN, ADMIN_PASSWORD)
-            .await
-            .expect("an answer")
-            .success()
-            .expect("the administrator");
+        ldap.simple_bind(ADMIN, ADMIN_PASSWORD).await.expect("an answer").success().expect("the administrator");
         ldap
     }
 
@@ -351,22 +255,11 @@ impl Slapd {
     async fn is_up(&self) -> bool {
         let start = Instant::now();
         while start.elapsed() < LIMIT {
-            if self
-                .process
-                .lock()
-                .expect("the process")
-                .as_mut()
-                .expect("a server")
-                .ended()
-                .is_some()
-            {
+            if self.process.lock().expect("the process").as_mut().expect("a server").ended().is_some() {
                 return false;
             }
             if let Ok(mut ldap) = connect(&self.uri()).await
-                && ldap
-                    .search("", Scope::Base, "(objectClass=*)", ["1.1"])
-                    .await
-                    .is_ok()
+                && ldap.search("", Scope::Base, "(objectClass=*)", ["1.1"]).await.is_ok()
             {
                 return true;
             }
@@ -381,42 +274,21 @@ impl Slapd {
         add(
             ldap,
             SUFFIX,
-            &[
-                ("objectClass", "organization"),
-                ("objectClass", "dcObject"),
-                ("dc", "example"),
-                ("o", "Example"),
-            ],
+            &[("objectClass", "organization"), ("objectClass", "dcObject"), ("dc", "example"), ("o", "Example")],
         )
         .await;
         let services = format!("ou=services,{SUFFIX}");
         add(ldap, &services, &[("objectClass", "organizationalUnit")]).await;
-        let role = [
-            ("objectClass", "organizationalRole"),
-            ("objectClass", "simpleSecurityObject"),
-        ];
-        add(
-            ldap,
-            SERVICE,
-            &[role[0], role[1], ("userPassword", SERVICE_PASSWORD)],
-        )
-        .await;
-        let canary = [
-            ("objectClass", "account"),
-            ("objectClass", "simpleSecurityObject"),
-            ("userPassword", "canary-Pw-2342"),
-        ];
+        let role = [("objectClass", "organizationalRole"), ("objectClass", "simpleSecurityObject")];
+        add(ldap, SERVICE, &[role[0], role[1], ("userPassword", SERVICE_PASSWORD)]).await;
+        let canary =
+            [("objectClass", "account"), ("objectClass", "simpleSecurityObject"), ("userPassword", "canary-Pw-2342")];
         add(ldap, CANARY, &canary).await;
         if self.variant == Variant::Policy {
             // Given by an administrator, so the policy would ask the daemon to change its own password first.
             set(ldap, SERVICE, "pwdReset", &[]).await;
             set(ldap, CANARY, "pwdReset", &[]).await;
-            add(
-                ldap,
-                &format!("ou=policies,{SUFFIX}"),
-                &[("objectClass", "organizationalUnit")],
-            )
-            .await;
+            add(ldap, &format!("ou=policies,{SUFFIX}"), &[("objectClass", "organizationalUnit")]).await;
             add_policy(ldap, "default", &[]).await;
             add_policy(ldap, "ageing", &[("pwdMaxAge", "86400")]).await;
         }
@@ -436,26 +308,15 @@ pub async fn add(ldap: &mut Ldap, dn: &str, attributes: &[(&str, &str)]) {
     for (name, value) in attributes {
         grouped.entry(name).or_default().insert(value);
     }
-    let result = ldap
-        .with_controls(RelaxRules)
-        .add(dn, grouped.into_iter().collect())
-        .await
-        .expect("an answer");
+    let result = ldap.with_controls(RelaxRules).add(dn, grouped.into_iter().collect()).await.expect("an answer");
     assert!(result.rc == 0, "{dn} can not be added: {result:?}");
 }
 
 /// Replaces the values of an attribute over a connection that is already there.
 pub async fn set(ldap: &mut Ldap, dn: &str, attribute: &str, values: &[&str]) {
     let change = vec![Mod::Replace(attribute, values.iter().copied().collect())];
-    let result = ldap
-        .with_controls(RelaxRules)
-        .modify(dn, change)
-        .await
-        .expect("an answer");
-    assert!(
-        result.rc == 0,
-        "{attribute} of {dn} can not be set: {result:?}"
-    );
+    let result = ldap.with_controls(RelaxRules).modify(dn, change).await.expect("an answer");
+    assert!(result.rc == 0, "{attribute} of {dn} can not be set: {result:?}");
 }
 
 async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
@@ -482,21 +343,9 @@ async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
 }
 
 fn write(entry: &SearchEntry) -> Write {
-    let one = |name: &str| {
-        entry
-            .attrs
-            .get(name)
-            .and_then(|values| values.first())
-            .cloned()
-            .unwrap_or_default()
-    };
+    let one = |name: &str| entry.attrs.get(name).and_then(|values| values.first()).cloned().unwrap_or_default();
     // A value of the log reads `mail:+ ada@example.org`; one that is not UTF-8 still begins with the name.
-    let text = entry
-        .attrs
-        .get("reqMod")
-        .into_iter()
-        .flatten()
-        .map(|value| value.as_bytes().to_vec());
+    let text = entry.attrs.get("reqMod").into_iter().flatten().map(|value| value.as_bytes().to_vec());
     let bytes = entry.bin_attrs.get("reqMod").into_iter().flatten().cloned();
     let attributes = text.chain(bytes).filter_map(|value| {
         let name = value.split(|byte| *byte == b':').next()?;
@@ -513,28 +362,11 @@ fn write(entry: &SearchEntry) -> Write {
 }
 
 fn launch(folder: &Path, port: u16, tls_port: u16) -> Process {
-    let socket = folder
-        .join("ldapi")
-        .display()
-        .to_string()
-        .replace('/', "%2F");
-    let listeners = format!(
-        "ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/ ldapi://{socket}/????x-mod=0777"
-    );
+    let socket = folder.join("ldapi").display().to_string().replace('/', "%2F");
+    let listeners = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/ ldapi://{socket}/????x-mod=0777");
     let config = folder.join("slapd.conf");
-    let arguments = [
-        "-d",
-        "0",
-        "-f",
-        config.to_str().expect("a path in UTF-8"),
-        "-h",
-        &listeners,
-    ];
-    Process::start(
-        Path::new("/usr/sbin/slapd"),
-        &arguments,
-        &folder.join("out"),
-    )
+    let arguments = ["-d", "0", "-f", config.to_str().expect("a path in UTF-8"), "-h", &listeners];
+    Process::start(Path::new("/usr/sbin/slapd"), &arguments, &folder.join("out"))
 }
 
 fn config(variant: Variant, folder: &Path) -> String {
@@ -605,9 +437,8 @@ logsuccess FALSE
         reset_rule = match variant {
             Variant::Bare => String::new(),
             // Less than "manage" can not write it; it makes nobody a password administrator.
-            Variant::Policy => format!(
-                "access to attrs=pwdReset\n  by dn.exact=\"{SERVICE}\" manage by self read by * none\n"
-            ),
+            Variant::Policy =>
+                format!("access to attrs=pwdReset\n  by dn.exact=\"{SERVICE}\" manage by self read by * none\n"),
         },
     )
 }

@@ -109,8 +109,7 @@ impl Smtp {
 
     /// Starts a server that shows this certificate.
     pub async fn start_with(tls: Tls, certificate: &Certificate) -> Self {
-        let chain =
-            CertificateDer::pem_file_iter(&certificate.certificate).expect("a certificate file");
+        let chain = CertificateDer::pem_file_iter(&certificate.certificate).expect("a certificate file");
         let chain = chain.collect::<Result<_, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -120,19 +119,11 @@ impl Smtp {
             .with_single_cert(chain, key)
             .expect("a certificate with its key");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let shared = Arc::new(Shared {
-            tls,
-            acceptor,
-            state: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { tls, acceptor, state: Mutex::default() });
         let listener = listen().await;
         let address = listener.local_addr().expect("an address");
         let task = Mutex::new(Some(tokio::spawn(accept(listener, Arc::clone(&shared)))));
-        Self {
-            shared,
-            address,
-            task,
-        }
+        Self { shared, address, task }
     }
 
     /// The port on loopback.
@@ -151,11 +142,8 @@ impl Smtp {
 
     /// Takes connections again after [`Self::close`], on the same port.
     pub async fn open(&self) {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .expect("the same port");
-        *self.task.lock().expect("the server") =
-            Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+        let listener = TcpListener::bind(self.address).await.expect("the same port");
+        *self.task.lock().expect("the server") = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
     }
 
     /// Lets the next session that comes to this step fail. Several wait for their turn.
@@ -188,10 +176,7 @@ impl Smtp {
 
     /// All messages to one address so far, in order.
     pub fn messages_to(&self, address: &str) -> Vec<Message> {
-        self.messages()
-            .into_iter()
-            .filter(|message| message.to.iter().any(|to| to == address))
-            .collect()
+        self.messages().into_iter().filter(|message| message.to.iter().any(|to| to == address)).collect()
     }
 
     /// Waits until there are so many messages, and gives all; fails the test if they do not come.
@@ -224,11 +209,7 @@ async fn wait(count: usize, messages: impl Fn() -> Vec<Message>) -> Vec<Message>
         if messages.len() >= count {
             return messages;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{} messages came instead of {count}",
-            messages.len()
-        );
+        assert!(start.elapsed() < PATIENCE, "{} messages came instead of {count}", messages.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -256,17 +237,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if shared.tls == Tls::Implicit {
-        return Session::new(shared.acceptor.accept(stream).await?, shared, true)
-            .run(true)
-            .await
-            .map(drop);
+        return Session::new(shared.acceptor.accept(stream).await?, shared, true).run(true).await.map(drop);
     }
     let session = Session::new(stream, shared, false);
     if let Some(stream) = session.run(true).await? {
         // Bytes that came before the handshake must not count as sent within it: the reader's buffer is dropped here.
-        Session::new(shared.acceptor.accept(stream).await?, shared, true)
-            .run(false)
-            .await?;
+        Session::new(shared.acceptor.accept(stream).await?, shared, true).run(false).await?;
     }
     Ok(())
 }
@@ -290,14 +266,7 @@ struct Session<'a, S> {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     fn new(stream: S, shared: &'a Shared, secure: bool) -> Self {
-        Self {
-            stream: BufReader::new(stream),
-            shared,
-            secure,
-            trusted: false,
-            from: None,
-            to: Vec::new(),
-        }
+        Self { stream: BufReader::new(stream), shared, secure, trusted: false, from: None, to: Vec::new() }
     }
 
     /// Speaks until the end; gives the stream back when TLS is to begin on it.
@@ -350,8 +319,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     return Ok(Some(self.stream.into_inner()));
                 }
                 _ if !self.secure && self.shared.tls != Tls::None => {
-                    self.reply("530 5.7.0 Must issue a STARTTLS command first")
-                        .await?;
+                    self.reply("530 5.7.0 Must issue a STARTTLS command first").await?;
                 }
                 Step::Auth => self.log_in(rest).await?,
                 _ if !self.trusted => self.reply("530 5.7.0 Authentication required").await?,
@@ -382,35 +350,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
         let last = offers.len() - 1;
         for (place, offer) in offers.iter().enumerate() {
-            self.reply(&format!(
-                "250{}{offer}",
-                if place == last { ' ' } else { '-' }
-            ))
-            .await?;
+            self.reply(&format!("250{}{offer}", if place == last { ' ' } else { '-' })).await?;
         }
         Ok(())
     }
 
     async fn log_in(&mut self, rest: &str) -> io::Result<()> {
-        let mut answer = rest
-            .strip_prefix("PLAIN")
-            .map(str::trim)
-            .unwrap_or_default()
-            .to_owned();
+        let mut answer = rest.strip_prefix("PLAIN").map(str::trim).unwrap_or_default().to_owned();
         if answer.is_empty() {
             self.reply("334 ").await?;
             self.stream.read_line(&mut answer).await?;
         }
         let right = format!("\0{LOGIN}\0{PASSWORD}");
-        self.trusted = BASE64
-            .decode(answer.trim().as_bytes())
-            .is_ok_and(|given| given == right.as_bytes());
-        self.reply(if self.trusted {
-            "235 2.7.0 welcome"
-        } else {
-            "535 5.7.8 wrong"
-        })
-        .await
+        self.trusted = BASE64.decode(answer.trim().as_bytes()).is_ok_and(|given| given == right.as_bytes());
+        self.reply(if self.trusted { "235 2.7.0 welcome" } else { "535 5.7.8 wrong" }).await
     }
 
     /// Takes the bytes of a message; no when the session ends with it.
@@ -427,19 +380,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             }
             raw.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
-        let message = Message {
-            from: self.from.take().unwrap_or_default(),
-            to: std::mem::take(&mut self.to),
-            raw,
-        };
+        let message = Message { from: self.from.take().unwrap_or_default(), to: std::mem::take(&mut self.to), raw };
         let next = self.step(Step::Body).await?;
         if matches!(next, Next::Go | Next::TakeAndEnd) {
-            self.shared
-                .state
-                .lock()
-                .expect("the state")
-                .messages
-                .push(message);
+            self.shared.state.lock().expect("the state").messages.push(message);
         }
         if matches!(next, Next::Go) {
             self.reply("250 2.0.0 taken").await?;
@@ -470,18 +414,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     async fn reply(&mut self, line: &str) -> io::Result<()> {
-        self.stream
-            .get_mut()
-            .write_all(format!("{line}\r\n").as_bytes())
-            .await?;
+        self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).await?;
         self.stream.get_mut().flush().await
     }
 }
 
 /// The address in `FROM:<ada@example.org> SIZE=1`.
 fn address(rest: &str) -> String {
-    let inner = rest
-        .split_once('<')
-        .and_then(|(_, rest)| rest.split_once('>'));
+    let inner = rest.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or_else(|| rest.to_owned(), |(address, _)| address.to_owned())
 }

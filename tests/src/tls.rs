@@ -38,40 +38,17 @@ pub fn authority() -> &'static Path {
 /// The certificate of every well-behaved server: `localhost` and `127.0.0.1`.
 pub fn server() -> &'static Certificate {
     static SERVER: OnceLock<Certificate> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        sign(
-            "server",
-            authority(),
-            "DNS:localhost,IP:127.0.0.1",
-            "20200101000000Z",
-            "20991231000000Z",
-        )
-    })
+    SERVER
+        .get_or_init(|| sign("server", authority(), "DNS:localhost,IP:127.0.0.1", "20200101000000Z", "20991231000000Z"))
 }
 
 /// A certificate with exactly one thing wrong.
 pub fn flawed(flaw: Flaw) -> Certificate {
-    let (names, start, end) = (
-        "DNS:localhost,IP:127.0.0.1",
-        "20200101000000Z",
-        "20991231000000Z",
-    );
+    let (names, start, end) = ("DNS:localhost,IP:127.0.0.1", "20200101000000Z", "20991231000000Z");
     match flaw {
         Flaw::Expired => sign("expired", authority(), names, start, "20200102000000Z"),
-        Flaw::Stranger => sign(
-            "stranger",
-            &make_authority("stranger-ca"),
-            names,
-            start,
-            end,
-        ),
-        Flaw::WrongName => sign(
-            "wrong-name",
-            authority(),
-            "DNS:elsewhere.example.org",
-            start,
-            end,
-        ),
+        Flaw::Stranger => sign("stranger", &make_authority("stranger-ca"), names, start, end),
+        Flaw::WrongName => sign("wrong-name", authority(), "DNS:elsewhere.example.org", start, end),
     }
 }
 
@@ -81,23 +58,8 @@ fn make_authority(name: &str) -> PathBuf {
     new_key(&folder.join("ca.key"));
     output(
         openssl(&folder)
-            .args([
-                "req",
-                "-x509",
-                "-new",
-                "-key",
-                "ca.key",
-                "-days",
-                "30",
-                "-subj",
-                "/CN=test authority",
-            ])
-            .args([
-                "-addext",
-                "basicConstraints=critical,CA:TRUE",
-                "-addext",
-                "keyUsage=critical,keyCertSign,cRLSign",
-            ])
+            .args(["req", "-x509", "-new", "-key", "ca.key", "-days", "30", "-subj", "/CN=test authority"])
+            .args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"])
             .arg("-out")
             .arg(&certificate),
     );
@@ -107,10 +69,7 @@ fn make_authority(name: &str) -> PathBuf {
 /// Signs with `openssl ca`, because `openssl x509` can not set both ends of the time before version 3.4.
 fn sign(name: &str, authority: &Path, names: &str, start: &str, end: &str) -> Certificate {
     let folder = scratch::folder(name);
-    let signed = Certificate {
-        certificate: folder.join("cert.pem"),
-        key: folder.join("cert.key"),
-    };
+    let signed = Certificate { certificate: folder.join("cert.pem"), key: folder.join("cert.key") };
     new_key(&signed.key);
     let authority = authority.parent().expect("a folder").display();
     let config = format!(
@@ -121,29 +80,10 @@ fn sign(name: &str, authority: &Path, names: &str, start: &str, end: &str) -> Ce
     );
     fs::write(folder.join("openssl.cnf"), config).expect("a written file");
     fs::write(folder.join("index"), "").expect("a written file");
-    output(openssl(&folder).args([
-        "req",
-        "-new",
-        "-key",
-        "cert.key",
-        "-subj",
-        "/CN=localhost",
-        "-out",
-        "cert.csr",
-    ]));
+    output(openssl(&folder).args(["req", "-new", "-key", "cert.key", "-subj", "/CN=localhost", "-out", "cert.csr"]));
     output(
         openssl(&folder)
-            .args([
-                "ca",
-                "-batch",
-                "-notext",
-                "-config",
-                "openssl.cnf",
-                "-extensions",
-                "server",
-                "-in",
-                "cert.csr",
-            ])
+            .args(["ca", "-batch", "-notext", "-config", "openssl.cnf", "-extensions", "server", "-in", "cert.csr"])
             .args(["-startdate", start, "-enddate", end, "-out", "cert.pem"]),
     );
     signed
@@ -152,16 +92,7 @@ fn sign(name: &str, authority: &Path, names: &str, start: &str, end: &str) -> Ce
 fn new_key(file: &Path) {
     let folder = file.parent().expect("a folder");
     output(
-        openssl(folder)
-            .args([
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-out",
-            ])
-            .arg(file),
+        openssl(folder).args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"]).arg(file),
     );
 }
 
