@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -37,7 +38,13 @@ impl Browser {
         let folder = scratch::folder("browser");
         let (driver, door) = start_driver(&folder).await;
         let profile = format!("--user-data-dir={}", folder.join("profile").display());
+        // The driver ends with the test program whatever happens, and so must the browser that it starts.
+        let wrapper = folder.join("chromium");
+        fs::write(&wrapper, "#!/bin/sh\nexec setpriv --pdeathsig KILL -- /usr/bin/chromium \"$@\"\n")
+            .expect("a written file");
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("permissions");
         let wishes = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": {
+            "binary": wrapper,
             "args": ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
                 "--disable-dev-shm-usage", "--window-size=1000,900", profile],
