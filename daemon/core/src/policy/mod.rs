@@ -8,8 +8,16 @@
 //! * [`rules`]: the `[policy]` section of the configuration.
 
 pub mod authority;
+mod common;
 pub mod eligibility;
+mod generate;
+#[cfg(test)]
+mod law;
+mod likeness;
 pub mod pace;
 pub mod password;
 pub mod permit;
+#[cfg(test)]
+mod proofs;
 pub mod rules;
+mod weakness;
