@@ -6,9 +6,9 @@ use crate::domain::{Account, Contact, Dn, Evidence, Finding};
 use crate::policy::pace::Quota;
 use crate::settings::Section;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The rules that verdicts are made by.
 #[derive(Clone, Debug)]
@@ -277,14 +277,13 @@ impl PasswordRules {
     fn read(section: &Section<'_>, default: &Self) -> Self {
         let number =
             |key, range, default: u32| u32::try_from(section.number(key, range, default.into())).unwrap_or(default);
-        let rules = Self {
+        Self {
             min_length: number("min_length", 8..=64, default.min_length),
             max_length: number("max_length", 64..=1024, default.max_length),
             min_score: u8::try_from(section.number("min_score", 0..=4, default.min_score.into()))
                 .unwrap_or(default.min_score),
             words: section.texts("words").unwrap_or_else(|| default.words.clone()),
-        };
-        rules
+        }
     }
 }
 
