@@ -5,7 +5,6 @@
 //! one RDN in order. A bare comma or plus is therefore always a separator.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use unicode_normalization::UnicodeNormalization;
@@ -76,11 +75,11 @@ fn rdn(text: &str) -> Result<(String, Option<&str>), BadDn> {
         let (value, end) = value(after.trim_start_matches(' '))?;
         parts.push(format!("{kind}={value}"));
         match end {
-            Some(('+', after)) => rest = after,
+            Some(End { separator: '+', after }) => rest = after,
             end => {
                 parts.sort_unstable();
                 parts.dedup();
-                return Ok((parts.join("+"), end.map(|(_, after)| after)));
+                return Ok((parts.join("+"), end.map(|end| end.after)));
             }
         }
     }
@@ -114,8 +113,14 @@ fn attribute_type(text: &str) -> Result<String, BadDn> {
     if is_oid || is_name { Ok(known.to_owned()) } else { Err(BadDn) }
 }
 
-/// Reads one value and normalises it; the other part of the answer is what ended it: its separator and the text after.
-fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
+/// What ends a value: its separator and the text after it.
+struct End<'t> {
+    separator: char,
+    after: &'t str,
+}
+
+/// Reads one value up to its separator, and normalises it.
+fn value(text: &str) -> Result<(String, Option<End<'_>>), BadDn> {
     if let Some(hex) = text.strip_prefix('#') {
         let length = hex.bytes().take_while(u8::is_ascii_hexdigit).count();
         let (digits, after) = hex.split_at_checked(length).ok_or(BadDn)?;
@@ -140,7 +145,7 @@ fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
             ',' | '+' => {
                 bytes.truncate(kept);
                 let after = text.get(at + 1..).ok_or(BadDn)?;
-                return Ok((normal(&bytes), Some((c, after))));
+                return Ok((normal(&bytes), Some(End { separator: c, after })));
             }
             '"' | ';' | '<' | '>' | '\0' => return Err(BadDn),
             '\\' => {
@@ -165,11 +170,11 @@ fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
     }
 }
 
-fn end_of(text: &str) -> Result<Option<(char, &str)>, BadDn> {
+fn end_of(text: &str) -> Result<Option<End<'_>>, BadDn> {
     let mut chars = text.chars();
     match chars.next() {
         None => Ok(None),
-        Some(separator @ (',' | '+')) => Ok(Some((separator, chars.as_str()))),
+        Some(separator @ (',' | '+')) => Ok(Some(End { separator, after: chars.as_str() })),
         Some(_) => Err(BadDn),
     }
 }
@@ -187,8 +192,7 @@ fn string_in_ber(ber: &[u8]) -> Option<&[u8]> {
 fn normal(bytes: impl AsRef<[u8]>) -> String {
     let Ok(text) = std::str::from_utf8(bytes.as_ref()) else {
         return bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
-            // Writing to a String can't fail.
-            let _ = write!(text, "\\{byte:02x}");
+            text.push_str(&format!("\\{byte:02x}"));
             text
         });
     };
@@ -203,7 +207,7 @@ fn normal(bytes: impl AsRef<[u8]>) -> String {
         for c in word.chars() {
             match c {
                 '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=' | '\0' => {
-                    let _ = write!(out, "\\{:02x}", c as u32);
+                    out.push_str(&format!("\\{:02x}", c as u32));
                 }
                 '#' if out.is_empty() => out.push_str("\\23"),
                 c => out.push(c),
@@ -232,8 +236,14 @@ mod tests {
     #[test]
     fn t63_one_entry_has_one_normal_form() {
         for (normal, spellings) in [
-            ("uid=ada,dc=example,dc=org", &["UID=Ada, DC=Example , dc=ORG", "userid=ada,0.9.2342.19200300.100.1.25=example,dc=org"][..]),
-            ("cn=o\\2c brien\\5c,o=x", &["cn=O\\2c Brien\\5c,o=x", "CN=O\\, Brien\\\\,o=X", "2.5.4.3=o\\,  brien\\5C,o=x"]),
+            (
+                "uid=ada,dc=example,dc=org",
+                &["UID=Ada, DC=Example , dc=ORG", "userid=ada,0.9.2342.19200300.100.1.25=example,dc=org"][..],
+            ),
+            (
+                "cn=o\\2c brien\\5c,o=x",
+                &["cn=O\\2c Brien\\5c,o=x", "CN=O\\, Brien\\\\,o=X", "2.5.4.3=o\\,  brien\\5C,o=x"],
+            ),
             ("cn=\\23x,o=x", &["cn=\\23x,o=x", "cn=\\#X,o=x"]),
             ("cn=ada,o=x", &["cn=#0c03616461,o=x", "cn=#0403414441,o=x", "oid.2.5.4.3=Ada,o=x", "cn=\\20ada\\20,o=x"]),
             ("cn=a+uid=b,o=x", &["cn=a+uid=b,o=x", "UID=b + CN=A,o=x"]),
@@ -254,8 +264,26 @@ mod tests {
     fn t63_nonsense_is_no_name() {
         let long = format!("cn={}", "x".repeat(9000));
         for wrong in [
-            "", " ", "ada", "=x", "cn=a,", "cn=a,,o=x", "cn=a+,o=x", "cn=\\", "cn=\\4", "cn=\\zz", "cn=\"a\",o=x",
-            "cn=a;o=x", "c n=a", "1..2=a", "cn=#", "cn=#0", "cn=#zz", "cn=#0c01 x", "cn=a\0", &long,
+            "",
+            " ",
+            "ada",
+            "=x",
+            "cn=a,",
+            "cn=a,,o=x",
+            "cn=a+,o=x",
+            "cn=\\",
+            "cn=\\4",
+            "cn=\\zz",
+            "cn=\"a\",o=x",
+            "cn=a;o=x",
+            "c n=a",
+            "1..2=a",
+            "cn=#",
+            "cn=#0",
+            "cn=#zz",
+            "cn=#0c01 x",
+            "cn=a\0",
+            &long,
         ] {
             assert_eq!(Dn::parse(wrong), Err(BadDn), "{wrong}");
         }
