@@ -47,6 +47,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
     }
     let account = &found.ticket.account;
     void_others(desk, account, &Which::Acting, spend.at)?;
+    outbox::cancel(desk, &[*id.bytes()], "its link is spent", spend.at)?;
     desk.connection
         .prepare_cached(
             "INSERT INTO contacts (account, address, proved, how) VALUES (?1, ?2, ?3, ?4)
@@ -59,7 +60,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
              ON CONFLICT (account) DO UPDATE SET activated = excluded.activated",
         )?
         .execute((account.to_string(), spend.at.millis()))?;
-    insert(desk, &spend.tickets, &spend.notices, spend.at)?;
+    insert(desk, &spend.tickets, &spend.notices)?;
     for notice in &spend.notices {
         outbox::queue(desk, notice, spend.at)?;
     }

@@ -19,15 +19,11 @@ pub(super) const MOST_TRIES: u32 = 10;
 pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(120);
 
 /// Inserts tickets. Until a message is delivered, its ticket lives as long as the message is tried.
-pub(super) fn insert(
-    desk: &Desk<'_>,
-    tickets: &[NewTicket],
-    notices: &[NewNotice],
-    otherwise: Timestamp,
-) -> Result<(), Fault> {
+pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotice]) -> Result<(), Fault> {
     for NewTicket { ticket, hash, life } in tickets {
         let carries = |notice: &&NewNotice| notice.ticket == Some(ticket.id) || notice.not_me == Some(ticket.id);
-        let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max().unwrap_or(otherwise);
+        let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max();
+        let deadline = deadline.unwrap_or_else(|| ticket.issued.plus(*life));
         let sealed = seal(desk.key, desk.chance, "ticket", ticket.id.bytes(), &ticket.login)?;
         desk.connection
             .prepare_cached(
