@@ -192,6 +192,7 @@ async fn r15_a_damaged_row_ends_and_holds_up_nobody() {
         let leased = store.lease_requests(9, MINUTE, at(9)).await.unwrap();
         assert_eq!(leased.iter().map(|request| request.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 16])]);
         assert!(store.lease_notices(9, MINUTE, at(9)).await.unwrap().is_empty());
+        assert_eq!(store.outbox(9, false).await.unwrap()[0].login, "(unreadable)");
         let reasons: Vec<_> = store.audit(None, 2).await.unwrap().into_iter().map(|row| row.reason).collect();
         assert_eq!(reasons, [Some("damaged".to_owned()), Some("damaged".to_owned())]);
     }

@@ -22,9 +22,9 @@ use tempfile::TempDir;
 
 use super::{Acceptance, Counter, Issue, Issued, NewNotice, NewRequest, NewTicket, Opened, Spend, Store, StoreConfig};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const LIFE: Duration = Duration::from_secs(1800);
-const DAY: Duration = Duration::from_secs(86400);
+const MINUTE: Duration = Duration::from_mins(1);
+const LIFE: Duration = Duration::from_mins(30);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Somewhere that a store can be opened again and again.
 enum Place {
@@ -47,12 +47,13 @@ impl Place {
 
     /// Opens the store as a daemon does at its start.
     fn open(&self) -> Opened {
-        self.open_with(self.config())
+        open_with(self.config())
     }
+}
 
-    fn open_with(&self, config: StoreConfig) -> Opened {
-        Store::open(config, &ring(), at(0), SystemRandom::new()).unwrap()
-    }
+/// As [`Place::open`], of a place's configuration that was changed.
+fn open_with(config: StoreConfig) -> Opened {
+    Store::open(config, &ring(), at(0), SystemRandom::new()).unwrap()
 }
 
 fn ring() -> KeyRing {

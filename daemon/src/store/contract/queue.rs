@@ -84,7 +84,7 @@ async fn r9_fresh_and_deferred_requests_go_in_turn() {
 #[tokio::test]
 async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
     for place in places() {
-        let store = place.open_with(StoreConfig { backlog: 2, ..place.config() }).store;
+        let store = open_with(StoreConfig { backlog: 2, ..place.config() }).store;
         let source = || vec![counter("source", "192.0.2.7", 3, MINUTE)];
         assert_eq!(store.accept(request(1, 0), source()).await, Ok(Acceptance::Accepted));
         assert_eq!(store.accept(request(2, 0), source()).await, Ok(Acceptance::Accepted));

@@ -100,13 +100,11 @@ async fn another_address_password_or_origin_is_not_joined() {
 async fn a_spent_budget_still_lets_one_an_hour_through() {
     for place in places() {
         let store = place.open().store;
-        let mut at_seconds = 0;
         let mut made = Vec::new();
         for n in 1..=5 {
-            let mut eager = issue(n, "ada", at_seconds);
-            eager.merge_after = at(at_seconds);
-            made.push(answer_with(&store, n, at_seconds, eager).await);
-            at_seconds += 1;
+            let mut eager = issue(n, "ada", n.into());
+            eager.merge_after = at(n.into());
+            made.push(answer_with(&store, n, n.into(), eager).await);
         }
         assert_eq!(made, [Issued::Made, Issued::Made, Issued::Made, Issued::Made, Issued::Paced]);
         let trail = store.audit(Some(account("ada")), 1).await.unwrap();

@@ -61,7 +61,7 @@ async fn counts_say_what_waits() {
 async fn t131_what_has_outlived_its_time_is_forgotten_and_the_chain_stays_whole() {
     for place in places() {
         let config = StoreConfig { keep_tickets: 30 * DAY, ..place.config() };
-        let store = place.open_with(config).store;
+        let store = open_with(config).store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         let id = store.lease_notices(9, MINUTE, at(1)).await.unwrap().remove(0).notice.id;
         store.delivery(id, Delivery::Sent, at(1), None).await.unwrap();

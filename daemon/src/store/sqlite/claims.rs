@@ -27,7 +27,7 @@ fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> R
         .connection
         .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
         .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
-    Ok(Claimed::witness(found.ticket, rows))
+    Ok(found.and_then(|found| Claimed::witness(found.ticket, rows)))
 }
 
 /// Records a password that was set. The write has happened, so whatever became of the ticket meanwhile, it is spent now.
@@ -147,7 +147,7 @@ impl Sqlite {
                 let mut rows = statement.query([before.millis()])?;
                 let mut open = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let found = read(row, &key)?;
+                    let Some(found) = read(row, &key)? else { continue };
                     open.push(OpenClaim {
                         nonce: found.nonce.unwrap_or_default(),
                         server: found.server,
