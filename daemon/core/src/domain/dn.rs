@@ -232,8 +232,14 @@ mod tests {
     #[test]
     fn t63_one_entry_has_one_normal_form() {
         for (normal, spellings) in [
-            ("uid=ada,dc=example,dc=org", &["UID=Ada, DC=Example , dc=ORG", "userid=ada,0.9.2342.19200300.100.1.25=example,dc=org"][..]),
-            ("cn=o\\2c brien\\5c,o=x", &["cn=O\\2c Brien\\5c,o=x", "CN=O\\, Brien\\\\,o=X", "2.5.4.3=o\\,  brien\\5C,o=x"]),
+            (
+                "uid=ada,dc=example,dc=org",
+                &["UID=Ada, DC=Example , dc=ORG", "userid=ada,0.9.2342.19200300.100.1.25=example,dc=org"][..],
+            ),
+            (
+                "cn=o\\2c brien\\5c,o=x",
+                &["cn=O\\2c Brien\\5c,o=x", "CN=O\\, Brien\\\\,o=X", "2.5.4.3=o\\,  brien\\5C,o=x"],
+            ),
             ("cn=\\23x,o=x", &["cn=\\23x,o=x", "cn=\\#X,o=x"]),
             ("cn=ada,o=x", &["cn=#0c03616461,o=x", "cn=#0403414441,o=x", "oid.2.5.4.3=Ada,o=x", "cn=\\20ada\\20,o=x"]),
             ("cn=a+uid=b,o=x", &["cn=a+uid=b,o=x", "UID=b + CN=A,o=x"]),
@@ -254,8 +260,26 @@ mod tests {
     fn t63_nonsense_is_no_name() {
         let long = format!("cn={}", "x".repeat(9000));
         for wrong in [
-            "", " ", "ada", "=x", "cn=a,", "cn=a,,o=x", "cn=a+,o=x", "cn=\\", "cn=\\4", "cn=\\zz", "cn=\"a\",o=x",
-            "cn=a;o=x", "c n=a", "1..2=a", "cn=#", "cn=#0", "cn=#zz", "cn=#0c01 x", "cn=a\0", &long,
+            "",
+            " ",
+            "ada",
+            "=x",
+            "cn=a,",
+            "cn=a,,o=x",
+            "cn=a+,o=x",
+            "cn=\\",
+            "cn=\\4",
+            "cn=\\zz",
+            "cn=\"a\",o=x",
+            "cn=a;o=x",
+            "c n=a",
+            "1..2=a",
+            "cn=#",
+            "cn=#0",
+            "cn=#zz",
+            "cn=#0c01 x",
+            "cn=a\0",
+            &long,
         ] {
             assert_eq!(Dn::parse(wrong), Err(BadDn), "{wrong}");
         }

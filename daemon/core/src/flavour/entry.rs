@@ -135,9 +135,7 @@ impl Entry {
     /// # Errors
     /// [`Unreadable`] for every other value.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Unreadable> {
-        self.text(name)?
-            .map(|text| text.parse().map_err(|_| unreadable(name, "it is no whole number")))
-            .transpose()
+        self.text(name)?.map(|text| text.parse().map_err(|_| unreadable(name, "it is no whole number"))).transpose()
     }
 
     /// A moment.

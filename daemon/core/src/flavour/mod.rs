@@ -17,8 +17,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::domain::{
-    Account, AccountId, Contact, DirectoryKey, Dn, EmailAddress, Evidence, Finding, Server, Stamp, Standing,
-    Timestamp,
+    Account, AccountId, Contact, DirectoryKey, Dn, EmailAddress, Evidence, Finding, Server, Stamp, Standing, Timestamp,
 };
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::markers::Markers;
@@ -136,7 +135,11 @@ pub enum Settled {
 impl Reply {
     /// The answer for an operator: code and text.
     pub fn words(&self) -> String {
-        if self.text.is_empty() { format!("result {}", self.code) } else { format!("result {}: {}", self.code, self.text) }
+        if self.text.is_empty() {
+            format!("result {}", self.code)
+        } else {
+            format!("result {}: {}", self.code, self.text)
+        }
     }
 }
 
@@ -190,9 +193,7 @@ impl Flavour {
     pub fn id(&self, directory: DirectoryKey, entry: &Entry) -> Result<AccountId, Unreadable> {
         let attribute = self.id_attribute();
         let stable = entry.text(attribute)?.map(str::to_lowercase);
-        stable
-            .map(|stable| AccountId { directory, stable })
-            .ok_or_else(|| Unreadable::hidden(attribute))
+        stable.map(|stable| AccountId { directory, stable }).ok_or_else(|| Unreadable::hidden(attribute))
     }
 
     /// The mark of an entry's password.

@@ -97,10 +97,9 @@ impl OpenLdap {
     /// The entry is the same one and in the same state.
     fn guard(&self, entry: &Entry, markers: &Markers) -> Result<Filter, Unreadable> {
         let as_read = |attribute: &str| -> Result<Filter, Unreadable> {
-            Ok(entry.text(attribute)?.map_or_else(
-                || Filter::present(attribute).negated(),
-                |value| Filter::equal(attribute, value),
-            ))
+            Ok(entry
+                .text(attribute)?
+                .map_or_else(|| Filter::present(attribute).negated(), |value| Filter::equal(attribute, value)))
         };
         let mut parts = vec![as_read("entryUUID")?];
         let state = if self.ppolicy { GUARDED.as_slice() } else { &["entryCSN"] };
