@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Words};
+use ring::rand::SystemRandom;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -112,9 +113,10 @@ pub fn run(run: &Run) -> Result<(), Failure> {
 async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
-    let opened = Store::open(&config.store, &keys, clock.now()).map_err(Failure::Store)?;
-    if opened.voided > 0 {
-        log::warn!(event = "restored", tickets = opened.voided; "the store is a restored copy: its live links are void");
+    let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
+        .map_err(|error| Failure::Store(error.to_string()))?;
+    if let Some(voided) = opened.voided {
+        log::warn!(event = "restored", tickets = voided; "the store is a copy that was put back: its live links are void");
     }
     let parts = parts_of(run, &config, &opened.store).await?;
     let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
@@ -144,7 +146,9 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
         log::warn!(event = "drain"; "some work did not end in time; it goes on after the next start");
         tasks.shutdown().await;
     }
-    rekeyd.store().close().await;
+    if let Err(error) = rekeyd.store().close(rekeyd.now()).await {
+        log::error!("the store could not be closed in order: {error}");
+    }
     failure.map_or(Ok(()), Err)
 }
 
