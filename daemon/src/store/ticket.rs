@@ -61,6 +61,13 @@ pub struct StoredTicket {
     pub spent_by: Option<[u8; 16]>,
 }
 
+impl StoredTicket {
+    /// Whether it could be claimed now.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.state == TicketState::Live && self.ticket.expires.is_none_or(|expires| expires > now)
+    }
+}
+
 /// Where a ticket is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TicketState {
