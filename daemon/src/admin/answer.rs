@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::protocol::{
     Audit, AuditEvent, Chain, DirectoryStatus, ExplainedAccount, ExplainedContact, ExplainedFinding, Explanation,
-    Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
+    Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict,
+    Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -74,7 +75,8 @@ pub(super) fn not_allowed(verb: Verb) -> Answer {
 
 /// The caller has no rank at all.
 pub(super) fn no_rank(uid: u32, group: Option<&str>) -> Answer {
-    let who = group.map_or_else(|| "root alone may".to_owned(), |group| format!("root and members of the group {group} may"));
+    let who =
+        group.map_or_else(|| "root alone may".to_owned(), |group| format!("root and members of the group {group} may"));
     let mut answer = problem(
         StatusCode::FORBIDDEN,
         "not-an-operator",
@@ -101,14 +103,16 @@ pub(super) fn unsure(why: &str) -> Answer {
         "Nobody knows whether it was done",
         format!("{why}; it may have been done all the same"),
     );
-    unsure.remedy = Some("Look with `rekeyctl explain LOGIN` and `rekeyctl audit LOGIN`, then repeat it if need be.".into());
+    unsure.remedy =
+        Some("Look with `rekeyctl explain LOGIN` and `rekeyctl audit LOGIN`, then repeat it if need be.".into());
     Answer::problem(&unsure)
 }
 
 fn refused(refusal: Refusal) -> Answer {
     let status = if refusal == Refusal::NotFound { StatusCode::NOT_FOUND } else { StatusCode::CONFLICT };
     let words = refusal.code().replace('-', " ");
-    let mut refused = problem(status, refusal.code(), "The account does not allow this", format!("the reason is: {words}"));
+    let mut refused =
+        problem(status, refusal.code(), "The account does not allow this", format!("the reason is: {words}"));
     refused.remedy = Some(refusal.remedy().into());
     Answer::problem(&refused)
 }
@@ -139,8 +143,7 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
         ReplaceOutcome::NotAllowed => not_allowed(Verb::SetPassword),
         ReplaceOutcome::Refused(refusal) => refused(refusal),
         ReplaceOutcome::Rejected(rejection) => {
-            let violation =
-                Violation { id: format!("rejection-{}", rejection.code()), words: rejection.to_string() };
+            let violation = Violation { id: format!("rejection-{}", rejection.code()), words: rejection.to_string() };
             weak("rejected", "the directory refuses it", vec![violation])
         }
         ReplaceOutcome::Replaced { account, generated, must_change } => {

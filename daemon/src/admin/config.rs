@@ -41,7 +41,11 @@ impl AdminConfig {
         });
         let group = section.parsed("group", "Write the name of a group, such as \"rekeyd-operators\".", |text| {
             let odd = |c: char| c.is_control() || c.is_whitespace() || c == ':' || c == ',';
-            if text.is_empty() || text.contains(odd) { Err("it is no name of a group".to_owned()) } else { Ok(text.to_owned()) }
+            if text.is_empty() || text.contains(odd) {
+                Err("it is no name of a group".to_owned())
+            } else {
+                Ok(text.to_owned())
+            }
         });
         let config = Self {
             socket: socket.unwrap_or(default.socket),

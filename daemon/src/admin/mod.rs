@@ -135,7 +135,8 @@ impl Shared {
         let count = connections.entry(uid).or_default();
         if *count >= CONNECTIONS {
             log::warn!(event = "too-many-connections", uid; "uid {uid} has {CONNECTIONS} connections already");
-            let told = stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            let told =
+                stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
             if let Err(error) = told {
                 log::debug!("and could not be told: {error}");
             }

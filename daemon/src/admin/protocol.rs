@@ -411,7 +411,8 @@ mod tests {
         ] {
             assert!(!read(odd), "{odd}");
         }
-        let request: SetPasswordRequest = serde_json::from_str(r#"{"login":"ada","reason":"x","password":"p"}"#).unwrap();
+        let request: SetPasswordRequest =
+            serde_json::from_str(r#"{"login":"ada","reason":"x","password":"p"}"#).unwrap();
         assert!(request.must_change && !request.generate && request.password.is_some_and(|p| p.expose() == "p"));
     }
 }

@@ -137,9 +137,7 @@ impl Asked {
                 operator::set_password(&rekeyd, &operator, login, replacement, must_change, reason).await,
             ),
             Self::Status => answer::status(status::status(&rekeyd, now).await),
-            Self::Thaw(login, reason) => {
-                answer::thaw(operator::thaw(&rekeyd, &operator, &login, &reason, now).await)
-            }
+            Self::Thaw(login, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &login, &reason, now).await),
             Self::VerifyAudit => answer::chain(status::verify(&rekeyd).await),
         }
     }
@@ -187,7 +185,9 @@ async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
     // The text of the fault could repeat a value, so only its kind and place are told.
     serde_json::from_slice(&bytes).map_err(|error| {
         let kind = match error.classify() {
-            serde_json::error::Category::Data => "has a field that is missing, unknown, twice there or of the wrong type",
+            serde_json::error::Category::Data => {
+                "has a field that is missing, unknown, twice there or of the wrong type"
+            }
             _ => "is no JSON",
         };
         answer::bad_request(format!("the body {kind}, near column {}", error.column()))
@@ -258,7 +258,8 @@ fn decoded(text: &str) -> Option<String> {
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let digit =
+                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 let high = digit(rest.next())?;
                 high * 16 + digit(rest.next())?
             }
@@ -282,10 +283,14 @@ mod tests {
         }
         assert!(query("limit=5&limit=6").is_some_and(|query| query.only(&["limit"]).is_err()));
         assert!(query("limt=5").is_some_and(|query| query.only(&["limit"]).is_err()));
-        for (text, rows) in [("", Some(50)), ("limit=1", Some(1)), ("limit=0", None), ("limit=1001", None), ("limit=x", None)] {
+        for (text, rows) in
+            [("", Some(50)), ("limit=1", Some(1)), ("limit=0", None), ("limit=1001", None), ("limit=x", None)]
+        {
             assert_eq!(query(text).and_then(|query| query.rows().ok()), rows, "{text}");
         }
-        for (text, flag) in [("", Some(false)), ("waiting", Some(true)), ("waiting=true", Some(true)), ("waiting=1", None)] {
+        for (text, flag) in
+            [("", Some(false)), ("waiting", Some(true)), ("waiting=true", Some(true)), ("waiting=1", None)]
+        {
             assert_eq!(query(text).and_then(|query| query.flag("waiting").ok()), flag, "{text}");
         }
     }

@@ -52,10 +52,15 @@ pub(super) fn open(config: &AdminConfig) -> Result<Socket, String> {
     let address = UnixAddr::new(path).map_err(|error| failed("it can't be a socket's path", error))?;
     bind(std::os::fd::AsRawFd::as_raw_fd(&made), &address).map_err(|error| failed("it can't be made", error))?;
     // Until `listen` the kernel refuses every connection, whatever mode the file was made with.
-    chown(path, None, gid).map_err(|error| failed("it can't be given to the group", error))?;
+    let made_as = fs::symlink_metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+    if let Some(gid) = gid
+        && gid.as_raw() != made_as.gid()
+    {
+        // Under its unit rekeyd may give nothing away; there its own group is the operators' already.
+        chown(path, None, Some(gid)).map_err(|error| failed("it can't be given to the group", error))?;
+    }
     let mode = if gid.is_some() { 0o660 } else { 0o600 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| format!("{shown}: {error}"))?;
-    let made_as = fs::symlink_metadata(path).map_err(|error| format!("{shown}: {error}"))?;
     let backlog = Backlog::new(64).map_err(|error| failed("no backlog", error))?;
     listen(&made, backlog).map_err(|error| failed("it can't listen", error))?;
     Ok(Socket { listener: made.into(), path: path.clone(), inode: (made_as.dev(), made_as.ino()) })
@@ -105,13 +110,14 @@ fn clear(path: &Path) -> Result<(), String> {
         Err(error) => return Err(format!("{shown}: {error}")),
     };
     if !found.file_type().is_socket() {
-        return Err(format!("{shown} is there already and is no socket; it is left alone, remove it or change admin.socket"));
+        return Err(format!(
+            "{shown} is there already and is no socket; it is left alone, remove it or change admin.socket"
+        ));
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(format!("another daemon answers on {shown}")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|error| format!("{shown}, which nobody listens on, can't be removed: {error}"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|error| format!("{shown}, which nobody listens on, can't be removed: {error}")),
         Err(error) => Err(format!("{shown} can't be tried: {error}")),
     }
 }
