@@ -53,6 +53,7 @@
 //! * `http` and `admin` know neither `directory` nor `store` nor the plugins: a door can become a process of its own.
 //! * No secret type can be printed, and no text of a server is interpreted outside its flavour.
 
+pub mod admin;
 pub mod directory;
 pub mod flow;
 pub mod logging;
