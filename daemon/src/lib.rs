@@ -56,5 +56,6 @@
 pub mod admin;
 pub mod directory;
 pub mod flow;
+pub mod http;
 pub mod logging;
 pub mod store;
