@@ -324,7 +324,7 @@ pub(super) fn rules(rules: &PasswordRules) -> Vec<Text> {
 }
 
 /// A text with the numbers that its sentence needs.
-fn numbered(id: &str, args: Vec<(&'static str, u32)>) -> Text {
+fn numbered(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
     args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
 }
 
