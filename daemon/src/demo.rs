@@ -170,6 +170,7 @@ help = "the service desk, room 101"
 kind = "file"
 name = "folder"
 folder = "{folder}/mail"
+from = "no-reply@example.org"
 "#
     )
 }
