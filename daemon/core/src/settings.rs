@@ -240,7 +240,7 @@ impl<'d> Section<'d> {
             return None;
         };
         let mut items = Vec::new();
-        for item in array.iter() {
+        for item in array {
             let line = line_of(self.document.text, item.span().start);
             match item.get_ref().as_str().map(&parse) {
                 Some(Ok(parsed)) => items.push(parsed),
@@ -257,6 +257,7 @@ impl<'d> Section<'d> {
     }
 
     /// A sub-section, such as `[http.limits]` of `[http]`.
+    #[must_use]
     pub fn section(&self, key: &'static str) -> Section<'d> {
         let value = self.value(key);
         let table = value.and_then(|value| {
@@ -341,7 +342,7 @@ pub fn in_words(duration: Duration) -> String {
         return format!("{}ms", duration.as_millis());
     }
     for (unit, length) in [("d", 86400), ("h", 3600), ("m", 60)] {
-        if seconds % length == 0 && seconds >= length {
+        if seconds.is_multiple_of(length) {
             return format!("{}{unit}", seconds / length);
         }
     }

@@ -147,3 +147,10 @@ impl Directory {
         unimplemented!()
     }
 }
+
+/// How long a write must wait so that its stamp differs from the present one: stamps have a resolution of one second.
+pub fn hold(stamp: &Stamp, now: Timestamp) -> std::time::Duration {
+    let Some(second) = stamp.second() else { return std::time::Duration::ZERO };
+    let over = second.plus(std::time::Duration::from_millis(1050));
+    if second.since(now) > std::time::Duration::from_secs(2) { std::time::Duration::ZERO } else { over.since(now) }
+}

@@ -1,0 +1,159 @@
+//! A worker answers an accepted request: look up, judge, send a link or end it with a reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekeyd_core::domain::{Event, EventKind, NoticeKind, Purpose};
+use rekeyd_core::policy::eligibility::{self, Eligibility, Refusal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::link::Answer;
+use super::rekeyd::{Gathered, Rekeyd, Trouble, act_of, backoff, rank_of};
+use crate::directory::Found;
+use crate::store::{self, Ended, Issued, LeasedRequest};
+
+/// How many look-ups run at once: enough to keep the directory's connections busy, few enough to be kind to it.
+const AT_ONCE: usize = 8;
+/// A worker that says nothing for so long is taken for dead, and its request is handed out again.
+const LEASE: Duration = Duration::from_secs(60);
+/// With nothing to do the queue is looked at this often, for requests that were put back.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// Answers requests until `stop` turns true; those in hand are finished.
+pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
+    let mut hands: JoinSet<()> = JoinSet::new();
+    while !*stop.borrow() {
+        let free = AT_ONCE.saturating_sub(hands.len());
+        let leased = match rekeyd.store.lease_requests(free, LEASE, rekeyd.now()).await {
+            Ok(leased) => leased,
+            Err(error) => {
+                log::error!(error:? = error; "the queue of requests can't be read");
+                tokio::time::sleep(IDLE).await;
+                continue;
+            }
+        };
+        let took = leased.len();
+        for request in leased {
+            let rekeyd = Arc::clone(&rekeyd);
+            hands.spawn(async move { answer(&rekeyd, request).await });
+        }
+        if took > 0 && hands.len() < AT_ONCE {
+            continue;
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            Some(_) = hands.join_next(), if !hands.is_empty() => {}
+            () = rekeyd.requests_wake.notified(), if hands.len() < AT_ONCE => {}
+            () = tokio::time::sleep(IDLE) => {}
+        }
+    }
+    while hands.join_next().await.is_some() {}
+}
+
+/// Answers one request; whatever goes wrong puts it back until its deadline.
+async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
+    let (id, attempts, deadline) = (request.id, request.attempts, request.deadline);
+    let now = rekeyd.now();
+    if now > deadline {
+        let event = Event::new(now, EventKind::RequestEnded, request.actor, None, "expired").because("deadline");
+        report(rekeyd.store.end_request(id, Ended::Expired, None, event).await);
+        return;
+    }
+    if let Err(trouble) = try_answer(rekeyd, request).await {
+        log::warn!(event = "request-postponed", attempts = attempts; "a request waits: {trouble}");
+        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(60));
+        report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &trouble.to_string()).await);
+    }
+}
+
+async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Trouble> {
+    let parts = rekeyd.parts();
+    let gathered = match rekeyd.find(&parts, &request.login).await? {
+        Ok(gathered) => gathered,
+        Err(found) => {
+            let (why, ids) = match found {
+                Found::Ambiguous(ids) => (Refusal::Ambiguous, ids),
+                _ => (Refusal::NotFound, Vec::new()),
+            };
+            let mut event = rekeyd.refused(request.actor, why.code(), rekeyd.now());
+            for id in ids {
+                event = event.with("match", id.to_string());
+            }
+            return Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?);
+        }
+    };
+    // One ticket at a time per account; the verdict is asked for again when the link is used.
+    let _turn = rekeyd.turns.take(&gathered.account.id).await;
+    let Gathered { account, facts } = gathered;
+    let now = rekeyd.now();
+    let act = act_of(request.purpose, request.origin);
+    let verdict = eligibility::judge(&account, &facts, act, rank_of(request.origin), &parts.rules, now);
+    let terms = match verdict {
+        Eligibility::Allow(terms) => terms,
+        Eligibility::Refuse(why) => return refuse(rekeyd, request, &account, why).await,
+    };
+    let contacts = match eligibility::contacts(&account, act, &parts.rules) {
+        Ok(contacts) => contacts,
+        Err(why) => return refuse(rekeyd, request, &account, why).await,
+    };
+    let event = Event::new(now, EventKind::TicketIssued, request.actor.clone(), Some(account.id.clone()), "queued");
+    let answer = Answer {
+        request: request.id,
+        origin: request.origin,
+        account: &account,
+        terms: &terms,
+        contacts,
+        languages: &request.languages,
+        event,
+    };
+    let issued = rekeyd.store.issue(rekeyd.issue_of(&parts, answer, now)).await?;
+    if matches!(issued, Issued::Made | Issued::Merged { again: true }) {
+        rekeyd.outbox_wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Ends a request about an existing account; where policy says so, the person is told whom to turn to.
+async fn refuse(
+    rekeyd: &Rekeyd,
+    request: LeasedRequest,
+    account: &rekeyd_core::domain::Account,
+    why: Refusal,
+) -> Result<(), Trouble> {
+    let parts = rekeyd.parts();
+    let now = rekeyd.now();
+    let mut event = rekeyd.refused(request.actor, why.code(), now);
+    event.account = Some(account.id.clone());
+    let tell = parts.rules.tell_refused && request.purpose == Purpose::Reset && why != Refusal::NoContact;
+    let notice = if tell && told_today(rekeyd, account).await? {
+        let (mut notices, _) = rekeyd.tell(&parts, account, NoticeKind::RecoveryRefused, now);
+        // Only a proved address hears of it, since the message says that the account exists.
+        let proved = |address: &rekeyd_core::domain::EmailAddress| {
+            account.contacts.iter().any(|contact| contact.proof.is_some() && &contact.address == address)
+        };
+        notices.retain(|notice| proved(&notice.recipient.address));
+        notices.into_iter().next()
+    } else {
+        None
+    };
+    let told = notice.is_some();
+    rekeyd.store.end_request(request.id, Ended::Refused, notice, event).await?;
+    if told {
+        rekeyd.outbox_wake.notify_one();
+    }
+    Ok(())
+}
+
+/// At most one such message a day.
+async fn told_today(rekeyd: &Rekeyd, account: &rekeyd_core::domain::Account) -> Result<bool, Trouble> {
+    let quota = rekeyd_core::policy::pace::Quota { count: 1, per: Duration::from_secs(86400) };
+    let counter = store::Counter { scope: "refused-day", whom: account.id.to_string(), quota };
+    Ok(rekeyd.store.count(vec![counter], rekeyd.now()).await?.is_none())
+}
+
+fn report(result: Result<(), store::Error>) {
+    if let Err(error) = result {
+        log::error!(error:? = error; "a request's end could not be recorded; it will be tried again");
+    }
+}

@@ -1,0 +1,175 @@
+//! Why an account may or may not do something: every finding with its evidence, the rule that decides, what would
+//! change it.
+
+use rekeyd_core::domain::{Evidence, Login, Timestamp};
+use rekeyd_core::policy::authority::Rank;
+use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
+use serde::Serialize;
+
+use super::operator::refusal_of;
+use super::rekeyd::{Gathered, Rekeyd};
+use super::status::{AuditLine, line_of};
+use crate::directory::Found;
+
+/// Everything that decides about one login.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// What was found: `account`, `ambiguous` or `not-found`.
+    pub found: &'static str,
+    /// The stable ids that match, where there are several.
+    pub matches: Vec<String>,
+    /// The account, where there is exactly one.
+    pub account: Option<Explained>,
+    /// A short reason code for self-service, and what would change it.
+    pub reason: Option<Reason>,
+}
+
+/// One account, explained.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// The stable id.
+    pub id: String,
+    /// The login name.
+    pub login: String,
+    /// The entry's name.
+    pub entry: String,
+    /// The server that was asked.
+    pub server: String,
+    /// The person's names.
+    pub names: Vec<String>,
+    /// The mark of the present password.
+    pub stamp: String,
+    /// All findings with their evidence; none is an active account.
+    pub findings: Vec<Evidence>,
+    /// All groups, nested ones too.
+    pub groups: Vec<String>,
+    /// All addresses, masked.
+    pub contacts: Vec<ExplainedContact>,
+    /// The verdict on each act.
+    pub verdicts: Vec<Verdict>,
+    /// The password profile that applies, where it is not the general one.
+    pub profile: Option<String>,
+    /// When rekeyd saw the person set a password.
+    pub activated: Option<Timestamp>,
+    /// Until when self-service is frozen.
+    pub frozen_until: Option<Timestamp>,
+    /// The latest rows of the trail.
+    pub events: Vec<AuditLine>,
+}
+
+/// One address.
+#[derive(Debug, Serialize)]
+pub struct ExplainedContact {
+    /// The kind of channel.
+    pub kind: &'static str,
+    /// The address, masked.
+    pub address: String,
+    /// The attribute it comes from.
+    pub source: String,
+    /// When it was proved.
+    pub proved: Option<Timestamp>,
+    /// Whether policy lets it be used.
+    pub permitted: bool,
+}
+
+/// The verdict on one act.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// The act, in words.
+    pub act: &'static str,
+    /// Whether it may be done.
+    pub allowed: bool,
+    /// Why not.
+    pub reason: Option<Reason>,
+}
+
+/// Why something is refused.
+#[derive(Debug, Serialize)]
+pub struct Reason {
+    /// The code.
+    pub code: &'static str,
+    /// What would change it.
+    pub remedy: &'static str,
+}
+
+impl From<eligibility::Refusal> for Reason {
+    fn from(refusal: eligibility::Refusal) -> Self {
+        Self { code: refusal.code(), remedy: refusal.remedy() }
+    }
+}
+
+/// Explains one login, as it is judged now. `rank` is that of the operator who asks.
+///
+/// # Errors
+/// Words that say why the directory or the store could not be asked.
+pub async fn explain(rekeyd: &Rekeyd, login: &Login, rank: Rank, now: Timestamp) -> Result<Explanation, String> {
+    let parts = rekeyd.parts();
+    let Gathered { account, facts } = match rekeyd.find(&parts, login).await.map_err(|trouble| trouble.to_string())? {
+        Ok(gathered) => gathered,
+        Err(found) => {
+            let why = refusal_of(&found);
+            let matches = if let Found::Ambiguous(ids) = &found {
+                ids.iter().map(ToString::to_string).collect()
+            } else {
+                Vec::new()
+            };
+            return Ok(Explanation { found: why.code(), matches, account: None, reason: Some(why.into()) });
+        }
+    };
+    let rules = &parts.rules;
+    let acts = [
+        (Act::SelfReset, "reset by the person", None),
+        (Act::SendLink, "link sent by you", Some(rank)),
+        (Act::ReplacePassword, "password replaced by you", Some(rank)),
+        (Act::SignIn, "sign in", None),
+    ];
+    let verdicts: Vec<_> = acts
+        .into_iter()
+        .map(|(act, words, rank)| {
+            let refusal = match eligibility::judge(&account, &facts, act, rank, rules, now) {
+                Eligibility::Refuse(why) => Some(why),
+                Eligibility::Allow(_) if matches!(act, Act::SelfReset | Act::SendLink) => {
+                    eligibility::contacts(&account, act, rules).err()
+                }
+                Eligibility::Allow(_) => None,
+            };
+            Verdict { act: words, allowed: refusal.is_none(), reason: refusal.map(Reason::from) }
+        })
+        .collect();
+    let reason = match eligibility::judge(&account, &facts, Act::SelfReset, None, rules, now) {
+        Eligibility::Refuse(why) => Some(why.into()),
+        Eligibility::Allow(_) => eligibility::contacts(&account, Act::SelfReset, rules).err().map(Reason::from),
+    };
+    let events = rekeyd.store.audit(Some(account.id.clone()), 10).await.map_err(|error| format!("{error:?}"))?;
+    Ok(Explanation {
+        found: "account",
+        matches: Vec::new(),
+        reason,
+        account: Some(Explained {
+            id: account.id.stable.clone(),
+            findings: eligibility::findings(&account, &facts, rules, now),
+            groups: account.groups.iter().map(|group| group.as_str().to_owned()).collect(),
+            contacts: account
+                .contacts
+                .iter()
+                .map(|contact| ExplainedContact {
+                    kind: contact.kind().word(),
+                    address: contact.address.masked(),
+                    source: contact.source.clone(),
+                    proved: contact.proof.as_ref().map(|proof| proof.at),
+                    permitted: rules.contacts.permits(contact),
+                })
+                .collect(),
+            verdicts,
+            profile: rules.password_for(&account).1.map(str::to_owned),
+            activated: facts.activated,
+            frozen_until: facts.frozen_until.filter(|until| *until > now),
+            events: events.into_iter().map(line_of).collect(),
+            login: account.login,
+            entry: account.name.0,
+            server: account.server.name,
+            names: account.names,
+            stamp: account.stamp.as_str().to_owned(),
+        }),
+    })
+}

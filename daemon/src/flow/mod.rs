@@ -1,0 +1,28 @@
+//! The stories, one public function each, read top to bottom: gather, judge, act, record.
+//!
+//! * [`forgotten`]: somebody says a password is forgotten. [`answering`]: a worker answers the request.
+//! * [`outbox`]: messages leave. [`reset`]: somebody holds a link and sets a password. [`reconcile`]: what a crash or a
+//!   lost answer left open is settled. [`not_me`]: somebody says they did not ask.
+//! * [`sign_in`]: a login page has a password checked. [`operator`]: an operator helps.
+//! * [`explain`], [`status`], [`health`]: what is so, and why.
+//!
+//! A story never learns which door opened it, and a door never learns how a story is done: outcomes are values, and
+//! an ordinary refusal is an outcome.
+
+pub mod answering;
+pub mod explain;
+pub mod forgotten;
+pub mod health;
+pub mod not_me;
+pub mod operator;
+pub mod outbox;
+pub mod reconcile;
+pub mod reset;
+pub mod sign_in;
+pub mod status;
+
+mod link;
+mod rekeyd;
+mod turns;
+
+pub use rekeyd::{Clock, Identity, Parts, Rekeyd};

@@ -1,0 +1,92 @@
+//! "This was not me": somebody got a message that they did not cause.
+//!
+//! The page asks for the login name, so that a robot that submits forms does nothing. Then the account's tickets die
+//! and self-service is frozen for at most a day; signing in and help by an operator go on.
+
+use rekeyd_core::domain::{Actor, Event, EventKind, Login, Purpose, Timestamp, Token};
+
+use super::rekeyd::{Rekeyd, Trouble};
+use crate::store::StoredTicket;
+
+/// What opening the link finds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// Unknown, used or expired.
+    Gone,
+    /// It can be used.
+    Live,
+    /// The store can't be asked now.
+    Unavailable,
+}
+
+/// How the report ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Tickets are void, self-service is frozen.
+    Done,
+    /// The link is unknown, used or expired.
+    Gone,
+    /// What was typed is not this account's login name; nothing was done.
+    Mismatch,
+    /// Nothing was done; try again.
+    Unavailable,
+}
+
+/// Opens the link; nothing changes.
+pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
+    match find(rekeyd, token).await {
+        Ok(Some(stored)) if stored.is_usable(now) => Look::Live,
+        Ok(_) => Look::Gone,
+        Err(trouble) => {
+            log::error!("a link can't be looked up: {trouble}");
+            Look::Unavailable
+        }
+    }
+}
+
+/// Takes the report.
+pub async fn report(rekeyd: &Rekeyd, token: &Token, login: &Login, actor: Actor, now: Timestamp) -> Outcome {
+    match try_report(rekeyd, token, login, actor, now).await {
+        Ok(outcome) => outcome,
+        Err(trouble) => {
+            log::error!("a report \"not me\" could not be taken: {trouble}");
+            Outcome::Unavailable
+        }
+    }
+}
+
+async fn try_report(
+    rekeyd: &Rekeyd,
+    token: &Token,
+    login: &Login,
+    actor: Actor,
+    now: Timestamp,
+) -> Result<Outcome, Trouble> {
+    let Some(stored) = find(rekeyd, token).await?.filter(|stored| stored.is_usable(now)) else {
+        return Ok(Outcome::Gone);
+    };
+    let ticket = stored.ticket;
+    let written = Login::parse(&ticket.login).is_ok_and(|written| written.folded() == login.folded());
+    if !written {
+        return Ok(Outcome::Mismatch);
+    }
+    let _turn = rekeyd.turns.take(&ticket.account).await;
+    let until = now.plus(rekeyd.parts().rules.freeze);
+    let event = Event::new(now, EventKind::NotMe, actor, Some(ticket.account.clone()), "frozen")
+        .with("until", until.millis().to_string());
+    log::warn!(event = "not-me", account = ticket.account.to_string(); "a person says that they did not ask; self-service is frozen");
+    Ok(if rekeyd.store.freeze(ticket.id, until, event).await? { Outcome::Done } else { Outcome::Gone })
+}
+
+async fn find(rekeyd: &Rekeyd, token: &Token) -> Result<Option<StoredTicket>, Trouble> {
+    let parts = rekeyd.parts();
+    if !parts.keys.knows(token.key()) {
+        return Ok(None);
+    }
+    let stored = rekeyd.store.ticket(rekeyd.store.data_key().token_hash(token)).await?;
+    Ok(stored.filter(|stored| {
+        let ticket = &stored.ticket;
+        let made = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact);
+        ticket.purpose == Purpose::NotMe && made.is_some_and(|made| made.is(token))
+    }))
+}

@@ -1,0 +1,344 @@
+//! An operator helps: sends a link, replaces a password, lifts a freeze, declares a restore.
+
+use std::sync::Arc;
+
+use rekeyd_core::domain::{
+    Account, AccountId, Event, EventKind, Login, NewPassword, NoticeKind, Origin, RequestId, Timestamp,
+};
+use rekeyd_core::flavour::Rejection;
+use rekeyd_core::policy::authority::{Operator, Rank, Verb};
+use rekeyd_core::policy::eligibility::{self, Act, Eligibility, Refusal};
+use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
+use rekeyd_core::policy::permit::{Mandate, Permit};
+use zeroize::Zeroizing;
+
+use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, addresses};
+use crate::directory::{Found, Settled, Written, hold};
+use crate::store::{Acceptance, NewRequest};
+
+/// How sending a link ended.
+#[derive(Debug)]
+pub enum SendOutcome {
+    /// A message is on its way.
+    Queued {
+        /// The account.
+        account: AccountId,
+        /// Whether it is a first password or a new one.
+        purpose: rekeyd_core::domain::Purpose,
+        /// The handle of the request.
+        request: RequestId,
+        /// Where it goes, masked.
+        to: Vec<String>,
+    },
+    /// This operator may not.
+    NotAllowed,
+    /// The account may not get one.
+    Refused(Refusal),
+    /// Nothing was done; try again.
+    Unavailable(String),
+}
+
+/// The password that replaces the old one.
+pub enum Replacement {
+    /// rekeyd draws one.
+    Generate,
+    /// The operator typed it.
+    Typed(NewPassword),
+}
+
+/// How replacing a password ended.
+pub enum ReplaceOutcome {
+    /// This operator may not.
+    NotAllowed,
+    /// The account's password may not be replaced.
+    Refused(Refusal),
+    /// The directory refused it.
+    Rejected(Rejection),
+    /// The old password has stopped.
+    Replaced {
+        /// The account.
+        account: AccountId,
+        /// The password that was drawn, to be shown once.
+        generated: Option<Zeroizing<String>>,
+        /// Whether it must be changed at the next sign-in.
+        must_change: bool,
+    },
+    /// Nothing was done; try again.
+    Unavailable(String),
+    /// The directory did not answer; it may have been replaced.
+    Unsure(String),
+    /// rekeyd's own rules refused it.
+    Weak(Vec<Weakness>),
+}
+
+/// How lifting a freeze ended.
+#[derive(Debug)]
+pub enum ThawOutcome {
+    /// This operator may not.
+    NotAllowed,
+    /// There was no freeze.
+    NotFrozen(AccountId),
+    /// No single account matches.
+    Refused(Refusal),
+    /// Lifted.
+    Thawed(AccountId),
+    /// Nothing was done; try again.
+    Unavailable(String),
+}
+
+/// How declaring a restore ended.
+#[derive(Debug)]
+pub enum RestoredOutcome {
+    /// This operator may not.
+    NotAllowed,
+    /// Nothing was done; try again.
+    Unavailable(String),
+    /// So many tickets are void.
+    Voided(u64),
+}
+
+/// Sends a link: an activation link to somebody who never had a password, a reset link to everybody else. The old
+/// password works until the person sets the new one.
+pub async fn send_code(
+    rekeyd: &Rekeyd,
+    operator: &Operator,
+    login: Login,
+    reason: &str,
+    now: Timestamp,
+) -> SendOutcome {
+    if !operator.may(Verb::SendCode) {
+        return SendOutcome::NotAllowed;
+    }
+    match try_send(rekeyd, operator, login, reason, now).await {
+        Ok(outcome) => outcome,
+        Err(trouble) => SendOutcome::Unavailable(trouble.to_string()),
+    }
+}
+
+async fn try_send(
+    rekeyd: &Rekeyd,
+    operator: &Operator,
+    login: Login,
+    reason: &str,
+    now: Timestamp,
+) -> Result<SendOutcome, Trouble> {
+    let parts = rekeyd.parts();
+    let Gathered { account, facts } = match rekeyd.find(&parts, &login).await? {
+        Ok(gathered) => gathered,
+        Err(found) => return Ok(SendOutcome::Refused(refusal_of(&found))),
+    };
+    let refuse = async |why: Refusal| {
+        let event =
+            Event::new(now, EventKind::LinkRequested, operator.actor().clone(), Some(account.id.clone()), "refused")
+                .because(reason)
+                .with("refusal", why.code());
+        rekeyd.store.record(event).await.map(|()| SendOutcome::Refused(why)).map_err(Trouble::from)
+    };
+    let terms = match eligibility::judge(&account, &facts, Act::SendLink, Some(operator.standing()), &parts.rules, now)
+    {
+        Eligibility::Allow(terms) => terms,
+        Eligibility::Refuse(why) => return refuse(why).await,
+    };
+    let contacts = match eligibility::contacts(&account, Act::SendLink, &parts.rules) {
+        Ok(contacts) => contacts,
+        Err(why) => return refuse(why).await,
+    };
+    let to = addresses(&contacts).iter().map(|address| address.masked()).collect();
+    let request = rekeyd.fresh_request();
+    let event =
+        Event::new(now, EventKind::LinkRequested, operator.actor().clone(), Some(account.id.clone()), "accepted")
+            .because(reason)
+            .with("purpose", terms.purpose().word());
+    rekeyd.store.record(event).await?;
+    let new = NewRequest {
+        id: request,
+        purpose: terms.purpose(),
+        origin: match operator.standing() {
+            Rank::Operator => Origin::Operator,
+            Rank::Owner => Origin::Owner,
+        },
+        login,
+        actor: operator.actor().clone(),
+        languages: Vec::new(),
+        at: now,
+        deadline: now.plus(parts.rules.lives.request),
+    };
+    Ok(match rekeyd.store.accept(new, Vec::new()).await? {
+        Acceptance::Accepted => {
+            rekeyd.requests_wake.notify_one();
+            SendOutcome::Queued { account: account.id, purpose: terms.purpose(), request, to }
+        }
+        Acceptance::Full | Acceptance::TooOften(_) => SendOutcome::Unavailable("the backlog is full".into()),
+    })
+}
+
+/// Replaces a password by hand: the old one stops at once. By default the person must change it at the next sign-in.
+/// Runs in a task of its own that a dropped connection does not cancel.
+pub async fn set_password(
+    rekeyd: &Arc<Rekeyd>,
+    operator: &Operator,
+    login: Login,
+    replacement: Replacement,
+    must_change: bool,
+    reason: String,
+) -> ReplaceOutcome {
+    if !operator.may(Verb::SetPassword) {
+        return ReplaceOutcome::NotAllowed;
+    }
+    let (rekeyd, operator) = (Arc::clone(rekeyd), operator.clone());
+    let story =
+        tokio::spawn(async move { replace(&rekeyd, &operator, &login, replacement, must_change, &reason).await });
+    match story.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(trouble)) => ReplaceOutcome::Unavailable(trouble.to_string()),
+        Err(_) => ReplaceOutcome::Unsure("rekeyd itself failed; see its log".into()),
+    }
+}
+
+async fn replace(
+    rekeyd: &Rekeyd,
+    operator: &Operator,
+    login: &Login,
+    replacement: Replacement,
+    must_change: bool,
+    reason: &str,
+) -> Result<ReplaceOutcome, Trouble> {
+    let parts = rekeyd.parts();
+    let found = match rekeyd.find(&parts, login).await? {
+        Ok(gathered) => gathered,
+        Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
+    };
+    let _turn = rekeyd.turns.take(&found.account.id).await;
+    let Gathered { account, facts } = match rekeyd.read(&parts, &found.account.id).await? {
+        Ok(gathered) => gathered,
+        Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
+    };
+    let rank = Some(operator.standing());
+    let event = |outcome: &str| {
+        Event::new(
+            rekeyd.now(),
+            EventKind::PasswordReplaced,
+            operator.actor().clone(),
+            Some(account.id.clone()),
+            outcome,
+        )
+        .because(reason)
+        .with("must-change", if must_change { "yes" } else { "no" })
+    };
+    let terms = match eligibility::judge(&account, &facts, Act::ReplacePassword, rank, &parts.rules, rekeyd.now()) {
+        Eligibility::Allow(terms) => terms,
+        Eligibility::Refuse(why) => {
+            rekeyd.store.record(event("refused").with("refusal", why.code())).await?;
+            return Ok(ReplaceOutcome::Refused(why));
+        }
+    };
+    let Some(authorized) = operator.authorize(Verb::SetPassword, &terms) else { return Ok(ReplaceOutcome::NotAllowed) };
+    let (password, generated) = match accepted(rekeyd, replacement, &account, &parts) {
+        Ok(password) => password,
+        Err(weaknesses) => return Ok(ReplaceOutcome::Weak(weaknesses)),
+    };
+    let (server, stamp) = (terms.server().name.clone(), terms.stamp().clone());
+    let permit = match Permit::new(terms, password, Mandate::Operator(authorized), must_change) {
+        Ok(permit) => permit,
+        Err(mismatch) => {
+            log::error!(mismatch:? = mismatch; "proofs that do not fit each other");
+            return Ok(ReplaceOutcome::Unavailable("the proofs do not fit each other".into()));
+        }
+    };
+    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
+    // The trail knows of it before the directory does, so that no replacement can go unrecorded.
+    rekeyd.store.record(event("begun")).await?;
+    let (_, written) = parts.directory.write(permit).await;
+    let written = match written {
+        Written::Unsure { server } => match parts.directory.settle(&account.id, &stamp, &server, rekeyd.now()).await {
+            Ok(Settled::Changed) => Written::Done,
+            Ok(Settled::Unchanged) => Written::NotDone("the directory did not answer".into()),
+            _ => Written::Unsure { server },
+        },
+        other => other,
+    };
+    let ended = match &written {
+        Written::Done => "replaced",
+        Written::NotDone(_) | Written::Stale => "not-done",
+        Written::Rejected(_) => "rejected",
+        Written::Unsure { .. } => "unsure",
+    };
+    let event = event(ended).with("server", server);
+    if matches!(written, Written::Done) {
+        let (notices, tickets) = rekeyd.tell(&parts, &account, NoticeKind::PasswordReplaced, rekeyd.now());
+        if let Err(error) = rekeyd.store.replaced(&account.id, notices, tickets, event).await {
+            log::error!(error:? = error; "a replaced password could not be recorded as done; the trail has it as begun");
+        }
+        rekeyd.outbox_wake.notify_one();
+    } else {
+        rekeyd.store.record(event).await?;
+    }
+    Ok(match written {
+        Written::Done => ReplaceOutcome::Replaced { account: account.id, generated, must_change },
+        Written::NotDone(why) => ReplaceOutcome::Unavailable(why),
+        Written::Rejected(rejection) => ReplaceOutcome::Rejected(rejection),
+        Written::Stale => ReplaceOutcome::Unavailable("the account changed meanwhile; look again and repeat".into()),
+        Written::Unsure { server } => ReplaceOutcome::Unsure(format!("{server} did not answer")),
+    })
+}
+
+/// The password in its accepted form, and its text where it was drawn here.
+fn accepted(
+    rekeyd: &Rekeyd,
+    replacement: Replacement,
+    account: &Account,
+    parts: &Parts,
+) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), Vec<Weakness>> {
+    let (rules, _) = parts.rules.password_for(account);
+    match replacement {
+        Replacement::Generate => {
+            let password = AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes));
+            let text = Zeroizing::new(password.expose().to_owned());
+            Ok((password, Some(text)))
+        }
+        Replacement::Typed(typed) => password::accept(typed, account, rules)
+            .map(|password| (password, None))
+            .map_err(|(_, weaknesses)| weaknesses),
+    }
+}
+
+/// Lifts a freeze.
+pub async fn thaw(rekeyd: &Rekeyd, operator: &Operator, login: &Login, reason: &str, now: Timestamp) -> ThawOutcome {
+    if !operator.may(Verb::Thaw) {
+        return ThawOutcome::NotAllowed;
+    }
+    let parts = rekeyd.parts();
+    let account = match rekeyd.find(&parts, login).await {
+        Ok(Ok(gathered)) => gathered.account.id,
+        Ok(Err(found)) => return ThawOutcome::Refused(refusal_of(&found)),
+        Err(trouble) => return ThawOutcome::Unavailable(trouble.to_string()),
+    };
+    let event =
+        Event::new(now, EventKind::Thawed, operator.actor().clone(), Some(account.clone()), "thawed").because(reason);
+    match rekeyd.store.thaw(&account, now, event).await {
+        Ok(true) => ThawOutcome::Thawed(account),
+        Ok(false) => ThawOutcome::NotFrozen(account),
+        Err(error) => ThawOutcome::Unavailable(Trouble::from(error).to_string()),
+    }
+}
+
+/// Declares that the store was restored from a copy: every live ticket is void, since some may have been used after
+/// the copy was made.
+pub async fn restored(rekeyd: &Rekeyd, operator: &Operator, reason: &str, now: Timestamp) -> RestoredOutcome {
+    if !operator.may(Verb::Restored) {
+        return RestoredOutcome::NotAllowed;
+    }
+    let event = Event::new(now, EventKind::Restored, operator.actor().clone(), None, "declared").because(reason);
+    match rekeyd.store.restored(event).await {
+        Ok(voided) => RestoredOutcome::Voided(voided),
+        Err(error) => RestoredOutcome::Unavailable(Trouble::from(error).to_string()),
+    }
+}
+
+/// Why a look-up that did not find exactly one account ends.
+pub(super) fn refusal_of(found: &Found) -> Refusal {
+    match found {
+        Found::Ambiguous(_) => Refusal::Ambiguous,
+        Found::Account(_) | Found::NotFound => Refusal::NotFound,
+    }
+}

@@ -1,0 +1,273 @@
+//! What every story works with: the parts that can be exchanged while running, and those that stay.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rekeyd_core::domain::{
+    Account, AccountId, Contact, EmailAddress, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp,
+};
+use rekeyd_core::policy::eligibility::Act;
+use rekeyd_core::policy::rules::Rules;
+use rekeyd_plugins::{Channel, Words};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Notify;
+
+use super::turns::Turns;
+use crate::directory::{self, Directory, Found};
+use crate::store::{self, Store};
+
+/// Where the time comes from: the system, or a test's hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    fixed: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// A clock that stands until it is moved by its handle: milliseconds since 1970.
+    pub fn fixed(handle: Arc<AtomicI64>) -> Self {
+        Self { fixed: Some(handle) }
+    }
+
+    /// The present moment.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the system's clock is read")]
+    pub fn now(&self) -> Timestamp {
+        if let Some(handle) = &self.fixed {
+            return Timestamp::from_millis(handle.load(Ordering::Relaxed));
+        }
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Who rekeyd speaks for, on pages and in answers.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The organisation's name.
+    pub organisation: String,
+    /// The service's name.
+    pub service: String,
+    /// Whom people turn to when they are stuck, in words.
+    pub help: String,
+    /// The page where they find that help.
+    pub help_url: Option<String>,
+    /// The login page, where a finished reset ends.
+    pub sign_in_url: Option<String>,
+    /// The base of every link, without a slash at its end. It never comes from a request.
+    pub public_url: String,
+}
+
+/// The parts that a reload exchanges, all together.
+pub struct Parts {
+    /// The directory.
+    pub directory: Directory,
+    /// The channels, in the order in which they are tried.
+    pub channels: Vec<Box<dyn Channel>>,
+    /// Everything that is said to people.
+    pub words: Words,
+    /// The rules that verdicts are made by.
+    pub rules: Rules,
+    /// Who rekeyd speaks for.
+    pub identity: Identity,
+    /// The keys that make tokens.
+    pub keys: KeyRing,
+}
+
+/// Everything a story works with.
+pub struct Rekeyd {
+    parts: RwLock<Arc<Parts>>,
+    pub(super) store: Store,
+    pub(super) turns: Turns,
+    pub(super) requests_wake: Notify,
+    pub(super) outbox_wake: Notify,
+    clock: Clock,
+    random: SystemRandom,
+    started: Timestamp,
+}
+
+/// What is known of the account that a login means.
+pub(super) struct Gathered {
+    pub(super) account: Account,
+    pub(super) facts: Facts,
+}
+
+impl Rekeyd {
+    /// Puts the parts together.
+    pub fn new(parts: Parts, store: Store, clock: Clock) -> Self {
+        let started = clock.now();
+        Self {
+            parts: RwLock::new(Arc::new(parts)),
+            store,
+            turns: Turns::default(),
+            requests_wake: Notify::new(),
+            outbox_wake: Notify::new(),
+            clock,
+            random: SystemRandom::new(),
+            started,
+        }
+    }
+
+    /// The parts as they are now; a story keeps them until it ends.
+    pub fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Exchanges the parts, after a reload. Stories under way end with the old ones.
+    pub fn exchange(&self, parts: Parts) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
+        self.requests_wake.notify_one();
+        self.outbox_wake.notify_one();
+    }
+
+    /// What rekeyd remembers.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// When this process began.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Who rekeyd speaks for.
+    pub fn identity(&self) -> Identity {
+        self.parts().identity.clone()
+    }
+
+    /// A text in the first of the wanted languages that there is.
+    pub fn say(&self, languages: &[String], id: &str, args: &[(&str, &str)]) -> String {
+        self.parts().words.say(languages, id, args)
+    }
+
+    /// The language that [`Rekeyd::say`] picks, as a tag for the page.
+    pub fn language(&self, languages: &[String]) -> String {
+        self.parts().words.pick(languages).to_owned()
+    }
+
+    /// Bytes from the system's randomness. Without it nothing here is safe, so the process ends.
+    pub fn fresh<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn fill(&self, bytes: &mut [u8]) {
+        if self.random.fill(bytes).is_err() {
+            log::error!("the system gives no randomness; ending");
+            std::process::exit(70);
+        }
+    }
+
+    pub(super) fn fresh_ticket(&self) -> TicketId {
+        TicketId::from_bytes(self.fresh())
+    }
+
+    pub(super) fn fresh_notice(&self) -> NoticeId {
+        NoticeId::from_bytes(self.fresh())
+    }
+
+    pub(super) fn fresh_request(&self) -> RequestId {
+        RequestId::from_bytes(self.fresh())
+    }
+
+    /// Finds the account that a login means, with what is remembered of it.
+    pub(super) async fn find(&self, parts: &Parts, login: &Login) -> Result<Result<Gathered, Found>, Trouble> {
+        let found = parts.directory.find(login, self.now()).await?;
+        self.gather(found).await
+    }
+
+    /// Reads an account again on a server that takes writes, with what is remembered of it.
+    pub(super) async fn read(&self, parts: &Parts, id: &AccountId) -> Result<Result<Gathered, Found>, Trouble> {
+        let found = parts.directory.read(id, self.now()).await?;
+        self.gather(found).await
+    }
+
+    async fn gather(&self, found: Found) -> Result<Result<Gathered, Found>, Trouble> {
+        let mut account = match found {
+            Found::Account(account) => *account,
+            other => return Ok(Err(other)),
+        };
+        let (facts, proofs) = self.store.facts(&account.id).await?;
+        for contact in &mut account.contacts {
+            let hash = self.store.data_key().address_hash(&contact.address.folded());
+            contact.proof = proofs.iter().find(|(proved, _)| *proved == hash).map(|(_, proof)| proof.clone());
+        }
+        Ok(Ok(Gathered { account, facts }))
+    }
+}
+
+/// Why a story could not go on: the outside failed. Nothing was changed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The directory could not be asked.
+    Directory(directory::Error),
+    /// The store could not be asked.
+    Store(store::Error),
+}
+
+impl From<directory::Error> for Trouble {
+    fn from(error: directory::Error) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl From<store::Error> for Trouble {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(directory::Error::Misconfigured(why)) => write!(f, "the directory refuses rekeyd: {why}"),
+            Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
+            Self::Store(store::Error::Busy) => f.write_str("the store is busy"),
+            Self::Store(store::Error::Broken(why)) => write!(f, "the store is broken: {why}"),
+        }
+    }
+}
+
+/// The wait before try number `attempts + 1`: doubling from `first` to at most `most`.
+pub(super) fn backoff(attempts: u32, first: Duration, most: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(attempts.min(20)).unwrap_or(u32::MAX)).min(most)
+}
+
+/// The act whose verdict a link of this origin needs.
+pub(super) fn act_of(purpose: rekeyd_core::domain::Purpose, origin: rekeyd_core::domain::Origin) -> Act {
+    use rekeyd_core::domain::{Origin, Purpose};
+    match (purpose, origin) {
+        (Purpose::Activation, _) => Act::Activate,
+        (_, Origin::Person) => Act::SelfReset,
+        (_, Origin::Operator | Origin::Owner) => Act::SendLink,
+    }
+}
+
+/// The rank behind a link of this origin.
+pub(super) fn rank_of(origin: rekeyd_core::domain::Origin) -> Option<rekeyd_core::policy::authority::Rank> {
+    use rekeyd_core::domain::Origin;
+    use rekeyd_core::policy::authority::Rank;
+    match origin {
+        Origin::Operator => Some(Rank::Operator),
+        Origin::Owner => Some(Rank::Owner),
+        Origin::Person => None,
+    }
+}
+
+/// The addresses that a message goes to: all values of the first configured attribute that has a usable one, in a
+/// fixed order, since the order of an attribute's values means nothing.
+pub(super) fn addresses<'a>(contacts: &[&'a Contact]) -> Vec<&'a EmailAddress> {
+    const MOST: usize = 5;
+    let Some(first) = contacts.first() else { return Vec::new() };
+    let mut addresses: Vec<_> =
+        contacts.iter().filter(|contact| contact.source == first.source).map(|contact| &contact.address).collect();
+    addresses.sort_by_key(|address| address.folded());
+    addresses.dedup_by_key(|address| address.folded());
+    addresses.truncate(MOST);
+    addresses
+}

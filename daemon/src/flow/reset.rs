@@ -1,0 +1,340 @@
+//! Somebody holds a link: looking at it changes nothing, setting a password uses it up.
+//!
+//! Setting a password derives every proof anew: the ticket is claimed by one conditional update, the account is read
+//! again on a server that takes writes, judged again, the password is accepted for that very account, and the write
+//! carries the condition where the server can. What ends without an answer is settled by the account's stamp, never
+//! by a guess.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekeyd_core::domain::{
+    Account, Actor, Event, EventKind, NewPassword, NoticeKind, Proof, Purpose, Ticket, Timestamp, Token,
+};
+use rekeyd_core::flavour::Rejection;
+use rekeyd_core::policy::eligibility::{self, Eligibility, Terms};
+use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
+use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
+use rekeyd_core::policy::rules::PasswordRules;
+
+use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, act_of, rank_of};
+use crate::directory::{Settled, Written, hold};
+use crate::store::{Spend, StoredTicket, TicketState};
+
+/// The longest that one setting may take before its holder is told that the outcome is unknown.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// A write without an answer is looked for this often, with a pause between.
+const LOOKS: u32 = 3;
+
+/// What a link shows when it is opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The account's login name, so that its holder sees whose password this is.
+    pub login: String,
+    /// When it ends, once its message is known to be delivered.
+    pub expires: Option<Timestamp>,
+    /// What the password must be.
+    pub rules: PasswordRules,
+}
+
+/// What opening a link finds.
+#[derive(Debug)]
+pub enum Look {
+    /// Unknown, used, expired, void: all the same.
+    Gone,
+    /// It can be used.
+    Live(Opened),
+    /// The store can't be asked now.
+    Unavailable,
+}
+
+/// How setting a password ended.
+#[derive(Debug)]
+pub enum SetOutcome {
+    /// The link is unknown, used, expired or void.
+    Gone,
+    /// The account may not be reset any more; the reference finds the reason in the audit trail.
+    Refused {
+        /// What the person can read out to the service desk.
+        reference: String,
+    },
+    /// The directory refused it; `again` says whether another password could pass on the same link.
+    Rejected {
+        /// The rule it broke.
+        rejection: Rejection,
+        /// Whether the link still works.
+        again: bool,
+    },
+    /// The directory has the new password.
+    Set {
+        /// A lock by wrong passwords that stays until then.
+        locked_until: Option<Timestamp>,
+    },
+    /// Nothing was changed and the link still works.
+    Unavailable,
+    /// It may or may not have been set; a notice will follow if it was.
+    Unsure,
+    /// rekeyd's own rules refused it; the link still works.
+    Weak(Vec<Weakness>),
+}
+
+/// Opens a link. GET, HEAD, scanners and previews come here as often as they like: nothing changes.
+pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
+    let parts = rekeyd.parts();
+    match find(rekeyd, &parts, token).await {
+        Ok(Some(stored)) if stored.is_usable(now) => Look::Live(Opened {
+            purpose: stored.ticket.purpose,
+            login: stored.ticket.login,
+            expires: stored.ticket.expires,
+            rules: parts.rules.password.clone(),
+        }),
+        Ok(_) => Look::Gone,
+        Err(trouble) => {
+            log::error!("a link can't be looked up: {trouble}");
+            Look::Unavailable
+        }
+    }
+}
+
+/// Sets a password by a link, in a task of its own that a dropped connection does not cancel. `nonce` names the form:
+/// the same POST again shows the same result.
+pub async fn set_password(
+    rekeyd: &Arc<Rekeyd>,
+    token: Token,
+    password: NewPassword,
+    nonce: [u8; 16],
+    actor: Actor,
+) -> SetOutcome {
+    let task = {
+        let rekeyd = Arc::clone(rekeyd);
+        tokio::spawn(async move { set(&rekeyd, &token, password, nonce, actor).await })
+    };
+    match tokio::time::timeout(DEADLINE, task).await {
+        Ok(Ok(Ok(outcome))) => outcome,
+        Ok(Ok(Err(trouble))) => {
+            log::warn!(event = "set-unavailable"; "a password could not be set, nothing was changed: {trouble}");
+            SetOutcome::Unavailable
+        }
+        Ok(Err(_)) => {
+            log::error!(event = "set-panicked"; "setting a password ended in a fault; its outcome will be settled");
+            SetOutcome::Unsure
+        }
+        Err(_) => SetOutcome::Unsure,
+    }
+}
+
+/// The story of one setting. An error means that nothing was written and the ticket is live.
+async fn set(
+    rekeyd: &Rekeyd,
+    token: &Token,
+    password: NewPassword,
+    nonce: [u8; 16],
+    actor: Actor,
+) -> Result<SetOutcome, Trouble> {
+    let parts = rekeyd.parts();
+    let Some(stored) = find(rekeyd, &parts, token).await? else { return Ok(SetOutcome::Gone) };
+    let _turn = rekeyd.turns.take(&stored.ticket.account).await;
+    let hash = rekeyd.store.data_key().token_hash(token);
+    let Some(claimed) = rekeyd.store.claim(hash, nonce, rekeyd.now()).await? else {
+        return again(rekeyd, &parts, token, nonce).await;
+    };
+    let ticket = claimed.ticket().clone();
+
+    let Gathered { account, facts } = match rekeyd.read(&parts, &ticket.account).await {
+        Ok(Ok(gathered)) => gathered,
+        Ok(Err(_)) => return void(rekeyd, claimed, actor, "not-found").await,
+        Err(trouble) => {
+            rekeyd.store.release(claimed, false, None).await?;
+            return Err(trouble);
+        }
+    };
+    let act = act_of(ticket.purpose, ticket.origin);
+    let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &parts.rules, rekeyd.now());
+    let terms = match verdict {
+        Eligibility::Allow(terms) => terms,
+        Eligibility::Refuse(why) => return void(rekeyd, claimed, actor, why.code()).await,
+    };
+    if let Some(why) = misfit(rekeyd, &parts, &ticket, &account, &terms) {
+        return void(rekeyd, claimed, actor, why).await;
+    }
+    let password = match accept(password, &account, &parts).await {
+        Ok(password) => password,
+        Err(weaknesses) => {
+            rekeyd.store.release(claimed, false, None).await?;
+            return Ok(SetOutcome::Weak(weaknesses));
+        }
+    };
+    let locked_until = terms.locked_until().filter(|_| !parts.rules.unlock_by_reset);
+    let server = terms.server().name.clone();
+    let stamp = terms.stamp().clone();
+    let permit = match Permit::new(terms, password, Mandate::Ticket(claimed), false) {
+        Ok(permit) => permit,
+        Err(mismatch) => {
+            // The claim went with the proofs; the open claim is settled like one that a crash left.
+            log::error!(mismatch:? = mismatch; "proofs that do not fit each other");
+            return Ok(SetOutcome::Unavailable);
+        }
+    };
+    // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
+    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
+    rekeyd.store.writing(ticket.id, &server).await?;
+    let (mandate, written) = parts.directory.write(permit).await;
+    let Mandate::Ticket(claimed) = mandate else { return Ok(SetOutcome::Unsure) };
+    let now = rekeyd.now();
+    match written {
+        Written::Done => {
+            done(rekeyd, &parts, &ticket, &account, nonce, actor).await;
+            Ok(SetOutcome::Set { locked_until })
+        }
+        Written::NotDone(why) => {
+            log::warn!(event = "set-not-done"; "nothing was written: {why}");
+            rekeyd.store.release(claimed, false, None).await?;
+            Ok(SetOutcome::Unavailable)
+        }
+        Written::Rejected(rejection) => {
+            let again = rejection.is_about_the_password();
+            let event = Event::new(now, EventKind::PasswordRejected, actor, Some(ticket.account), "rejected")
+                .because(rejection.code());
+            if let Rejection::MissingRight(right) = &rejection {
+                log::error!(event = "missing-right"; "the directory does not let rekeyd set a password: {right}");
+            }
+            rekeyd.store.release(claimed, again, Some(event)).await?;
+            Ok(SetOutcome::Rejected { rejection, again })
+        }
+        Written::Stale => void(rekeyd, claimed, actor, "changed-meanwhile").await,
+        Written::Unsure { server } => settle_now(rekeyd, &parts, claimed, &account, &server, nonce, actor).await,
+    }
+}
+
+/// The ticket of a token, if the token was made by a key of the ring for exactly this ticket.
+async fn find(rekeyd: &Rekeyd, parts: &Parts, token: &Token) -> Result<Option<StoredTicket>, Trouble> {
+    if !parts.keys.knows(token.key()) {
+        return Ok(None);
+    }
+    let stored = rekeyd.store.ticket(rekeyd.store.data_key().token_hash(token)).await?;
+    Ok(stored.filter(|stored| {
+        let ticket = &stored.ticket;
+        let made = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact);
+        ticket.purpose != Purpose::NotMe && made.is_some_and(|made| made.is(token))
+    }))
+}
+
+/// A ticket that could not be claimed: the same form sent again sees its own result, everybody else sees nothing.
+async fn again(rekeyd: &Rekeyd, parts: &Parts, token: &Token, nonce: [u8; 16]) -> Result<SetOutcome, Trouble> {
+    let stored = find(rekeyd, parts, token).await?;
+    Ok(match stored {
+        Some(stored) if stored.spent_by == Some(nonce) => match stored.state {
+            TicketState::Spent => SetOutcome::Set { locked_until: None },
+            TicketState::Claimed | TicketState::Unsure => SetOutcome::Unsure,
+            TicketState::Live | TicketState::Void => SetOutcome::Gone,
+        },
+        _ => SetOutcome::Gone,
+    })
+}
+
+/// Why a ticket no longer fits the account it was made for.
+fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, terms: &Terms) -> Option<&'static str> {
+    if terms.stamp() != &ticket.stamp {
+        return Some("newer-password");
+    }
+    if terms.purpose() != ticket.purpose {
+        return Some("other-purpose");
+    }
+    if account.login != ticket.login {
+        return Some("renamed");
+    }
+    let data = rekeyd.store.data_key();
+    let still_there = account
+        .contacts
+        .iter()
+        .filter(|contact| parts.rules.contacts.permits(contact))
+        .any(|contact| data.address_hash(&contact.address.folded()) == ticket.contact);
+    if still_there { None } else { Some("contact-changed") }
+}
+
+/// Accepts the password for this account, on a thread where a slow check holds nobody up.
+async fn accept(
+    password: NewPassword,
+    account: &Account,
+    parts: &Arc<Parts>,
+) -> Result<AcceptedPassword, Vec<Weakness>> {
+    let (account, parts) = (account.clone(), Arc::clone(parts));
+    let checked = tokio::task::spawn_blocking(move || {
+        let (rules, _) = parts.rules.password_for(&account);
+        password::accept(password, &account, rules).map_err(|(_, weaknesses)| weaknesses)
+    });
+    checked.await.unwrap_or_else(|_| Err(Vec::new()))
+}
+
+async fn void(rekeyd: &Rekeyd, claimed: Claimed, actor: Actor, why: &str) -> Result<SetOutcome, Trouble> {
+    let ticket = claimed.ticket();
+    let reference = ticket.id.to_string().chars().take(8).collect::<String>();
+    let account = ticket.account.clone();
+    let event = Event::new(rekeyd.now(), EventKind::TicketRefused, actor, Some(account), "refused")
+        .because(why)
+        .with("reference", reference.clone());
+    rekeyd.store.void(claimed, event).await?;
+    Ok(SetOutcome::Refused { reference })
+}
+
+/// Records that the password is set. The directory already has it, so a store that fails now leaves an open claim,
+/// which is settled by the stamp later.
+pub(super) async fn done(
+    rekeyd: &Rekeyd,
+    parts: &Parts,
+    ticket: &Ticket,
+    account: &Account,
+    nonce: [u8; 16],
+    actor: Actor,
+) {
+    let now = rekeyd.now();
+    let (notices, tickets) = rekeyd.tell(parts, account, NoticeKind::PasswordChanged, now);
+    let event = Event::new(now, EventKind::PasswordSet, actor, Some(ticket.account.clone()), "set")
+        .because(ticket.purpose.word())
+        .with("server", account.server.name.clone());
+    let proof = Proof { at: now, how: ticket.purpose.word().into() };
+    let spend = Spend { nonce, at: now, proof, notices, tickets, event };
+    match rekeyd.store.spend(ticket.id, spend).await {
+        Ok(()) => rekeyd.outbox_wake.notify_one(),
+        Err(error) => log::error!(error:? = error; "a set password could not be recorded; it will be settled"),
+    }
+}
+
+/// A write without an answer: the same server is asked whether the stamp has changed.
+async fn settle_now(
+    rekeyd: &Rekeyd,
+    parts: &Parts,
+    claimed: Claimed,
+    account: &Account,
+    server: &str,
+    nonce: [u8; 16],
+    actor: Actor,
+) -> Result<SetOutcome, Trouble> {
+    let ticket = claimed.ticket().clone();
+    let mut last = None;
+    for look in 0..LOOKS {
+        tokio::time::sleep(Duration::from_millis(300).saturating_mul(1 << look)).await;
+        last = parts.directory.settle(&ticket.account, &ticket.stamp, server, rekeyd.now()).await.ok();
+        if matches!(last, Some(Settled::Changed | Settled::Undecidable)) {
+            break;
+        }
+    }
+    match last {
+        Some(Settled::Changed) => {
+            done(rekeyd, parts, &ticket, account, nonce, actor).await;
+            Ok(SetOutcome::Set { locked_until: None })
+        }
+        Some(Settled::Unchanged) => {
+            rekeyd.store.release(claimed, false, None).await?;
+            Ok(SetOutcome::Unavailable)
+        }
+        Some(Settled::Undecidable) | None => {
+            let event = Event::new(rekeyd.now(), EventKind::SetUnsure, actor, Some(ticket.account), "unsure")
+                .with("server", server);
+            rekeyd.store.strand(claimed, event).await?;
+            Ok(SetOutcome::Unsure)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A login page has a password checked: granted or denied. What a person must still do comes later.
+
+use std::time::Duration;
+
+use rekeyd_core::domain::{Actor, Login, NewPassword, Timestamp};
+use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
+
+use super::rekeyd::{Gathered, Rekeyd, Trouble};
+use crate::directory::Verified;
+use crate::store::Counter;
+
+/// What a login page learns of an account that it may let in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// The login name as the directory has it.
+    pub login: String,
+    /// The stable id.
+    pub account: String,
+}
+
+/// The answer to a login page.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// No; the page learns no reason.
+    Denied,
+    /// Yes.
+    Granted(Granted),
+    /// The source tries too often.
+    TooOften(Duration),
+    /// The directory can't be asked now.
+    Unavailable,
+}
+
+/// Checks a password.
+pub async fn sign_in(rekeyd: &Rekeyd, login: &Login, password: &NewPassword, actor: Actor, now: Timestamp) -> Outcome {
+    match try_sign_in(rekeyd, login, password, actor, now).await {
+        Ok(outcome) => outcome,
+        Err(trouble) => {
+            log::warn!(event = "sign-in-unavailable"; "a sign-in can't be checked: {trouble}");
+            Outcome::Unavailable
+        }
+    }
+}
+
+async fn try_sign_in(
+    rekeyd: &Rekeyd,
+    login: &Login,
+    password: &NewPassword,
+    actor: Actor,
+    now: Timestamp,
+) -> Result<Outcome, Trouble> {
+    let parts = rekeyd.parts();
+    if let Some(source) = actor.source() {
+        let whom = super::forgotten::network(source.ip, 32, 64);
+        let counter = Counter { scope: "sign-in", whom, quota: parts.rules.paces.sign_in };
+        if let Some(wait) = rekeyd.store.count(vec![counter], now).await? {
+            return Ok(Outcome::TooOften(wait));
+        }
+    }
+    let Ok(Gathered { account, facts }) = rekeyd.find(&parts, login).await? else { return Ok(Outcome::Denied) };
+    if parts.directory.verify(&account, password).await? != Verified::Right {
+        return Ok(Outcome::Denied);
+    }
+    // The directory took the password; what it does not enforce itself (an expired account on some servers) is judged here.
+    match eligibility::judge(&account, &facts, Act::SignIn, None, &parts.rules, now) {
+        Eligibility::Allow(_) => Ok(Outcome::Granted(Granted { login: account.login, account: account.id.stable })),
+        Eligibility::Refuse(why) => {
+            log::info!(event = "sign-in-denied", account = account.id.to_string(), reason = why.code(); "a right password was not let in");
+            Ok(Outcome::Denied)
+        }
+    }
+}

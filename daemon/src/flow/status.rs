@@ -1,0 +1,175 @@
+//! How the daemon does, what waits to be sent, and what the trail says: for operators.
+
+use rekeyd_core::domain::{Login, Timestamp};
+use serde::Serialize;
+
+use super::rekeyd::Rekeyd;
+use crate::store::{AuditRow, Chain};
+
+/// How the daemon does.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Its version.
+    pub version: &'static str,
+    /// When it started.
+    pub started: Timestamp,
+    /// The directory's name in the configuration.
+    pub directory: String,
+    /// Whether the directory answered last time.
+    pub directory_up: bool,
+    /// Requests that wait for a worker.
+    pub requests_waiting: u64,
+    /// When the oldest of them was accepted.
+    pub oldest_request: Option<Timestamp>,
+    /// Messages that wait.
+    pub notices_waiting: u64,
+    /// When the oldest of them was queued.
+    pub oldest_notice: Option<Timestamp>,
+    /// Messages given up in the last day.
+    pub notices_failed: u64,
+    /// Links that can be used.
+    pub tickets_live: u64,
+    /// Settings of unknown outcome.
+    pub claims_open: u64,
+    /// Rows of the trail.
+    pub events: u64,
+    /// The channels, in their order.
+    pub channels: Vec<String>,
+}
+
+/// A message of the outbox.
+#[derive(Debug, Serialize)]
+pub struct OutboxLine {
+    /// Its id.
+    pub id: String,
+    /// What it tells.
+    pub notice: &'static str,
+    /// The login it is about.
+    pub login: String,
+    /// Where it goes, masked.
+    pub to: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// When it is tried next.
+    pub due: Option<Timestamp>,
+    /// The last reason.
+    pub reason: Option<String>,
+}
+
+/// A row of the trail.
+#[derive(Debug, Serialize)]
+pub struct AuditLine {
+    /// Its number.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: String,
+    /// The kind of actor.
+    pub actor_kind: String,
+    /// Who.
+    pub actor: Option<String>,
+    /// To whom.
+    pub account: Option<String>,
+    /// How it ended.
+    pub outcome: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// More.
+    pub details: Vec<(String, String)>,
+}
+
+/// What a check of the trail says.
+#[derive(Debug, Serialize)]
+pub struct ChainReport {
+    /// Whether every row fits the one before.
+    pub whole: bool,
+    /// How many rows, or the number of the first that does not fit.
+    pub rows: u64,
+}
+
+/// How the daemon does.
+///
+/// # Errors
+/// Words that say why the store could not be asked; likewise below.
+pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
+    let counts = rekeyd.store.counts(now).await.map_err(words)?;
+    let parts = rekeyd.parts();
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started: rekeyd.started(),
+        directory: parts.directory.name().to_owned(),
+        directory_up: parts.directory.is_up(),
+        requests_waiting: counts.requests_waiting,
+        oldest_request: counts.oldest_request,
+        notices_waiting: counts.notices_waiting,
+        oldest_notice: counts.oldest_notice,
+        notices_failed: counts.notices_failed,
+        tickets_live: counts.tickets_live,
+        claims_open: counts.claims_open,
+        events: counts.events,
+        channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
+    })
+}
+
+/// The outbox, newest first.
+pub async fn outbox(rekeyd: &Rekeyd, most: usize, waiting_only: bool) -> Result<Vec<OutboxLine>, String> {
+    let rows = rekeyd.store.outbox(most, waiting_only).await.map_err(words)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OutboxLine {
+            id: row.id.to_string(),
+            notice: row.kind.word(),
+            login: row.login,
+            to: row.recipient,
+            state: row.state,
+            attempts: row.attempts,
+            created: row.created,
+            due: row.due,
+            reason: row.reason,
+        })
+        .collect())
+}
+
+/// The trail, newest first; of one account where a login is given.
+pub async fn audit(rekeyd: &Rekeyd, login: Option<&Login>, most: usize) -> Result<Vec<AuditLine>, String> {
+    let account = match login {
+        None => None,
+        Some(login) => match rekeyd.find(&rekeyd.parts(), login).await.map_err(|trouble| trouble.to_string())? {
+            Ok(gathered) => Some(gathered.account.id),
+            Err(_) => return Err("no single account matches this login".into()),
+        },
+    };
+    let rows = rekeyd.store.audit(account, most).await.map_err(words)?;
+    Ok(rows.into_iter().map(line_of).collect())
+}
+
+/// Checks the whole trail.
+pub async fn verify(rekeyd: &Rekeyd) -> Result<ChainReport, String> {
+    Ok(match rekeyd.store.verify_audit().await.map_err(words)? {
+        Chain::Broken(row) => ChainReport { whole: false, rows: row },
+        Chain::Whole(rows) => ChainReport { whole: true, rows },
+    })
+}
+
+pub(super) fn line_of(row: AuditRow) -> AuditLine {
+    AuditLine {
+        number: row.number,
+        at: row.at,
+        event: row.kind,
+        actor_kind: row.actor_kind,
+        actor: row.actor,
+        account: row.account,
+        outcome: row.outcome,
+        reason: row.reason,
+        details: row.details,
+    }
+}
+
+fn words(error: crate::store::Error) -> String {
+    super::rekeyd::Trouble::from(error).to_string()
+}

@@ -1,0 +1,270 @@
+//! The rules of the house that a compiler does not know, read from the sources themselves.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use regex::Regex;
+use rekeyd_tests::tests;
+
+tests! {
+    fn tidy_core_is_pure;
+    fn tidy_each_outside_has_one_door;
+    fn tidy_every_source_opens_with_what_it_decides;
+    fn tidy_imports_go_down_the_floors;
+    fn tidy_no_exceptions_from_the_lints_outside_tests;
+    fn tidy_no_getters_no_aliases_no_ignored_tests;
+    fn tidy_nested_imports_are_read;
+    fn tidy_nothing_depends_on_one_machine;
+    fn tidy_sources_are_short;
+}
+
+/// What each part of the daemon may name of the others. `*` is everything.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("admin", &["flow"]),
+    ("bin", &["*"]),
+    ("cli", &["admin::protocol", "config", "directory", "flow", "store"]),
+    ("config", &["admin", "directory", "flow", "http", "logging", "store"]),
+    ("demo", &["*"]),
+    ("directory", &[]),
+    ("flow", &["directory", "store"]),
+    ("http", &["flow"]),
+    ("lib", &["*"]),
+    ("logging", &[]),
+    ("serve", &["*"]),
+    ("store", &[]),
+];
+
+/// Which parts of the daemon may name the crate of the channels.
+const KNOW_CHANNELS: &[&str] = &["bin", "cli", "config", "demo", "flow", "lib", "serve"];
+
+/// A crate that opens a way out of the process, and the only parts of the workspace that may name it.
+const WAYS_OUT: &[(&str, &[&str])] = &[
+    (
+        "hyper",
+        &["daemon/src/admin", "daemon/src/cli", "daemon/src/http", "daemon/src/serve.rs", "plugins/src", "tests/"],
+    ),
+    ("ldap3", &["daemon/src/directory/", "tests/"]),
+    ("lettre", &["plugins/src/"]),
+    ("rusqlite", &["daemon/src/store/", "tests/"]),
+];
+
+/// A file of more lines decides more than one thing.
+const LONGEST: usize = 600;
+
+/// A file of Rust.
+struct Source {
+    /// From the root of the workspace.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines that are code, without comments and without the file's own tests.
+    fn code(&self) -> String {
+        let text = self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        code.join("\n")
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.starts_with("tests/") || self.path.contains("/tests/")
+    }
+
+    /// The part of the daemon that it belongs to.
+    fn part(&self) -> Option<&str> {
+        let path = self.path.strip_prefix("daemon/src/")?;
+        path.split('/').next()?.split('.').next()
+    }
+}
+
+fn tidy_every_source_opens_with_what_it_decides() {
+    let faults = sources().into_iter().filter(|source| !source.text.starts_with("//! "));
+    none(faults.map(|source| source.path));
+}
+
+fn tidy_sources_are_short() {
+    let long = sources().into_iter().map(|source| (source.text.lines().count(), source.path));
+    none(long.filter(|(lines, _)| *lines > LONGEST).map(|(lines, path)| format!("{path}: {lines} lines")));
+}
+
+fn tidy_imports_go_down_the_floors() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let Some(part) = source.part() else { continue };
+        let Some((_, allowed)) = FLOORS.iter().find(|(name, _)| *name == part) else {
+            faults.push(format!("{}: no floor is known for this part", source.path));
+            continue;
+        };
+        let code = source.code();
+        for named in named_below("crate", &code) {
+            let first = named.split("::").next().unwrap_or_default();
+            let fine = first == part
+                || allowed
+                    .iter()
+                    .any(|one| *one == "*" || *one == named || named.starts_with(&format!("{one}::")) || *one == first);
+            // `crate::Rekeyd` and the like would hide where a thing comes from, so the root may hold modules only.
+            if !fine {
+                faults.push(format!("{} names crate::{named}", source.path));
+            }
+        }
+        if code.contains("rekeyd_plugins") && !KNOW_CHANNELS.contains(&part) {
+            faults.push(format!("{} names rekeyd_plugins", source.path));
+        }
+    }
+    none(faults);
+}
+
+fn tidy_nested_imports_are_read() {
+    let code = "use crate::{flow::{reset, Claimed}, store, directory::ldap::Pool,\n};\nlet x = crate::http::page();";
+    let named = ["flow::reset", "flow::Claimed", "store", "directory::ldap", "http::page"];
+    assert_eq!(named_below("crate", code), named);
+}
+
+fn tidy_each_outside_has_one_door() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        for (name, places) in WAYS_OUT {
+            let named = Regex::new(&format!(r"\b{name}::")).expect("a pattern").is_match(&source.code());
+            if named && !places.iter().any(|place| source.path.starts_with(place)) {
+                faults.push(format!("{} names {name}", source.path));
+            }
+        }
+    }
+    none(faults);
+}
+
+fn tidy_core_is_pure() {
+    let impure = Regex::new(
+        r"\b(std::(env|fs|process|thread)\b|Tcp(Stream|Listener)|UdpSocket|Unix(Stream|Listener)|ToSocketAddrs|SystemTime|Instant\b|(Timestamp|Zoned)::now|SystemRandom|tokio|log::)",
+    )
+    .expect("a pattern");
+    let core = sources().into_iter().filter(|source| source.path.starts_with("daemon/core/src/"));
+    none(core.flat_map(|source| {
+        let found: Vec<_> = impure.find_iter(&source.code()).map(|found| found.as_str().to_owned()).collect();
+        found.into_iter().map(move |found| format!("{} names {found}", source.path)).collect::<Vec<_>>()
+    }));
+}
+
+fn tidy_no_getters_no_aliases_no_ignored_tests() {
+    let unwanted = Regex::new(r"\bfn get_|#\[ignore|^(pub(\(crate\))? )?type \w+ = ").expect("a pattern");
+    none(lines_with(&unwanted, |source| source.text.clone()));
+}
+
+fn tidy_no_exceptions_from_the_lints_outside_tests() {
+    let unwanted = Regex::new(
+        r"#!?\[allow\(|\.unwrap\(\)|\.expect\(|\b(panic|todo|unimplemented)!\(|\[expect\(.*(unwrap_used|expect_used|indexing_slicing|panic\b)",
+    )
+    .expect("a pattern");
+    none(lines_with(&unwanted, |source| if source.is_test() { String::new() } else { source.code() }));
+}
+
+fn tidy_nothing_depends_on_one_machine() {
+    // Put together here, so that this file does not name them either.
+    let folders = ["home", "root", "work"].map(|folder| format!(r#"["'=\s]/{folder}/\w"#)).join("|");
+    let unwanted = Regex::new(&folders).expect("a pattern");
+    let mut faults = Vec::new();
+    for path in files(&root()) {
+        // What is not text has no paths to read.
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        if let Some(line) = text.lines().find(|line| unwanted.is_match(line)) {
+            faults.push(format!("{}: {line}", relative(&path)));
+        }
+    }
+    none(faults);
+}
+
+/// Lists what is wrong, all of it at once.
+fn none(faults: impl IntoIterator<Item = String>) {
+    let mut faults: Vec<String> = faults.into_iter().collect();
+    faults.sort();
+    faults.dedup();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+fn lines_with(pattern: &Regex, text: impl Fn(&Source) -> String) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources() {
+        // This file speaks of what it forbids.
+        if source.path == "tests/it/tidy.rs" {
+            continue;
+        }
+        let text = text(&source);
+        found.extend(
+            text.lines().filter(|line| pattern.is_match(line)).map(|line| format!("{}: {}", source.path, line.trim())),
+        );
+    }
+    found
+}
+
+/// What a file names below a root, two steps deep: `use crate::{flow, store::Claimed}` gives `flow` and `store::Claimed`.
+fn named_below(root: &str, code: &str) -> Vec<String> {
+    let start = Regex::new(&format!(r"\b{root}::")).expect("a pattern");
+    start.find_iter(code).flat_map(|found| expand(&code[found.end()..])).collect()
+}
+
+fn expand(text: &str) -> Vec<String> {
+    let Some(inner) = text.strip_prefix('{') else {
+        let path = Regex::new(r"^\w+(::\w+)?").expect("a pattern");
+        let named = path.find(text).map(|found| found.as_str().to_owned()).unwrap_or_default();
+        let Some(rest) = text[named.len()..].strip_prefix("::") else {
+            return vec![named];
+        };
+        let nested = rest.starts_with('{') && !named.contains("::");
+        return if nested {
+            expand(rest).into_iter().map(|one| format!("{named}::{one}")).collect()
+        } else {
+            vec![named]
+        };
+    };
+    let (mut depth, mut names, mut begin) = (0, Vec::new(), 0);
+    for (place, letter) in inner.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let one = inner[begin..place].trim();
+                if !one.is_empty() {
+                    names.extend(expand(one));
+                }
+                begin = place + 1;
+                if letter == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn sources() -> Vec<Source> {
+    let files = ["daemon", "plugins", "tests"].iter().flat_map(|part| files(&root().join(part)));
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    files.map(|path| Source { path: relative(&path), text: fs::read_to_string(&path).expect("a source") }).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() && name != "target" && name != ".git" {
+            found.extend(files(&path));
+        } else if path.is_file() && name != ".git" {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).expect("a path of the workspace").display().to_string()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
