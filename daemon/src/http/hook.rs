@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use hyper::http::request::Parts;
 use hyper::StatusCode;
+use hyper::http::request::Parts;
 use rekeyd_core::domain::{Actor, Login, NewPassword, Source, Token};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, de};
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Refusal};
 use super::clients::{self, Client, Scope};
-use super::door::Call;
+use super::porter::Call;
 use super::response::Answer;
 use super::{language, request};
 use crate::flow::reset::{self, Look};
