@@ -51,6 +51,31 @@ impl SecretSource {
     /// # Errors
     /// Says in words why it can't be read or is not safe where it is.
     pub fn read(&self, credentials: Option<&Path>) -> Result<Secret, String> {
+        let (Secret(mut text), path) = self.whole(credentials)?;
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+        if text.is_empty() {
+            return Err(format!("{} is empty", path.display()));
+        }
+        if text.contains(['\0', '\r', '\n']) {
+            return Err(format!("{} has more than one line", path.display()));
+        }
+        Ok(Secret(text))
+    }
+
+    /// Reads a secret of several lines, as it stands.
+    ///
+    /// # Errors
+    /// As [`SecretSource::read`].
+    pub fn read_lines(&self, credentials: Option<&Path>) -> Result<Secret, String> {
+        self.whole(credentials).map(|(text, _)| text)
+    }
+
+    fn whole(&self, credentials: Option<&Path>) -> Result<(Secret, PathBuf), String> {
         let path = match self {
             Self::Credential(name) => {
                 let folder = credentials.ok_or("systemd has passed no credentials to this process")?;
@@ -73,19 +98,7 @@ impl SecretSource {
         // With the whole room from the start, nothing is moved and left behind in freed memory.
         let mut text = Zeroizing::new(String::with_capacity(4097));
         file.take(LONGEST).read_to_string(&mut text).map_err(cannot)?;
-        if text.ends_with('\n') {
-            text.pop();
-            if text.ends_with('\r') {
-                text.pop();
-            }
-        }
-        if text.is_empty() {
-            return Err(format!("{} is empty", path.display()));
-        }
-        if text.contains(['\0', '\r', '\n']) {
-            return Err(format!("{} has more than one line", path.display()));
-        }
-        Ok(Secret(text))
+        Ok((Secret(text), path))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rekeyd_core::domain::Timestamp;
 use rekeyd_core::flavour::Rejection;
-use rekeyd_core::policy::password::Weakness;
+use rekeyd_core::policy::password::{self, Weakness};
 use rekeyd_core::policy::rules::PasswordRules;
 use serde_json::{Value, json};
 
@@ -320,13 +320,12 @@ pub(super) fn ready(health: Health) -> Answer {
 
 /// The password rules, one text a line.
 pub(super) fn rules(rules: &PasswordRules) -> Vec<Text> {
-    let mut texts = vec![Text::new("rule-length").with("count", rules.min_length.to_string())];
-    if rules.min_score > 0 {
-        texts.push(Text::new("rule-guess"));
-    }
-    texts.push(Text::new("rule-names"));
-    texts.push(Text::new("rule-anything"));
-    texts
+    password::describe(rules).into_iter().map(|rule| numbered(rule.id, rule.args)).collect()
+}
+
+/// A text with the numbers that its sentence needs.
+fn numbered(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
+    args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
 }
 
 /// A text in the largest unit that says enough: `id-minutes`, `id-hours` or `id-days` with their count, rounded up.
@@ -342,9 +341,7 @@ pub(super) fn per_unit(id: &str, duration: Duration) -> Text {
 }
 
 fn weak(weakness: &Weakness) -> Text {
-    match weakness {
-        Weakness::TooShort(least) => Text::new("weak-short").with("count", least.to_string()),
-    }
+    numbered(weakness.id(), weakness.args())
 }
 
 fn rejected(rejection: &Rejection) -> Text {

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use hyper::http::request::Parts;
 use hyper::StatusCode;
+use hyper::http::request::Parts;
 use rekeyd_core::domain::{Actor, Login, NewPassword, Source, Token};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, de};

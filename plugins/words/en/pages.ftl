@@ -46,10 +46,6 @@ activation-title = Welcome! Set your password
 activation-lead = Your account is ready. Choose the password that you will sign in with.
 reset-account-label = Account
 rules-title = Your password
-rule-length = At least { $count } characters; longer is better. Several words in a row are easy to remember.
-rule-guess = Not easy to guess: no well-known passwords, no keyboard rows, no simple repetitions.
-rule-names = Not your name, your login name or your organisation’s name.
-rule-anything = Spaces, accents and every kind of character are welcome; none is compulsory.
 reset-password-label = New password
 reset-confirm-label = New password, once more
 reset-submit = Set password
@@ -60,15 +56,6 @@ reset-nothing-lost = Your link still works.
 reset-empty = Type a new password.
 reset-impossible = This password is far too long, or has a character that no password can have.
 reset-differs = The two passwords differ. Type the same one twice.
-
-## Why a password was not good enough
-
-weak-short = This password is too short: it needs at least { $count } characters.
-weak-long = This password is too long: it may have at most { $count } characters.
-weak-characters = This password has characters that no password can have, such as a tab or a line break.
-weak-common = This password is one of the commonest, and among the first that attackers try.
-weak-guessable = This password is easy to guess. Make it longer, or less regular.
-weak-personal = This password is too near to your name, your login name or your organisation’s name.
 
 ## What the directory says to a new password
 

@@ -1,42 +1,41 @@
-# What a password must be, and why one was not taken. The first kind is shown before anything is typed, the second
-# after; both stand in lists, so they are sentences of their own.
+# What a password must be, and why one was not taken: the ids of `policy::password` in the core. The first kind is shown
+# before anything is typed, the second after; both stand in lists, so they are sentences of their own.
 
 ## What it must be
 
-rule-min-length = It has at least { $least ->
+rule-length = Use at least { $least ->
     [one] one character
    *[other] { $least } characters
-}.
-rule-max-length = It has at most { $most ->
-    [one] one character
-   *[other] { $most } characters
-}.
-rule-not-common = It is not one of the passwords that many people use.
-rule-not-guessable = It is hard to guess. Several words that do not belong together do well.
-rule-not-personal = It does not contain your name, your login name or the name of the organisation.
-rule-not-old = It is not one that you have used before.
-rule-classes = It has characters of at least { $count ->
-    [one] one
-   *[other] { $count }
-} of these kinds: capital letters, small letters, digits, others.
+}; longer is better. Spaces, accents and every script are welcome.
+rule-own-words = Do not make it of your login name, your own names or your organisation’s name.
+rule-common = Do not use a password that many people use.
+rule-score = Make it hard to guess: three or four words that do not belong together do well.
 
 ## Why it was not taken
 
-weak-too-short = It is too short: at least { $least ->
-    [one] one character is
-   *[other] { $least } characters are
-} needed.
-weak-too-long = It is too long: at most { $most ->
-    [one] one character is
-   *[other] { $most } characters are
-} possible.
-weak-common = Many people use this password, so it is among the first that attackers try.
-weak-guessable = It is too easy to guess. Add a word or two that do not belong to the others.
-weak-personal = It is too near to your name, your login name or the name of the organisation.
-weak-forbidden = It contains characters that can't be part of a password.
-weak-classes = It needs more kinds of characters: capital letters, small letters, digits, others.
-weak-old = You have used this password before.
-weak-same = It is the password that you have now.
-weak-too-young = Your last change was too recent. Try again later.
-weak-directory = The directory does not take this password. Choose a longer one that is not like your old ones.
-weak-mismatch = The two passwords are not the same.
+weakness-too-short = This password is too short: it needs at least { $least ->
+    [one] one character
+   *[other] { $least } characters
+}.
+weakness-too-long = This password is too long: it may have at most { $most ->
+    [one] one character
+   *[other] { $most } characters
+}.
+weakness-common = This password is one of the commonest, or little more, and among the first that attackers try.
+weakness-context-address = This password is made of words of your address.
+weakness-context-login = This password is made of your login name.
+weakness-context-name = This password is made of your name.
+weakness-context-organisation = This password is made of words of your organisation.
+weakness-forbidden-control = This password has a control character, such as a tab or a line break.
+weakness-forbidden-direction = This password has an invisible mark that turns the direction of writing.
+weakness-forbidden-invisible = This password has an invisible character; some emoji are made with them.
+weakness-forbidden-other = This password has a character that no password can have.
+weakness-forbidden-unassigned = This password has a character that stands for nothing.
+weakness-guessable = This password is easy to guess. Add another word or two.
+weakness-guessable-date = This password is easy to guess: dates and years are tried early.
+weakness-guessable-keyboard = This password is easy to guess: neighbouring keys are tried early.
+weakness-guessable-like-common = This password is easy to guess: it is near to a common password.
+weakness-guessable-name = This password is easy to guess: names are tried early.
+weakness-guessable-repeat = This password is easy to guess: it repeats itself.
+weakness-guessable-sequence = This password is easy to guess: sequences such as abcd are tried early.
+weakness-guessable-word = This password is easy to guess: one word is not enough.

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
+use rekeyd_core::domain::sha256;
 use rusqlite::Connection;
 
 use super::*;
@@ -252,5 +253,28 @@ async fn r1_the_files_of_a_running_store_are_enough_to_go_on() {
         assert_eq!((counts.requests_waiting, counts.notices_waiting, counts.tickets_live), (1, 2, 3));
         assert_eq!(opened.store.open_claims(at(2)).await.unwrap().len(), 1);
         assert_eq!(opened.store.verify_audit().await, Ok(Chain::Whole(2)));
+    }
+}
+
+#[tokio::test]
+async fn t130_a_last_row_forged_with_fitting_hashes_is_named() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=2 {
+            store.record(event(EventKind::Thawed, "ada", n)).await.unwrap();
+        }
+        drop(store);
+        let forge = Connection::open(database(&place)).unwrap();
+        let (payload, salt, prev): (String, Vec<u8>, Vec<u8>) = forge
+            .query_row("SELECT replace(payload, 'done', 'gone'), salt, prev FROM events WHERE seq = 2", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        let commitment = sha256(&[&salt, payload.as_bytes()]);
+        let hash = sha256(&[&prev, &2_i64.to_be_bytes(), &at(2).millis().to_be_bytes(), b"thawed", &commitment]);
+        let sql = "UPDATE events SET payload = ?1, commitment = ?2, hash = ?3 WHERE seq = 2";
+        forge.execute(sql, (payload, commitment, hash)).unwrap();
+        drop(forge);
+        assert_eq!(place.open().store.verify_audit().await, Ok(Chain::Broken(2)));
     }
 }
