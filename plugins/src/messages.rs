@@ -67,6 +67,9 @@ impl MessagesConfig {
                     "time_zone",
                     "Write a name of the time zone database, such as \"Europe/London\" or \"UTC\".",
                     |name| {
+                        if name == "UTC" {
+                            return Ok(TimeZone::UTC);
+                        }
                         TimeZone::get(name)
                             .map_err(|_| "this machine knows no such time zone; the package tzdata has them".to_owned())
                     },
