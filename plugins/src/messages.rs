@@ -16,7 +16,7 @@ pub struct MessagesConfig {
     pub organisation: String,
     /// What the password opens; the organisation where nothing is said.
     pub service: String,
-    /// Whom people turn to when they are stuck, in words; each language has its own where nothing is said.
+    /// Whom people turn to when they are stuck, as in "turn to the service desk, room 101"; each language has its own where nothing is said.
     pub help: Option<String>,
     /// A page for people who are stuck.
     pub help_url: Option<String>,
