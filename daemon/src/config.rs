@@ -209,10 +209,14 @@ fn public_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     let (scheme, rest) = url.split_once("://").ok_or("it is no URL")?;
     let host = rest.split(['/', '?', '#']).next().unwrap_or("");
-    if host.is_empty() || host.contains('@') || rest.contains(['?', '#', ' ', '"', '<', '>', '\\']) || !rest.is_ascii() {
+    if host.is_empty() || host.contains('@') || rest.contains(['?', '#', ' ', '"', '<', '>', '\\']) || !rest.is_ascii()
+    {
         return Err("it is no plain URL of a host".into());
     }
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     let local = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
     match scheme {
         "https" => Ok(url.to_owned()),
@@ -228,10 +232,21 @@ mod tests {
 
     #[test]
     fn t94_the_base_of_links_is_one_plain_url() {
-        for fine in ["https://reset.example.org", "https://reset.example.org/", "http://127.0.0.1:8080", "https://x.org/base"] {
+        for fine in
+            ["https://reset.example.org", "https://reset.example.org/", "http://127.0.0.1:8080", "https://x.org/base"]
+        {
             assert!(public_url(fine).is_ok(), "{fine}");
         }
-        for wrong in ["", "reset.example.org", "http://reset.example.org", "https://", "https://a@b", "ftp://x.org", "https://x.org/?a", "https://x y"] {
+        for wrong in [
+            "",
+            "reset.example.org",
+            "http://reset.example.org",
+            "https://",
+            "https://a@b",
+            "ftp://x.org",
+            "https://x.org/?a",
+            "https://x y",
+        ] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }

@@ -54,6 +54,8 @@
 //! * No secret type can be printed, and no text of a server is interpreted outside its flavour.
 
 pub mod admin;
+pub mod cli;
+pub mod config;
 pub mod directory;
 pub mod flow;
 pub mod http;
