@@ -55,9 +55,12 @@
 
 pub mod admin;
 pub mod cli;
+pub mod command;
 pub mod config;
+pub mod demo;
 pub mod directory;
 pub mod flow;
 pub mod http;
 pub mod logging;
+pub mod serve;
 pub mod store;

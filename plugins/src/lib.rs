@@ -16,7 +16,8 @@ pub mod messages;
 pub mod mime;
 pub mod render;
 pub mod secret;
-
+mod smtp;
+mod tls;
 pub mod untrusted;
 pub mod words;
 

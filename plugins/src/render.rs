@@ -292,3 +292,33 @@ fn tidy(text: &str) -> Zeroizing<String> {
     }
     tidy
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_of_the_notices_is_said_somewhere() {
+        let texts = include_str!("../words/en/notices.ftl").lines();
+        let ids = texts.filter_map(|line| line.split_once(" = ")).map(|(id, _)| id).filter(|id| !id.starts_with(' '));
+        let unsaid = |id: &&str| !BUILT_IN.iter().any(|(_, text)| text.contains(&format!("say(\"{id}\")")));
+        assert_eq!(ids.filter(unsaid).collect::<Vec<_>>(), ["help-default"]);
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_in_the_largest_unit_that_is_exact() {
+        let text = |id: &str, args: &[(&str, &str)]| {
+            format!("{id} {}", args.iter().map(|(_, value)| *value).collect::<String>())
+        };
+        for (seconds, told) in
+            [(1, "minutes 1"), (1800, "minutes 30"), (5400, "minutes 90"), (7200, "hours 2"), (604_800, "days 7")]
+        {
+            assert_eq!(span(Duration::from_secs(seconds), &text), format!("span-{told}"));
+        }
+    }
+
+    #[test]
+    fn text_is_tidied() {
+        assert_eq!(*tidy("\n\n a \n\n\n\nb\n-- \nc\n\n"), " a\n\nb\n-- \nc\n");
+    }
+}

@@ -40,7 +40,7 @@ const STATUSES: &str = "Ends with 0 (done), 1 (the answer is no), 64 (usage), 69
 
 /// Helps people who forgot their password, and looks after rekeyd.
 #[derive(Parser)]
-#[command(name = "rekeyctl", version, about, after_help = STATUSES)]
+#[command(name = "rekeyctl", version, after_help = STATUSES)]
 struct Arguments {
     /// The daemon's socket; without it the one that the configuration names.
     #[arg(long, value_name = "PATH", global = true)]

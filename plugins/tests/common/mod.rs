@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+pub(crate) mod smtp;
+
 use std::sync::Arc;
 use std::time::Duration;
 
