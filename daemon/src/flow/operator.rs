@@ -235,7 +235,7 @@ async fn replace(
     let Some(authorized) = operator.authorize(Verb::SetPassword, &terms) else { return Ok(ReplaceOutcome::NotAllowed) };
     let (password, generated) = match accepted(rekeyd, replacement, &account, &parts) {
         Ok(password) => password,
-        Err(outcome) => return Ok(outcome),
+        Err(weaknesses) => return Ok(ReplaceOutcome::Weak(weaknesses)),
     };
     let (server, stamp) = (terms.server().name.clone(), terms.stamp().clone());
     let permit = match Permit::new(terms, password, Mandate::Operator(authorized), must_change) {
@@ -288,15 +288,17 @@ fn accepted(
     replacement: Replacement,
     account: &Account,
     parts: &Parts,
-) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), ReplaceOutcome> {
+) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), Vec<Weakness>> {
     let (rules, _) = parts.rules.password_for(account);
     match replacement {
-        Replacement::Generate => AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes))
-            .map(|(password, slip)| (password, Some(slip.reveal())))
-            .ok_or_else(|| ReplaceOutcome::Unavailable("no password could be drawn that passes the rules".into())),
+        Replacement::Generate => {
+            let password = AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes));
+            let text = Zeroizing::new(password.expose().to_owned());
+            Ok((password, Some(text)))
+        }
         Replacement::Typed(typed) => password::accept(typed, account, rules)
             .map(|password| (password, None))
-            .map_err(|(_, weaknesses)| ReplaceOutcome::Weak(weaknesses)),
+            .map_err(|(_, weaknesses)| weaknesses),
     }
 }
 

@@ -6,55 +6,48 @@ use zeroize::Zeroizing;
 const CONSONANTS: &[u8; 11] = b"bdlmnprstvz";
 const VOWELS: &[u8; 5] = b"aeiou";
 /// Groups in which somebody would read something else are drawn again.
-const UNFORTUNATE: [&str; 7] = ["mene", "nazi", "nud", "penis", "rape", "semen", "tit"];
-/// So many draws fail only where the source of chance is broken.
-const MOST_DRAWS: u32 = 1000;
+const UNFORTUNATE: [&str; 6] = ["nazi", "nud", "penis", "rape", "semen", "tit"];
 
 /// Draws a text such as `Tavor-nirel-dosum-petal-47` of at least `least` characters: about 15 bits a group and 6 for the
-/// digits, so 66 bits at least. `None` where `chance` gives no usable bytes.
-pub(super) fn spoken(least: u32, chance: &mut dyn FnMut(&mut [u8])) -> Option<Zeroizing<String>> {
-    let mut draws = 0;
+/// digits, so 66 bits at least.
+pub(super) fn spoken(least: u32, chance: &mut dyn FnMut(&mut [u8])) -> Zeroizing<String> {
     let groups = least.div_ceil(6).max(4);
     let mut text = Zeroizing::new(String::with_capacity(groups as usize * 6 + 2));
-    for number in 0..groups {
-        let mut group = group(chance, &mut draws)?;
+    for number in 0..groups as usize {
+        let mut group = group(chance);
         while UNFORTUNATE.iter().any(|word| group.contains(word)) {
-            group = self::group(chance, &mut draws)?;
+            group = self::group(chance);
         }
-        if number == 0 {
-            group.get_mut(..1)?.make_ascii_uppercase();
-        }
-        text.push_str(&group);
+        let letters = group.char_indices();
+        text.extend(letters.map(|(at, c)| if number + at == 0 { c.to_ascii_uppercase() } else { c }));
         text.push('-');
     }
     for _ in 0..2 {
-        text.push(char::from(pick(b"0123456789", chance, &mut draws)?));
+        text.push(char::from(pick(b"0123456789", chance)));
     }
-    Some(text)
+    text
 }
 
-fn group(chance: &mut dyn FnMut(&mut [u8]), draws: &mut u32) -> Option<Zeroizing<String>> {
+fn group(chance: &mut dyn FnMut(&mut [u8])) -> Zeroizing<String> {
     let mut group = Zeroizing::new(String::with_capacity(5));
     for place in 0..5 {
         let alphabet: &[u8] = if place % 2 == 0 { CONSONANTS } else { VOWELS };
-        group.push(char::from(pick(alphabet, chance, draws)?));
+        group.push(char::from(pick(alphabet, chance)));
     }
-    Some(group)
+    group
 }
 
 /// One of the bytes, each as likely as the other: a drawn byte beyond the last whole multiple is drawn again.
-fn pick(from: &[u8], chance: &mut dyn FnMut(&mut [u8]), draws: &mut u32) -> Option<u8> {
+fn pick(from: &[u8], chance: &mut dyn FnMut(&mut [u8])) -> u8 {
     let usable = 256 - 256 % from.len();
     loop {
-        *draws += 1;
-        if *draws > MOST_DRAWS {
-            return None;
-        }
         let mut byte = Zeroizing::new([0; 1]);
         chance(byte.as_mut_slice());
         let [value] = *byte;
-        if usize::from(value) < usable {
-            return from.get(usize::from(value) % from.len()).copied();
+        if usize::from(value) < usable
+            && let Some(picked) = from.get(usize::from(value) % from.len())
+        {
+            return *picked;
         }
     }
 }
@@ -80,8 +73,7 @@ mod tests {
         let mut chance = counted();
         let mut counts = [0u32; 256];
         for _ in 0..11_000 {
-            let mut draws = 0;
-            counts[usize::from(pick(CONSONANTS, &mut chance, &mut draws).unwrap_or(0))] += 1;
+            counts[usize::from(pick(CONSONANTS, &mut chance))] += 1;
         }
         for consonant in CONSONANTS {
             assert!((850..1150).contains(&counts[usize::from(*consonant)]), "{counts:?}");
@@ -92,16 +84,11 @@ mod tests {
     fn length_and_kinds_of_characters_fit_common_demands() {
         let mut chance = counted();
         for least in [8, 12, 26, 64] {
-            let text = spoken(least, &mut chance).map(|text| text.to_string()).unwrap_or_default();
-            assert!(text.len() >= least as usize && text.len() >= 26, "{text}");
+            let text = spoken(least, &mut chance);
+            assert!(text.len() >= least as usize && text.len() >= 26, "{}", *text);
             for kind in [char::is_uppercase as fn(char) -> bool, char::is_lowercase, char::is_numeric, |c| c == '-'] {
-                assert!(text.contains(kind), "{text}");
+                assert!(text.contains(kind), "{}", *text);
             }
         }
-    }
-
-    #[test]
-    fn broken_chance_gives_nothing() {
-        assert!(spoken(12, &mut |bytes| bytes.fill(0xff)).is_none());
     }
 }

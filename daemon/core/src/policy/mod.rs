@@ -11,13 +11,11 @@ pub mod authority;
 mod common;
 pub mod eligibility;
 mod generate;
-#[cfg(test)]
-mod law;
 mod likeness;
 pub mod pace;
 pub mod password;
 pub mod permit;
-#[cfg(test)]
-mod proofs;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod weakness;

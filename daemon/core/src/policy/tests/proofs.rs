@@ -1,12 +1,12 @@
 //! The proofs that join in a permit: tests that they join only where all speak of the same.
 #![allow(clippy::unwrap_used)]
 
+use super::law::{NOW, account, terms};
 use crate::domain::{
     Account, AccountId, AddressHash, DirectoryKey, KeyId, NewPassword, Origin, Purpose, Server, Stamp, Ticket, TicketId,
 };
 use crate::policy::authority::{Operator, Rank, Verb};
 use crate::policy::eligibility::{Act, Terms};
-use crate::policy::law::{NOW, account, terms};
 use crate::policy::password::{AcceptedPassword, accept};
 use crate::policy::permit::{Claimed, Mandate, Mismatch, Permit};
 use crate::policy::rules::PasswordRules;

@@ -17,7 +17,7 @@ use crate::policy::rules::{ContactRules, Rules};
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// An active person with two addresses, neither proved.
-pub(super) fn account() -> Account {
+pub(in crate::policy) fn account() -> Account {
     let contact = |address: &str| Contact {
         address: EmailAddress::parse(address).unwrap(),
         source: "mail".into(),
