@@ -316,3 +316,273 @@ pub fn plain_policy() -> Policy {
         safe_modify: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::domain::{Account, DirectoryKey, EntryName, Server};
+    use crate::flavour::ppolicy::PolicyAnswer;
+    use crate::flavour::{Flavour, Mapping};
+    use crate::settings::Document;
+
+    /// 2026-10-30 12:00:00 UTC.
+    const NOW: Timestamp = Timestamp::from_millis(1_793_361_600_000);
+    const CHANGED: (&str, &str) = ("pwdChangedTime", "20260101000000Z");
+
+    fn server() -> OpenLdap {
+        let mapping = mapping("");
+        let defined = Flavour::OpenLdap(OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: vec![] })
+            .attributes(&mapping);
+        OpenLdap { ppolicy: true, conditions: Conditions::Full, defined }
+    }
+
+    fn mapping(markers: &str) -> Mapping {
+        let text = format!("[markers]\n{markers}");
+        let document = Document::parse(&text);
+        Mapping {
+            logins: vec!["uid".into()],
+            emails: vec!["mail".into(), "mailAlternateAddress".into()],
+            names: vec!["cn".into(), "sn".into()],
+            language: Some("preferredLanguage".into()),
+            markers: Markers::read(document.root().section("markers")),
+            apart: vec![],
+        }
+    }
+
+    fn entry(attributes: &[(&str, &str)]) -> Entry {
+        let mut entry = Entry::new(EntryName("uid=ada,ou=people,dc=x".into()));
+        entry.add("entryUUID", "AA-1");
+        entry.add("entryCSN", "20260101000000.000000Z#0#0#0");
+        entry.add("uid", "ada");
+        for (name, value) in attributes {
+            entry.add(name, *value);
+        }
+        entry
+    }
+
+    fn policy() -> Policy {
+        Policy { lockout_duration: Some(std::time::Duration::from_mins(5)), max_age: None, ..plain_policy() }
+    }
+
+    fn account(server: &OpenLdap, entry: &Entry, policy: &PolicyView, mapping: &Mapping) -> Account {
+        let reading = Reading {
+            entry,
+            directory: DirectoryKey(1),
+            server: &Server { name: "s".into(), writable: true },
+            groups: &Ok(vec![]),
+            policy,
+            hidden: &[],
+            shared: &[],
+            now: NOW,
+        };
+        Flavour::OpenLdap(server.clone()).account(&reading, mapping)
+    }
+
+    fn findings(attributes: &[(&str, &str)], policy: &PolicyView) -> Vec<Finding> {
+        let account = account(&server(), &entry(attributes), policy, &mapping(""));
+        account.standing.evidence().iter().map(|evidence| evidence.finding).collect()
+    }
+
+    #[test]
+    fn s2_2_what_the_overlay_says_becomes_findings() {
+        let in_force = PolicyView::InForce(policy());
+        for (attributes, expected) in [
+            (&[][..], &[][..]),
+            (&[("pwdReset", "TRUE")], &[Finding::MustChange]),
+            (&[("pwdReset", "FALSE")], &[]),
+            (&[("pwdAccountLockedTime", "000001010000Z")], &[Finding::LockedByAdmin]),
+            (&[("pwdAccountLockedTime", "00000101000000Z")], &[Finding::LockedByAdmin]),
+            (&[("pwdAccountLockedTime", "20261030115901Z")], &[Finding::LockedByFailures]),
+            (&[("pwdAccountLockedTime", "20261030115500Z")], &[]),
+            (&[("pwdAccountLockedTime", "20261030115501Z")], &[Finding::LockedByFailures]),
+            (&[("pwdAccountLockedTime", "20261030120001Z")], &[Finding::LockedByFailures]),
+            (&[("pwdAccountLockedTime", "20261031000000Z")], &[]),
+            (&[("pwdAccountLockedTime", "yesterday")], &[Finding::Unknown]),
+            (&[("pwdAccountTmpLockoutEnd", "20261030120100Z")], &[Finding::LockedByFailures]),
+            (&[("pwdAccountTmpLockoutEnd", "20261030115900Z")], &[]),
+            (&[("pwdEndTime", "20261030120000Z")], &[Finding::Expired]),
+            (&[("pwdEndTime", "20261030120001Z")], &[]),
+            (&[("pwdEndTime", "20261030130000+0200")], &[Finding::Expired]),
+            (&[("pwdStartTime", "20261030120001Z")], &[Finding::NotYetValid]),
+            (&[("pwdStartTime", "20261030120000Z")], &[]),
+            (&[("pwdStartTime", "20260101000000Z"), ("pwdEndTime", "20260101000000Z")], &[Finding::Disabled]),
+            (&[("pwdStartTime", "20990101000000Z"), ("pwdEndTime", "20980101000000Z")], &[Finding::Disabled]),
+            (&[("userPassword", "{SASL}ada@EXAMPLE.ORG")], &[Finding::PasswordElsewhere]),
+            (&[("userPassword", "{CRYPT}!$6$x")], &[Finding::Disabled]),
+            (&[("userPassword", "{SSHA}abc!")], &[]),
+        ] {
+            let mut with = vec![CHANGED];
+            with.extend(attributes);
+            assert_eq!(findings(&with, &in_force), expected, "{attributes:?}");
+        }
+        assert_eq!(findings(&[], &in_force), [Finding::NeverActivated]);
+        assert_eq!(findings(&[("pwdChangedTime", "soon")], &in_force), [Finding::Unknown]);
+    }
+
+    #[test]
+    fn s2_2_the_policy_decides_what_a_lock_means() {
+        let locked = [CHANGED, ("pwdAccountLockedTime", "20261030115901Z")];
+        let view = |change: &dyn Fn(&mut Policy)| {
+            let mut policy = policy();
+            change(&mut policy);
+            PolicyView::InForce(policy)
+        };
+        assert_eq!(findings(&locked, &view(&|policy| policy.lockout = false)), []);
+        assert_eq!(findings(&locked, &view(&|policy| policy.lockout_duration = None)), [Finding::LockedByAdmin]);
+        assert_eq!(findings(&locked, &PolicyView::None), []);
+        assert_eq!(findings(&locked, &PolicyView::Unreadable("why".into())), [Finding::Unknown]);
+        let forever = [CHANGED, ("pwdAccountLockedTime", "000001010000Z")];
+        assert_eq!(findings(&forever, &view(&|policy| policy.lockout = false)), [Finding::LockedByAdmin]);
+        assert_eq!(
+            findings(&[CHANGED], &view(&|policy| policy.allow_user_change = false)),
+            [Finding::HolderMayNotChange]
+        );
+        let age = std::time::Duration::from_hours(24);
+        assert_eq!(findings(&[CHANGED], &view(&|policy| policy.max_age = Some(age))), [Finding::PasswordExpired]);
+        assert_eq!(findings(&[("pwdChangedTime", "20261030110000Z")], &view(&|policy| policy.max_age = Some(age))), []);
+    }
+
+    #[test]
+    fn t51_what_is_hidden_is_unknown() {
+        let mapping = mapping("");
+        let entry = entry(&[CHANGED]);
+        let policy = PolicyView::InForce(policy());
+        let server_of = Server { name: "s".into(), writable: true };
+        let reading = |groups, hidden| Reading {
+            entry: &entry,
+            directory: DirectoryKey(1),
+            server: &server_of,
+            groups,
+            policy: &policy,
+            hidden,
+            shared: &[],
+            now: NOW,
+        };
+        let flavour = Flavour::OpenLdap(server());
+        let hidden = ["pwdAccountLockedTime".to_owned()];
+        let known = Ok(vec![]);
+        let unknown = Err("no answer".to_owned());
+        for (reading, expected) in
+            [(reading(&known, &[]), false), (reading(&known, &hidden), true), (reading(&unknown, &[]), true)]
+        {
+            assert_eq!(flavour.account(&reading, &mapping).standing.has(Finding::Unknown), expected);
+        }
+        let mut nameless = entry.clone();
+        nameless.replace("entryUUID", vec![]);
+        let account = account(&server(), &nameless, &policy, &mapping);
+        assert!(account.standing.has(Finding::Unknown));
+        assert_eq!(account.id.stable, "entry uid=ada,ou=people,dc=x");
+    }
+
+    #[test]
+    fn the_stamp_names_the_password_and_the_guard_the_whole_state() {
+        let mapping = mapping("disabled = [\"employeeType=gone\", \"!mail\"]");
+        let server = OpenLdap { defined: [server().defined, vec!["employeeType".into()]].concat(), ..server() };
+        let entry = entry(&[CHANGED, ("mail", "a@example.org")]);
+        let stamp = server.stamp(&entry, &mapping.markers).unwrap();
+        assert_eq!(stamp.as_str(), "pwdChangedTime=20260101000000Z");
+        assert_eq!(
+            stamp.guard(),
+            Some(
+                "(&(entryUUID=AA-1)(pwdChangedTime=20260101000000Z)(!(pwdAccountLockedTime=*))\
+                 (!(pwdAccountTmpLockoutEnd=*))(!(pwdStartTime=*))(!(pwdEndTime=*))(!(employeeType=gone))(mail=*))"
+            )
+        );
+        let guard = Filter::parse(stamp.guard().unwrap()).unwrap();
+        assert!(guard.matches(&entry));
+        for (name, value) in
+            [("pwdAccountLockedTime", "000001010000Z"), ("pwdEndTime", "20200101000000Z"), ("employeeType", "gone")]
+        {
+            let mut changed = entry.clone();
+            changed.add(name, value);
+            assert!(!guard.matches(&changed), "{name}");
+        }
+        // An attribute that this server's schema lacks would make the whole condition undefined.
+        let old = OpenLdap { defined: vec!["pwdChangedTime".into()], ..server.clone() };
+        let guard = old.stamp(&entry, &mapping.markers).unwrap();
+        assert_eq!(guard.guard(), Some("(&(entryUUID=AA-1)(pwdChangedTime=20260101000000Z))"));
+        let bare = OpenLdap { ppolicy: false, ..server };
+        let stamp = bare.stamp(&entry, &mapping.markers).unwrap();
+        assert!(stamp.as_str().starts_with("entryCSN=") && stamp.second().is_none());
+    }
+
+    #[test]
+    fn refusals_are_typed_by_control_and_code() {
+        let reply = |code, error| Reply {
+            code,
+            text: "text".into(),
+            policy: Some(PolicyAnswer { error, ..PolicyAnswer::default() }),
+        };
+        for (code, error, expected) in [
+            (0, None, Outcome::Done),
+            (19, Some(PolicyError::InHistory), Outcome::Rejected(Rejection::InHistory)),
+            (19, Some(PolicyError::NotComplex), Outcome::Rejected(Rejection::NotComplex)),
+            (19, Some(PolicyError::TooShort), Outcome::Rejected(Rejection::TooShort)),
+            (19, Some(PolicyError::TooLong), Outcome::Rejected(Rejection::TooLong)),
+            (19, Some(PolicyError::TooYoung), Outcome::Rejected(Rejection::TooYoung)),
+            (50, Some(PolicyError::MustSupplyOld), Outcome::Rejected(Rejection::MustSupplyOld)),
+            (50, Some(PolicyError::NotAllowed), Outcome::Rejected(Rejection::NotAllowed)),
+            (19, None, Outcome::Rejected(Rejection::Other("result 19: text".into()))),
+            (53, None, Outcome::Rejected(Rejection::NotAllowed)),
+            (122, None, Outcome::Stale),
+            (32, None, Outcome::Stale),
+            (51, None, Outcome::NotDone("result 51: text".into())),
+        ] {
+            assert_eq!(OpenLdap::outcome(&reply(code, error), false), expected);
+        }
+        for (must_change, wanted) in [(false, "userPassword"), (true, "pwdReset")] {
+            let Outcome::Rejected(Rejection::MissingRight(why)) = OpenLdap::outcome(&reply(50, None), must_change)
+            else {
+                panic!("not a missing right")
+            };
+            assert!(why.contains(wanted), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_bind_says_three_things() {
+        let reply = |code, error, grace| Reply {
+            code,
+            text: String::new(),
+            policy: Some(PolicyAnswer { error, grace, expires_in: None }),
+        };
+        for (answer, expected) in [
+            (reply(0, None, None), Ok(Verified::Right)),
+            (reply(0, Some(PolicyError::ChangeAfterReset), None), Ok(Verified::RightButMustChange)),
+            (reply(0, None, Some(2)), Ok(Verified::RightButMustChange)),
+            (reply(49, Some(PolicyError::Expired), None), Ok(Verified::RightButMustChange)),
+            (reply(49, Some(PolicyError::Locked), None), Ok(Verified::Wrong)),
+            (reply(49, None, None), Ok(Verified::Wrong)),
+            (reply(53, None, None), Ok(Verified::Wrong)),
+            (reply(32, None, None), Ok(Verified::Wrong)),
+            (reply(52, None, None), Err("result 52".into())),
+        ] {
+            assert_eq!(OpenLdap::verified(&answer), expected);
+        }
+    }
+
+    #[test]
+    fn t5_contacts_have_one_order() {
+        let one = entry(&[
+            CHANGED,
+            ("mail", "b@example.org"),
+            ("mail", "A@example.org"),
+            ("mailAlternateAddress", "c@example.org"),
+        ]);
+        let two = entry(&[
+            CHANGED,
+            ("mail", "A@example.org"),
+            ("mail", "nonsense"),
+            ("mail", "b@example.org"),
+            ("mailAlternateAddress", "a@EXAMPLE.org"),
+            ("mailAlternateAddress", "c@example.org"),
+        ]);
+        for entry in [one, two] {
+            let account = account(&server(), &entry, &PolicyView::None, &mapping(""));
+            let addresses: Vec<_> = account.contacts.iter().map(|contact| contact.address.as_str()).collect();
+            assert_eq!(addresses, ["A@example.org", "b@example.org", "c@example.org"]);
+        }
+    }
+}
