@@ -1,5 +1,59 @@
 //! rekeyd: people set their own password, in the directory their organisation already has.
+//!
+//! This page is the map. Read it once, and every line of the daemon has a place.
+//!
+//! # Floors
+//!
+//! Imports go down only; a test reads the `use` lines, and Cargo holds the pure floors apart.
+//!
+//! | floor | what is there |
+//! |---|---|
+//! | [`command`], [`cli`], [`demo`] | the two programs and the trial |
+//! | [`serve`], [`config`], [`logging`] | the composition root: configuration becomes parts, parts become tasks |
+//! | [`http`], [`admin`] | the doors: bytes become an ask, outcomes become an answer; they know the stories and the nouns only |
+//! | [`flow`] | the stories: gather, judge, act, record |
+//! | [`directory`], [`store`], [`rekeyd_plugins`] | the outside: the organisation's directory, what rekeyd remembers, how it reaches people |
+//! | [`rekeyd_core`] | the nouns, the verdicts, the directory flavours, the reading of settings: pure |
+//!
+//! Six sentences place every line. Nouns in `domain`, verdicts in `policy`, stories in `flow`, the outside in
+//! `directory`, `store`, `plugins`, the doors in `http`, `admin`, `cli`. Imports go down the floors only. Core is pure:
+//! time, chance and history come in as arguments. Each part owns the struct of its own configuration section. Closed
+//! sets are enums ([`directory::Directory`], [`store::Store`]), open sets are traits ([`rekeyd_plugins::Channel`]). An
+//! ordinary refusal is an outcome, not an error, and each door turns outcomes into answers in one file.
+//!
+//! # Three walks
+//!
+//! **A password is forgotten.** `http` parses a [`Login`](rekeyd_core::domain::Login) and hands it to
+//! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
+//! [`flow::answering::run`] takes the row: one look-up, one [verdict](rekeyd_core::policy::eligibility::judge), and
+//! [`store::Store::issue`] makes tickets and messages in one transaction. [`flow::outbox::run`] makes the link from
+//! the ticket and the key ring, and a [`Channel`](rekeyd_plugins::Channel) delivers it.
+//!
+//! **A link is used.** Opening it comes to [`flow::reset::look`] and changes nothing. Setting a password comes to
+//! [`flow::reset::set_password`]: claim the ticket, read the account on a server that takes writes, judge it again,
+//! accept the password for it, and [write](directory::Directory::write) with a
+//! [`Permit`](rekeyd_core::policy::permit::Permit) that only those proofs make. One transaction then spends the
+//! ticket, voids the others, and queues the notices. A lost answer is settled by the account's stamp, at once or by
+//! [`flow::reconcile::run`].
+//!
+//! **An operator helps.** `rekeyctl` asks on the admin socket; `admin` ranks the caller by the kernel's word
+//! ([`Operator::rank`](rekeyd_core::policy::authority::Operator::rank)), and [`flow::operator`] sends a link or
+//! replaces the password by the same verdict and the same permit.
+//!
+//! # Invariants
+//!
+//! * Self-service writes to the directory exactly once, at SET, with the person's own password; before that nothing.
+//! * No answer of a recovery request depends on the account: the answer precedes the look-up.
+//! * Nothing writes a password but [`directory::Directory::write`], and nothing makes a permit without a verdict on a
+//!   fresh reading, an accepted password, and a claimed ticket or an authorized operator.
+//! * A 202 is given when the request is on disk. What was accepted ends as sent, merged, refused, expired or cancelled.
+//! * A token is nowhere at rest: the store keeps a keyed hash, and the link is made again for each try at delivery.
+//! * Each change has its row in the trail, written in the same transaction; what happens outside the store is recorded
+//!   before it is done.
+//! * `http` and `admin` know neither `directory` nor `store` nor the plugins: a door can become a process of its own.
+//! * No secret type can be printed, and no text of a server is interpreted outside its flavour.
 
 pub mod directory;
 pub mod flow;
+pub mod logging;
 pub mod store;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Actor, Login, Origin, Purpose, RequestId, Source, Timestamp};
-use rekeyd_core::policy::rules::Paces;
+use rekeyd_core::policy::rules::Rules;
 
 use super::Rekeyd;
 use crate::store::{Acceptance, Counter, NewRequest};
@@ -39,8 +39,9 @@ pub enum Accepted {
 
 /// Takes a request.
 pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
-    let lives = rekeyd.parts().rules.lives;
-    let counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &rekeyd.parts().rules.paces));
+    let parts = rekeyd.parts();
+    let lives = parts.rules.lives;
+    let counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &parts.rules));
     let id = rekeyd.fresh_request();
     let request = NewRequest {
         id,
@@ -66,11 +67,15 @@ pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
     }
 }
 
-/// The counters of one source: its address (IPv6: its /64), and for IPv6 the /48 that it may wander in.
-pub(super) fn of_source(source: Source, paces: &Paces) -> Vec<Counter> {
-    let mut counters = vec![Counter { scope: "source", whom: network(source.ip, 32, 64), quota: paces.source }];
+/// The counters of one source: its address (IPv6: its /64, and the /48 that it may wander in), or the one counter of a
+/// place whose people share a few addresses.
+pub(super) fn of_source(source: Source, rules: &Rules) -> Vec<Counter> {
+    if let Some(place) = rules.shared_network(source.ip) {
+        return vec![Counter { scope: "shared-network", whom: place.name.clone(), quota: place.source }];
+    }
+    let mut counters = vec![Counter { scope: "source", whom: network(source.ip, 32, 64), quota: rules.paces.source }];
     if source.ip.to_canonical().is_ipv6() {
-        counters.push(Counter { scope: "network", whom: network(source.ip, 32, 48), quota: paces.network });
+        counters.push(Counter { scope: "network", whom: network(source.ip, 32, 48), quota: rules.paces.network });
     }
     counters
 }

@@ -1,362 +1,143 @@
 //! The outside: what rekeyd remembers.
 //!
-//! [`Store`] is a closed set: SQLite now, a server for several nodes later; `contract.rs` is one suite for all of them.
+//! [`Store`] is a closed set: SQLite now, a server for several nodes later; `contract` is one suite for all of them.
 //! Every method is one transaction; each change carries the [`Event`] that tells of it. What is accepted is on disk
 //! before it is answered.
 
+mod config;
+#[cfg(test)]
+mod contract;
+mod outbox;
+mod request;
+mod sqlite;
+mod ticket;
+mod trail;
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::domain::{
-    AccountId, Actor, AddressHash, DataKey, DirectoryKey, Event, Facts, NoticeId, NoticeKind, Origin, Proof, Purpose,
-    Recipient, RequestId, Ticket, TicketId, Timestamp, TokenHash,
+    AccountId, AddressHash, DataKey, DirectoryKey, Event, Facts, KeyRing, NoticeId, Proof, RequestId, TicketId,
+    Timestamp, TokenHash,
 };
-use rekeyd_core::policy::pace::Quota;
 use rekeyd_core::policy::permit::Claimed;
+use ring::rand::SystemRandom;
+
+pub use self::config::StoreConfig;
+pub use self::outbox::{Delivery, LeasedNotice, NewNotice, OutboxRow};
+pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
+pub use self::sqlite::Sqlite;
+pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
+pub use self::trail::{AuditRow, Chain, Counts};
 
 /// What rekeyd remembers.
-pub enum Store {}
+pub enum Store {
+    /// One file on this machine.
+    Sqlite(Sqlite),
+}
+
+/// A store that was opened.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// How many tickets died, where the store turned out to be a copy from earlier that was put back.
+    pub voided: Option<u64>,
+}
 
 /// Why the store could not do something. The change was not made.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Error {
-    /// Somebody else holds it, or its queue is full; try again.
+    /// Somebody else holds it or has ended it, or its queue is full; try again.
     Busy,
     /// It is damaged, full, read-only or of another version; somebody must act.
     Broken(String),
 }
 
-/// One counter and its quota: all counters of a step go on together, or none does.
-#[derive(Clone, Debug)]
-pub struct Counter {
-    /// What is counted (`source`, `account`); part of the key and of what operators see.
-    pub scope: &'static str,
-    /// Whom it counts: an address, an account id. Kept as a keyed hash.
-    pub whom: String,
-    /// How many in how long.
-    pub quota: Quota,
-}
-
-/// A request as a door hands it over.
-pub struct NewRequest {
-    /// Its handle, fresh chance.
-    pub id: RequestId,
-    /// Reset or activation.
-    pub purpose: Purpose,
-    /// Who started it; decides which verdict is asked for.
-    pub origin: Origin,
-    /// What was typed, sealed at rest.
-    pub login: rekeyd_core::domain::Login,
-    /// Who asked.
-    pub actor: Actor,
-    /// Language tags that the browser or client asked for.
-    pub languages: Vec<String>,
-    /// When.
-    pub at: Timestamp,
-    /// When it is given up.
-    pub deadline: Timestamp,
-}
-
-/// The answer to a new request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Acceptance {
-    /// On disk.
-    Accepted,
-    /// The backlog is full, for everybody.
-    Full,
-    /// The source asks too often; not before so long a time.
-    TooOften(Duration),
-}
-
-/// A request in a worker's hands.
-pub struct LeasedRequest {
-    /// Its handle.
-    pub id: RequestId,
-    /// Reset or activation.
-    pub purpose: Purpose,
-    /// Who started it; decides which verdict is asked for.
-    pub origin: Origin,
-    /// What was typed.
-    pub login: rekeyd_core::domain::Login,
-    /// Who asked.
-    pub actor: Actor,
-    /// Language tags that were asked for.
-    pub languages: Vec<String>,
-    /// When it was accepted.
-    pub at: Timestamp,
-    /// When it is given up.
-    pub deadline: Timestamp,
-    /// How often it was tried before.
-    pub attempts: u32,
-}
-
-/// How a request ended without a ticket of its own.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ended {
-    /// Given up after its deadline.
-    Expired,
-    /// Refused; the event says why.
-    Refused,
-}
-
-/// A message to be queued with the change that it tells of.
-pub struct NewNotice {
-    /// Its id: idempotency key.
-    pub id: NoticeId,
-    /// What it tells.
-    pub kind: NoticeKind,
-    /// Whom it is about.
-    pub account: AccountId,
-    /// The login name to show.
-    pub login: String,
-    /// The person's name.
-    pub name: Option<String>,
-    /// Language tags, best first.
-    pub languages: Vec<String>,
-    /// Where it goes; sealed at rest.
-    pub recipient: Recipient,
-    /// The ticket whose link it carries.
-    pub ticket: Option<TicketId>,
-    /// The ticket of its "this was not me" link.
-    pub not_me: Option<TicketId>,
-    /// When what it tells happened.
-    pub at: Timestamp,
-    /// When delivery is given up.
-    pub deadline: Timestamp,
-}
-
-/// A ticket to be made, with the keyed hash of its token and how long it will live from delivery.
-pub struct NewTicket {
-    /// The ticket; `expires` is set at delivery where it is `None`.
-    pub ticket: Ticket,
-    /// What is kept of its token.
-    pub hash: TokenHash,
-    /// How long it lives from delivery.
-    pub life: Duration,
-}
-
-/// Everything that answering one request with a link writes.
-pub struct Issue {
-    /// The request that is answered.
-    pub request: RequestId,
-    /// The link's ticket, and the "this was not me" tickets of the notices.
-    pub tickets: Vec<NewTicket>,
-    /// The messages.
-    pub notices: Vec<NewNotice>,
-    /// The account's and contacts' counters for a message.
-    pub counters: Vec<Counter>,
-    /// The counter that still lets one through when those are spent.
-    pub spare: Counter,
-    /// The counter of the same message going out again.
-    pub resend: Counter,
-    /// A ticket of the same purpose and addresses made after this moment is joined instead.
-    pub merge_after: Timestamp,
-    /// The row of the audit trail, for a ticket that is made.
-    pub event: Event,
-}
-
-/// How an [`Issue`] ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Issued {
-    /// Tickets made, messages queued, older tickets of the purpose void.
-    Made,
-    /// The request joined a ticket that was fresh; `again` says whether its message goes out again.
-    Merged {
-        /// Whether the message was queued again.
-        again: bool,
-    },
-    /// The account's or contact's budget is spent; the request ends refused.
-    Paced,
-}
-
-/// A ticket as it lies in the store.
-#[derive(Clone, Debug)]
-pub struct StoredTicket {
-    /// The ticket.
-    pub ticket: Ticket,
-    /// Where it is in its life.
-    pub state: TicketState,
-    /// The form nonce of the SET that spent it, for a repeat of the same POST.
-    pub spent_by: Option<[u8; 16]>,
-}
-
-impl StoredTicket {
-    /// Whether it could be claimed now.
-    pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.state == TicketState::Live && self.ticket.expires.is_none_or(|expires| expires > now)
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("the store is busy"),
+            Self::Broken(why) => f.write_str(why),
+        }
     }
 }
 
-/// Where a ticket is in its life.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TicketState {
-    /// In somebody's hands.
-    Claimed,
-    /// Can be claimed, unless its time is over.
-    Live,
-    /// Used.
-    Spent,
-    /// A write of unknown outcome holds it.
-    Unsure,
-    /// Dead, unused.
-    Void,
-}
-
-/// Everything that a password set by a ticket writes.
-pub struct Spend {
-    /// The form nonce, so that a repeat of the same POST shows the same result.
-    pub nonce: [u8; 16],
-    /// When.
-    pub at: Timestamp,
-    /// How the address was proved by following the link.
-    pub proof: Proof,
-    /// Notices about the change.
-    pub notices: Vec<NewNotice>,
-    /// Tickets of those notices.
-    pub tickets: Vec<NewTicket>,
-    /// The row of the audit trail.
-    pub event: Event,
-}
-
-/// A claim that was open when the daemon died, or a write of unknown outcome.
-#[derive(Clone, Debug)]
-pub struct OpenClaim {
-    /// The ticket.
-    pub ticket: Ticket,
-    /// The form nonce of the SET that holds it.
-    pub nonce: [u8; 16],
-    /// The server that was written to, where the write was sent.
-    pub server: Option<String>,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// A message in the outbox worker's hands.
-pub struct LeasedNotice {
-    /// The message.
-    pub notice: NewNotice,
-    /// The link's ticket with its life, read with it.
-    pub ticket: Option<(Ticket, Duration)>,
-    /// The "this was not me" ticket.
-    pub not_me: Option<Ticket>,
-    /// How often it was tried before.
-    pub attempts: u32,
-}
-
-/// How one try at delivery ended.
-pub enum Delivery {
-    /// Given up, for a reason.
-    Failed(String),
-    /// To be tried again then.
-    Later {
-        /// When.
-        due: Timestamp,
-        /// Why not now.
-        reason: String,
-    },
-    /// The far side has it.
-    Sent,
-}
-
-/// A row of the outbox, for operators: no token, no whole address.
-#[derive(Clone, Debug)]
-pub struct OutboxRow {
-    /// The message.
-    pub id: NoticeId,
-    /// What it tells.
-    pub kind: NoticeKind,
-    /// Whom it is about.
-    pub account: AccountId,
-    /// The login shown in it.
-    pub login: String,
-    /// Where it goes, masked.
-    pub recipient: String,
-    /// `queued`, `sending`, `sent`, `failed`, `cancelled` or `expired`.
-    pub state: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was queued.
-    pub created: Timestamp,
-    /// When it is tried next.
-    pub due: Option<Timestamp>,
-    /// The last reason.
-    pub reason: Option<String>,
-}
-
-/// A row of the audit trail.
-#[derive(Clone, Debug)]
-pub struct AuditRow {
-    /// Its number, without gaps.
-    pub number: u64,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub kind: String,
-    /// The kind of actor.
-    pub actor_kind: String,
-    /// The actor; gone where it was erased.
-    pub actor: Option<String>,
-    /// The account; gone where it was erased.
-    pub account: Option<String>,
-    /// How it ended.
-    pub outcome: String,
-    /// Why.
-    pub reason: Option<String>,
-    /// More.
-    pub details: Vec<(String, String)>,
-}
-
-/// What a check of the chain says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Chain {
-    /// The row whose hash does not fit.
-    Broken(u64),
-    /// So many rows, each fitting the one before.
-    Whole(u64),
-}
-
-/// Counts for status.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// Requests that wait for a worker.
-    pub requests_waiting: u64,
-    /// When the oldest of them was accepted.
-    pub oldest_request: Option<Timestamp>,
-    /// Messages that wait.
-    pub notices_waiting: u64,
-    /// When the oldest of them was queued.
-    pub oldest_notice: Option<Timestamp>,
-    /// Messages given up in the last day.
-    pub notices_failed: u64,
-    /// Tickets that can be claimed.
-    pub tickets_live: u64,
-    /// Claims and writes of unknown outcome.
-    pub claims_open: u64,
-    /// Rows of the audit trail.
-    pub events: u64,
-}
+impl std::error::Error for Error {}
 
 impl Store {
+    /// Opens the store of a configuration, or makes it. Blocks; meant for the start. `ring` unlocks the data key.
+    ///
+    /// # Errors
+    /// Words that name the file and the remedy: not readable, not a database, of a newer version, in use by another
+    /// rekeyd, keys that do not fit. Then nothing was changed.
+    pub fn open(config: StoreConfig, ring: &KeyRing, now: Timestamp, chance: SystemRandom) -> Result<Opened, Error> {
+        let (store, voided) = Sqlite::open(config, ring, now, chance)?;
+        Ok(Opened { store: Self::Sqlite(store), voided })
+    }
+
+    /// Says in words what lies at the configured place, or why it can't be used. Changes nothing, and may be asked while
+    /// a daemon runs.
+    pub fn probe(config: &StoreConfig, ring: &KeyRing) -> Result<String, Error> {
+        Sqlite::probe(config, ring)
+    }
+
+    /// Waits until the store is broken for good (the disk fails, the file is damaged) and says why. Nothing can be
+    /// accepted from then on; the daemon ends with an error.
+    pub async fn broken(&self) -> String {
+        match self {
+            Self::Sqlite(store) => store.broken().await,
+        }
+    }
+
+    /// Begins a new epoch, so that a copy taken before shows when it is put back. Meant for every hour.
+    pub async fn new_epoch(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.new_epoch().await,
+        }
+    }
+
+    /// Ends in order: a new epoch, everything in the one file. Whatever is asked for later is done all the same.
+    pub async fn close(&self, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.close(now).await,
+        }
+    }
+
+    /// Forgets a person: tickets, messages, proofs, facts, and who and why in the trail, whose chain stays whole. `event`
+    /// tells of it without naming them. Says how many rows of the trail were emptied.
+    pub async fn erase(&self, account: &AccountId, event: Event) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(store) => store.erase(account, event).await,
+        }
+    }
+
     /// The store's own key, which hashes tokens and addresses.
-    pub fn data_key(&self) -> &DataKey {
-        unimplemented!()
+    pub fn data_key(&self) -> &Arc<DataKey> {
+        match self {
+            Self::Sqlite(store) => store.data_key(),
+        }
     }
 
     /// Writes a row of the trail by itself, for what is about to happen outside the store.
     pub async fn record(&self, event: Event) -> Result<(), Error> {
-        let _ = event;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.record(event).await,
+        }
     }
 
     /// The key of a directory, drawn when its name is first seen.
     pub async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
-        let _ = name;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.directory_key(name).await,
+        }
     }
 
     /// Takes a request if its source's counters allow it. On disk when this returns.
     pub async fn accept(&self, request: NewRequest, counters: Vec<Counter>) -> Result<Acceptance, Error> {
-        let _ = (request, counters);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.accept(request, counters).await,
+        }
     }
 
     /// Hands out up to `most` due requests for the length of a lease, fresh ones and deferred ones in turn.
@@ -366,14 +147,16 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
-        let _ = (most, lease, now);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.lease_requests(most, lease, now).await,
+        }
     }
 
     /// Puts a request back until `due`, with the reason.
     pub async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
-        let _ = (id, due, reason);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.postpone(id, due, reason).await,
+        }
     }
 
     /// Ends a request without a ticket, with an optional notice (RecoveryRefused).
@@ -384,86 +167,100 @@ impl Store {
         notice: Option<NewNotice>,
         event: Event,
     ) -> Result<(), Error> {
-        let _ = (id, ended, notice, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.end_request(id, ended, notice, event).await,
+        }
     }
 
     /// Answers a request with a link: merges, paces or makes tickets and messages.
     pub async fn issue(&self, issue: Issue) -> Result<Issued, Error> {
-        let _ = issue;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.issue(issue).await,
+        }
     }
 
     /// The ticket of a token.
     pub async fn ticket(&self, hash: TokenHash) -> Result<Option<StoredTicket>, Error> {
-        let _ = hash;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.ticket(hash).await,
+        }
     }
 
     /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else.
     pub async fn claim(&self, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Error> {
-        let _ = (hash, nonce, now);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.claim(hash, nonce, now).await,
+        }
     }
 
     /// Notes the server just before the password is written there, so that a crash can be settled.
     pub async fn writing(&self, ticket: TicketId, server: &str) -> Result<(), Error> {
-        let _ = (ticket, server);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.writing(ticket, server).await,
+        }
     }
 
     /// Makes a claimed ticket live again: nothing was written. `tried` counts a refusal by the directory.
     pub async fn release(&self, claimed: Claimed, tried: bool, event: Option<Event>) -> Result<(), Error> {
-        let _ = (claimed, tried, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.release(claimed, tried, event).await,
+        }
     }
 
     /// Ends a claimed ticket unused: it no longer fits its account.
     pub async fn void(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
-        let _ = (claimed, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.void(claimed, event).await,
+        }
     }
 
     /// Ends a claimed ticket as used, the account's other tickets as void, and queues the notices.
     pub async fn spend(&self, ticket: TicketId, spend: Spend) -> Result<(), Error> {
-        let _ = (ticket, spend);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.spend(ticket, spend).await,
+        }
     }
 
     /// Keeps a claimed ticket as unsure: its write has no answer.
     pub async fn strand(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
-        let _ = (claimed, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.strand(claimed, event).await,
+        }
     }
 
     /// Claims and unsure writes that nobody holds: all at start, later those older than `before`.
     pub async fn open_claims(&self, before: Timestamp) -> Result<Vec<OpenClaim>, Error> {
-        let _ = before;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.open_claims(before).await,
+        }
     }
 
     /// Makes an open claim live again (nothing was written), or void where that can't be known.
     pub async fn settle(&self, ticket: TicketId, free: bool, event: Event) -> Result<(), Error> {
-        let _ = (ticket, free, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.settle(ticket, free, event).await,
+        }
     }
 
     /// What is remembered of an account, and which of its addresses are proved.
     pub async fn facts(&self, account: &AccountId) -> Result<(Facts, Vec<(AddressHash, Proof)>), Error> {
-        let _ = account;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.facts(account).await,
+        }
     }
 
     /// Spends a "this was not me" ticket: voids the account's other tickets and freezes self-service until then.
     pub async fn freeze(&self, ticket: TicketId, until: Timestamp, event: Event) -> Result<bool, Error> {
-        let _ = (ticket, until, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.freeze(ticket, until, event).await,
+        }
     }
 
     /// Lifts a freeze; says whether there was one.
     pub async fn thaw(&self, account: &AccountId, now: Timestamp, event: Event) -> Result<bool, Error> {
-        let _ = (account, now, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.thaw(account, now, event).await,
+        }
     }
 
     /// Records a password that an operator replaced: tickets void, notices queued.
@@ -474,8 +271,9 @@ impl Store {
         tickets: Vec<NewTicket>,
         event: Event,
     ) -> Result<(), Error> {
-        let _ = (account, notices, tickets, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.replaced(account, notices, tickets, event).await,
+        }
     }
 
     /// Hands out up to `most` due messages for the length of a lease.
@@ -485,8 +283,9 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Vec<LeasedNotice>, Error> {
-        let _ = (most, lease, now);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.lease_notices(most, lease, now).await,
+        }
     }
 
     /// Records how one try at delivery ended; a link's life begins when it is sent.
@@ -497,53 +296,64 @@ impl Store {
         now: Timestamp,
         event: Option<Event>,
     ) -> Result<(), Error> {
-        let _ = (id, delivery, now, event);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.delivery(id, delivery, now, event).await,
+        }
     }
 
     /// Takes one step of some counters outside any other change (sign-in); `Some` says how long to wait.
     pub async fn count(&self, counters: Vec<Counter>, now: Timestamp) -> Result<Option<Duration>, Error> {
-        let _ = (counters, now);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.count(counters, now).await,
+        }
     }
 
     /// The outbox, newest first.
     pub async fn outbox(&self, most: usize, waiting_only: bool) -> Result<Vec<OutboxRow>, Error> {
-        let _ = (most, waiting_only);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.outbox(most, waiting_only).await,
+        }
     }
 
     /// The trail, newest first, of one account where asked.
     pub async fn audit(&self, account: Option<AccountId>, most: usize) -> Result<Vec<AuditRow>, Error> {
-        let _ = (account, most);
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.audit(account, most).await,
+        }
     }
 
     /// Checks the whole chain.
     pub async fn verify_audit(&self) -> Result<Chain, Error> {
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.verify_audit().await,
+        }
     }
 
     /// Voids every live ticket and begins a new epoch; says how many tickets.
     pub async fn restored(&self, event: Event) -> Result<u64, Error> {
-        let _ = event;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.restored(event).await,
+        }
     }
 
     /// Counts for status.
     pub async fn counts(&self, now: Timestamp) -> Result<Counts, Error> {
-        let _ = now;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.counts(now).await,
+        }
     }
 
     /// Deletes what has outlived its retention, in small slices; says whether there is more.
     pub async fn prune(&self, now: Timestamp) -> Result<bool, Error> {
-        let _ = now;
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.prune(now).await,
+        }
     }
 
     /// Whether the store answers, for health.
     pub async fn ping(&self) -> Result<(), Error> {
-        unimplemented!()
+        match self {
+            Self::Sqlite(store) => store.ping().await,
+        }
     }
 }

@@ -46,13 +46,26 @@ pub struct Server {
 pub struct Stamp {
     text: String,
     second: Option<Timestamp>,
+    guard: Option<String>,
 }
 
 impl Stamp {
     /// A stamp as read: `text` names the attribute and its value (or its absence); `second` is the moment it speaks
     /// of, where it is one.
     pub fn new(text: impl Into<String>, second: Option<Timestamp>) -> Self {
-        Self { text: text.into(), second }
+        Self { text: text.into(), second, guard: None }
+    }
+
+    /// Adds what must still hold of the whole account when its password is written, in the directory's own terms. It
+    /// belongs to this one reading: it takes no part in comparisons and is not kept with a ticket.
+    #[must_use]
+    pub fn guarded(self, guard: String) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    /// What [`Stamp::guarded`] added.
+    pub fn guard(&self) -> Option<&str> {
+        self.guard.as_deref()
     }
 
     /// The form that is kept with a ticket.

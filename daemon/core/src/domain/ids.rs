@@ -49,6 +49,7 @@ ids! {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::string_slice)]
     use super::*;
 
     #[test]

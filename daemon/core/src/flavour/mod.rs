@@ -1,6 +1,330 @@
-//! Translators between a directory product and the nouns.
+//! Translators between a directory product and the nouns. None of them touches the network: they name the attributes
+//! to read, turn an [`Entry`] into an [`Account`], a [`Permit`] into a [`Change`] and an answer into an [`Outcome`].
+//!
+//! Another product is another variant of [`Flavour`] and another file here.
+
+pub mod entry;
+pub mod filter;
+pub mod groups;
+pub mod markers;
+pub mod openldap;
+pub mod policy_entry;
+pub mod ppolicy;
+pub mod time;
 
 use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::domain::{
+    Account, AccountId, Contact, DirectoryKey, Dn, EmailAddress, Evidence, Finding, Server, Stamp, Standing, Timestamp,
+};
+use crate::flavour::entry::{Entry, Unreadable};
+use crate::flavour::markers::Markers;
+use crate::flavour::openldap::OpenLdap;
+use crate::flavour::policy_entry::PolicyView;
+use crate::flavour::ppolicy::PolicyAnswer;
+use crate::policy::permit::Permit;
+
+/// A directory product, as one of its servers presents itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Flavour {
+    /// OpenLDAP.
+    OpenLdap(OpenLdap),
+}
+
+/// Which attributes mean what, as configured.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The attributes that a login is looked for in, in order: the first in which anybody is found decides.
+    pub logins: Vec<String>,
+    /// Those that hold mail addresses.
+    pub emails: Vec<String>,
+    /// Those that hold the person's names, the one for greeting first.
+    pub names: Vec<String>,
+    /// The one that holds the person's language.
+    pub language: Option<String>,
+    /// The organisation's own marks.
+    pub markers: Markers,
+    /// Accounts that are never a person's: rekeyd's own and the canary.
+    pub apart: Vec<Dn>,
+}
+
+/// Everything that is known of an entry when it becomes an account.
+pub struct Reading<'r> {
+    /// The entry.
+    pub entry: &'r Entry,
+    /// The directory it is from.
+    pub directory: DirectoryKey,
+    /// The server it was read on.
+    pub server: &'r Server,
+    /// All its groups, or why they are not all known.
+    pub groups: &'r Result<Vec<Dn>, String>,
+    /// The password policy that applies to it.
+    pub policy: &'r PolicyView,
+    /// Attributes of which it is not proved that they would be seen if they were there.
+    pub hidden: &'r [String],
+    /// Mail addresses, folded, that another account lists too.
+    pub shared: &'r [String],
+    /// When it was read.
+    pub now: Timestamp,
+}
+
+/// What is to be written, in a directory's own operations.
+pub enum Change {
+    /// The password-modify operation (RFC 3062). It can carry no condition, so that a fresh look must come right before.
+    Exop {
+        /// The new password.
+        password: Zeroizing<String>,
+    },
+    /// A Modify.
+    Modify {
+        /// Attributes and the values that replace theirs.
+        replace: Vec<(&'static str, Zeroizing<Vec<u8>>)>,
+        /// The filter that the entry must fit at that moment (RFC 4528).
+        condition: Option<String>,
+    },
+}
+
+/// A server's answer to a write or a bind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The result code.
+    pub code: u32,
+    /// The server's own words; for operators only.
+    pub text: String,
+    /// What the password policy control says.
+    pub policy: Option<PolicyAnswer>,
+}
+
+/// What an answer to a write means. Where there is one, the server has certainly done it or certainly not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Written.
+    Done,
+    /// Not written, for a reason that passes.
+    NotDone(String),
+    /// Not written, since the password or the write is refused.
+    Rejected(Rejection),
+    /// Not written, since the account is no longer what it was.
+    Stale,
+}
+
+/// How a password check ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verified {
+    /// The directory took the password.
+    Right,
+    /// It took it, and says that the password must be changed first or has expired.
+    RightButMustChange,
+    /// It did not, for whatever reason; the public learns no more.
+    Wrong,
+}
+
+/// What a later look at the same server says of a write of unknown outcome.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Settled {
+    /// The stamp changed: it was written (or something newer was).
+    Changed,
+    /// The directory has no stamp that could tell.
+    Undecidable,
+    /// The stamp is the old one: it was not written.
+    Unchanged,
+}
+
+impl Reply {
+    /// The answer for an operator: code and text.
+    pub fn words(&self) -> String {
+        if self.text.is_empty() {
+            format!("result {}", self.code)
+        } else {
+            format!("result {}: {}", self.code, self.text)
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Evidence from this reading.
+    pub fn evidence(&self, finding: Finding, attribute: &str, value: &str) -> Evidence {
+        Evidence {
+            finding,
+            attribute: attribute.to_owned(),
+            value: value.to_owned(),
+            server: self.server.name.clone(),
+            until: None,
+        }
+    }
+}
+
+impl Flavour {
+    /// The attribute with the stable id.
+    pub fn id_attribute(&self) -> &'static str {
+        match self {
+            Self::OpenLdap(_) => "entryUUID",
+        }
+    }
+
+    /// The attributes to ask for, without doubles.
+    pub fn attributes(&self, mapping: &Mapping) -> Vec<String> {
+        let own: Vec<&str> = match self {
+            Self::OpenLdap(_) => OpenLdap::attributes().collect(),
+        };
+        let mapped = mapping.logins.iter().chain(&mapping.emails).chain(&mapping.names).chain(&mapping.language);
+        let mut all: Vec<String> = Vec::new();
+        for name in own.into_iter().chain(mapped.map(String::as_str)).chain(mapping.markers.attributes()) {
+            if !all.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                all.push(name.to_owned());
+            }
+        }
+        all
+    }
+
+    /// The attributes whose absence means something, so that it must be proved that they would be seen.
+    pub fn must_read(&self, mapping: &Mapping) -> Vec<String> {
+        match self {
+            Self::OpenLdap(openldap) => openldap.must_read(&mapping.markers),
+        }
+    }
+
+    /// The stable id of an entry.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where it is not shown.
+    pub fn id(&self, directory: DirectoryKey, entry: &Entry) -> Result<AccountId, Unreadable> {
+        let attribute = self.id_attribute();
+        let stable = entry.text(attribute)?.map(str::to_lowercase);
+        stable.map(|stable| AccountId { directory, stable }).ok_or_else(|| Unreadable::hidden(attribute))
+    }
+
+    /// The mark of an entry's password.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where what it is made of is not shown.
+    pub fn stamp(&self, entry: &Entry, mapping: &Mapping) -> Result<Stamp, Unreadable> {
+        match self {
+            Self::OpenLdap(openldap) => openldap.stamp(entry, &mapping.markers),
+        }
+    }
+
+    /// Turns an entry into an account. Every doubt becomes a [`Finding::Unknown`].
+    pub fn account(&self, reading: &Reading<'_>, mapping: &Mapping) -> Account {
+        let entry = reading.entry;
+        let mut standing = Standing::default();
+        for attribute in reading.hidden {
+            standing.add(reading.evidence(Finding::Unknown, attribute, "rekeyd's account may not see it"));
+        }
+        let name = Dn::parse(&entry.name().0);
+        match &name {
+            Ok(name) if mapping.apart.contains(name) => {
+                standing.add(reading.evidence(Finding::NotAPerson, "entry", "rekeyd's own account or its canary"));
+            }
+            Ok(_) => {}
+            Err(bad) => standing.add(reading.evidence(Finding::Unknown, "entry", &bad.to_string())),
+        }
+        for (finding, marker) in mapping.markers.iter() {
+            if let Some((attribute, value)) = marker.holds(entry)
+                && !standing.evidence().iter().any(|found| found.finding == finding && found.attribute == attribute)
+            {
+                standing.add(reading.evidence(finding, &attribute, &value));
+            }
+        }
+        match self {
+            Self::OpenLdap(openldap) => openldap.standing(reading, &mut standing),
+        }
+        let groups = match reading.groups {
+            Ok(groups) => groups.clone(),
+            Err(why) => {
+                standing.add(reading.evidence(Finding::Unknown, "member", why));
+                Vec::new()
+            }
+        };
+        let login = mapping.logins.iter().find_map(|attribute| entry.texts(attribute).min());
+        // An account whose id is hidden is still somebody, whom the audit trail must be able to name.
+        let id = self.id(reading.directory, entry).unwrap_or_else(|bad| {
+            standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
+            let name = name.as_ref().map_or(entry.name().0.as_str(), Dn::as_str);
+            AccountId { directory: reading.directory, stable: format!("entry {name}") }
+        });
+        let stamp = self.stamp(entry, mapping).unwrap_or_else(|bad| {
+            standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
+            Stamp::new(format!("{} unreadable", bad.attribute), None)
+        });
+        Account {
+            name: entry.name().clone(),
+            login: login.unwrap_or(&id.stable).to_owned(),
+            names: distinct(&mapping.names, entry),
+            language: mapping.language.as_ref().and_then(|name| entry.texts(name).next()).map(str::to_owned),
+            contacts: contacts(entry, mapping, reading.shared),
+            groups,
+            standing,
+            stamp,
+            server: reading.server.clone(),
+            id,
+        }
+    }
+
+    /// How a permitted password is written.
+    ///
+    /// # Errors
+    /// [`Rejection`] where this directory has no way to do what is asked.
+    pub fn change(&self, permit: &Permit) -> Result<Change, Rejection> {
+        match self {
+            Self::OpenLdap(openldap) => openldap.change(permit),
+        }
+    }
+
+    /// What the answer to a write means.
+    pub fn outcome(&self, reply: &Reply, must_change: bool) -> Outcome {
+        match self {
+            Self::OpenLdap(_) => OpenLdap::outcome(reply, must_change),
+        }
+    }
+
+    /// What the answer to a person's bind means.
+    ///
+    /// # Errors
+    /// The server's words, where they say nothing about the password.
+    pub fn verified(&self, reply: &Reply) -> Result<Verified, String> {
+        match self {
+            Self::OpenLdap(_) => OpenLdap::verified(reply),
+        }
+    }
+
+    /// Whether a password was written between two readings.
+    pub fn settled(&self, before: &Stamp, after: &Stamp) -> Settled {
+        match self {
+            Self::OpenLdap(_) => OpenLdap::settled(before, after),
+        }
+    }
+}
+
+/// The plain addresses among the configured attributes, in their order; within one attribute, whose values have none,
+/// by the alphabet. A value that is no plain address is left out.
+fn contacts(entry: &Entry, mapping: &Mapping, shared: &[String]) -> Vec<Contact> {
+    let mut contacts: Vec<Contact> = Vec::new();
+    for attribute in &mapping.emails {
+        let mut values: Vec<&str> = entry.texts(attribute).collect();
+        values.sort_unstable();
+        for address in values.into_iter().filter_map(|value| EmailAddress::parse(value).ok()) {
+            let folded = address.folded();
+            if contacts.iter().all(|contact| contact.address.folded() != folded) {
+                let shared = shared.contains(&folded);
+                contacts.push(Contact { address, source: attribute.clone(), proof: None, shared });
+            }
+        }
+    }
+    contacts
+}
+
+fn distinct(attributes: &[String], entry: &Entry) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in attributes.iter().flat_map(|attribute| entry.texts(attribute)) {
+        if !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
+        }
+    }
+    all
+}
 
 /// Why a directory refused a password or a write, as a value; the texts of servers are read once, in the flavours.
 #[derive(Clone, Debug, Eq, PartialEq)]

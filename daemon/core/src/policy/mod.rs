@@ -8,8 +8,14 @@
 //! * [`rules`]: the `[policy]` section of the configuration.
 
 pub mod authority;
+mod common;
 pub mod eligibility;
+mod generate;
+mod likeness;
 pub mod pace;
 pub mod password;
 pub mod permit;
 pub mod rules;
+#[cfg(test)]
+mod tests;
+mod weakness;

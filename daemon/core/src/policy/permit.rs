@@ -135,4 +135,9 @@ impl Permit {
     pub fn mandate(&self) -> &Mandate {
         &self.mandate
     }
+
+    /// Ends the permit after its one write, or none; the mandate is to be spent or released.
+    pub fn into_mandate(self) -> Mandate {
+        self.mandate
+    }
 }

@@ -1,6 +1,9 @@
 //! The `[policy]` section: what counts as what, how long things live, how often somebody may ask. Every default is safe.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::domain::{Account, Contact, Dn, Evidence, Finding};
 use crate::policy::pace::Quota;
@@ -31,6 +34,8 @@ pub struct Rules {
     pub lives: Lives,
     /// How often somebody may ask.
     pub paces: Paces,
+    /// Networks behind one address, with limits of their own.
+    pub shared_networks: Vec<SharedNetwork>,
     /// What a password must be, for everybody.
     pub password: PasswordRules,
     /// What it must be for members of certain groups; the first profile that fits stands for the whole.
@@ -101,6 +106,17 @@ pub struct Paces {
     pub sign_in: Quota,
 }
 
+/// A place whose many people share a few addresses (a school, a campus behind NAT): it has one limit of its own.
+#[derive(Clone, Debug)]
+pub struct SharedNetwork {
+    /// Its name; all its networks count as one.
+    pub name: String,
+    /// Where its people come from.
+    pub networks: Vec<IpNet>,
+    /// Requests from all of it together.
+    pub source: Quota,
+}
+
 /// What a password must be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PasswordRules {
@@ -157,7 +173,9 @@ impl Rules {
                 read
             })
             .collect();
+        let shared_networks = section.sections("shared_network").into_iter().map(SharedNetwork::read).collect();
         let rules = Self {
+            shared_networks,
             privileged_groups: privileged_groups.unwrap_or_default(),
             privileged_accounts: section.list("privileged_accounts", dn_remedy, dn).unwrap_or_default(),
             unlock_by_reset: section.flag("unlock_by_reset", true),
@@ -172,6 +190,12 @@ impl Rules {
         };
         section.finish();
         rules
+    }
+
+    /// The shared network that an address belongs to.
+    pub fn shared_network(&self, ip: IpAddr) -> Option<&SharedNetwork> {
+        let ip = ip.to_canonical();
+        self.shared_networks.iter().find(|place| place.networks.iter().any(|network| network.contains(&ip)))
     }
 
     /// Why an account counts as privileged, if it does.
@@ -196,6 +220,20 @@ impl Rules {
             .iter()
             .find(|profile| profile.groups.iter().any(|group| account.groups.contains(group)))
             .map_or((&self.password, None), |profile| (&profile.password, Some(profile.name.as_str())))
+    }
+}
+
+impl SharedNetwork {
+    fn read(section: Section<'_>) -> Self {
+        let remedy = "Write a network such as \"192.0.2.0/24\" or \"2001:db8::/32\".";
+        let network = |text: &str| text.parse::<IpNet>().map_err(|_| "it is no network".to_owned());
+        let read = Self {
+            name: section.required("name", "Name the place.").unwrap_or_default(),
+            networks: section.list("networks", remedy, network).unwrap_or_default(),
+            source: quota(&section, "source", Quota { count: 600, per: 10 * MINUTE }),
+        };
+        section.finish();
+        read
     }
 }
 

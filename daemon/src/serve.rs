@@ -1,0 +1,251 @@
+//! The composition root: configuration becomes parts, parts become tasks, signals end or renew them.
+//!
+//! Nothing is global. The order of a start: harden the process, read the configuration, open the store, bind the
+//! listeners, say READY, then begin with work that can wait. A directory that is down stops nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekeyd_core::settings::Fault;
+use rekeyd_plugins::{Channel, Words};
+use ring::rand::SystemRandom;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{self, Config};
+use crate::directory::Directory;
+use crate::flow::{self, Clock, Parts, Rekeyd};
+use crate::store::Store;
+use crate::{admin, http, logging};
+
+/// How long what is in hand may take to end after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How often the store's epoch is renewed and old rows are pruned.
+const HOUSEKEEPING: Duration = Duration::from_mins(60);
+
+/// Why the daemon could not start or go on, with the exit status of sysexits.h.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration has faults.
+    Configuration(Vec<Fault>),
+    /// A listener or socket could not be made.
+    Listen(String),
+    /// The store can't be opened, or broke while running.
+    Store(String),
+    /// Something in the system that should always work did not.
+    System(String),
+}
+
+impl Failure {
+    /// Tells what is wrong on stderr, all of it, and gives the exit status.
+    pub fn report(&self, file: &Path) -> ExitCode {
+        match self {
+            Self::Configuration(faults) => {
+                eprintln!("{} has {}:", file.display(), config::count(faults.len()));
+                for fault in faults {
+                    eprintln!("  {fault}");
+                }
+                ExitCode::from(78)
+            }
+            Self::Listen(why) => {
+                eprintln!("rekeyd can't listen: {why}");
+                ExitCode::from(69)
+            }
+            Self::Store(why) => {
+                eprintln!("the store can't be used: {why}");
+                ExitCode::from(74)
+            }
+            Self::System(why) => {
+                eprintln!("rekeyd can't start: {why}");
+                ExitCode::from(71)
+            }
+        }
+    }
+}
+
+/// Makes the process a poor target before it holds any secret: no core dumps, no ptrace by its own uid, files for
+/// nobody else; and names the one TLS provider.
+///
+/// # Errors
+/// [`Failure::System`] where the kernel refuses.
+pub fn harden() -> Result<(), Failure> {
+    use nix::sys::resource::{Resource, setrlimit};
+    let refused = |error: nix::Error| Failure::System(format!("the kernel refuses hardening: {error}"));
+    nix::sys::prctl::set_dumpable(false).map_err(refused)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused)?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    // A second call finds the first one's provider, which is the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Ok(())
+}
+
+/// What a run needs besides its configuration.
+pub struct Run {
+    /// The configuration file, read again at a reload.
+    pub file: PathBuf,
+    /// Wraps each channel: the trial shows messages as they are sent.
+    pub around: fn(Box<dyn Channel>) -> Box<dyn Channel>,
+    /// Called once when all is ready.
+    pub ready: Box<dyn Fn(&Config)>,
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// Everything that stops a start, and a store that broke while running.
+pub fn run(run: &Run) -> Result<(), Failure> {
+    let config = Config::load(&run.file).map_err(Failure::Configuration)?;
+    logging::install(config.log_level).map_err(Failure::System)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .build()
+        .map_err(|error| Failure::System(error.to_string()))?;
+    let ended = runtime.block_on(serve(run, config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
+    let clock = Clock::default();
+    let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
+    let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
+        .map_err(|error| Failure::Store(error.to_string()))?;
+    if let Some(voided) = opened.voided {
+        log::warn!(event = "restored", tickets = voided; "the store is a copy that was put back: its live links are void");
+    }
+    let parts = parts_of(run, &config, &opened.store).await?;
+    let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
+
+    let (stop, stopped) = watch::channel(false);
+    let http = http::Door::bind(&config.http, &config.public_url, Arc::clone(&rekeyd)).await.map_err(Failure::Listen)?;
+    let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let http_handle = http.handle();
+    tasks.spawn(http.serve(stopped.clone()));
+    tasks.spawn(admin.serve(stopped.clone()));
+    tasks.spawn(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()));
+    tasks.spawn(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()));
+    tasks.spawn(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()));
+    tasks.spawn(keep_house(Arc::clone(&rekeyd), stopped));
+    let listen = http_handle.address();
+    log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
+    (run.ready)(&config);
+
+    let failure = watch_over(run, &rekeyd, &http_handle, config).await;
+    notify(&[NotifyState::Stopping]);
+    log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
+    stop.send_replace(true);
+    let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        log::warn!(event = "drain"; "some work did not end in time; it goes on after the next start");
+        tasks.shutdown().await;
+    }
+    if let Err(error) = rekeyd.store().close(rekeyd.now()).await {
+        log::error!("the store could not be closed in order: {error}");
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Waits for signals until one ends the daemon, or until the store breaks.
+async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, mut config: Config) -> Option<Failure> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        return Some(Failure::System("signals can't be waited for".into()));
+    };
+    let watchdog = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
+    let mut beat = tokio::time::interval(watchdog);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return None,
+            _ = interrupt.recv() => return None,
+            _ = hangup.recv() => reload(run, rekeyd, http, &mut config).await,
+            why = rekeyd.store().broken() => return Some(Failure::Store(why)),
+            _ = beat.tick() => {
+                // A store that does not answer is a daemon that hangs; a directory that does not is none.
+                if rekeyd.store().ping().await.is_ok() {
+                    notify(&[NotifyState::Watchdog]);
+                }
+            }
+        }
+    }
+}
+
+/// Reads the configuration again. A bad file changes nothing, and the log says which lines are bad.
+async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &mut Config) {
+    // From systemd 257 a reload without the moment it began at counts as never ended; both go in one datagram.
+    if let Ok(began) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, began]);
+    }
+    let renewed = match Config::load(&run.file) {
+        Ok(new) => parts_of(run, &new, rekeyd.store()).await.map(|parts| (new, parts)),
+        Err(faults) => Err(Failure::Configuration(faults)),
+    };
+    match renewed {
+        Ok((new, parts)) => {
+            for kept in new.needs_restart(config) {
+                log::warn!(event = "reload", key = kept; "a changed key counts only after a restart: {kept}");
+            }
+            rekeyd.exchange(parts);
+            http.reload(&new.http, &new.public_url);
+            *config = new;
+            log::info!(event = "reload"; "the configuration was read again");
+            notify(&[NotifyState::Ready, NotifyState::Status("configuration read again")]);
+        }
+        Err(Failure::Configuration(faults)) => {
+            for fault in &faults {
+                log::error!(event = "reload", line = fault.line; "the old configuration stays: {fault}");
+            }
+            let status = format!("the old configuration stays; the new one has {}", config::count(faults.len()));
+            notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        }
+        Err(other) => {
+            log::error!(event = "reload"; "the old configuration stays: {other:?}");
+            notify(&[NotifyState::Ready, NotifyState::Status("the old configuration stays")]);
+        }
+    }
+}
+
+/// The parts that a reload exchanges.
+async fn parts_of(run: &Run, config: &Config, store: &Store) -> Result<Parts, Failure> {
+    let faulty = |fault: Fault| Failure::Configuration(vec![fault]);
+    let words = Words::load(&config.messages).map_err(Failure::Configuration)?;
+    let key = store.directory_key(&config.directory.name).await.map_err(|error| Failure::Store(format!("{error:?}")))?;
+    let channels = config.channels(&words)?;
+    Ok(Parts {
+        directory: Directory::open(&config.directory, key).map_err(faulty)?,
+        channels: channels.into_iter().map(|channel| (run.around)(channel)).collect(),
+        identity: config.identity(),
+        keys: config.keys().map_err(faulty)?,
+        rules: config.rules.clone(),
+        words,
+    })
+}
+
+/// Renews the epoch and prunes what has outlived its retention, now and then.
+async fn keep_house(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+        }
+        if let Err(error) = rekeyd.store().new_epoch().await {
+            log::error!(error:? = error; "the epoch can't be renewed");
+        }
+        while !*stop.borrow() && matches!(rekeyd.store().prune(rekeyd.now()).await, Ok(true)) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::debug!("systemd can't be told: {error}");
+    }
+}

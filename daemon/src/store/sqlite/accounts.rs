@@ -1,0 +1,127 @@
+//! What is remembered of directories and accounts beyond single tickets.
+
+use rekeyd_core::domain::{AccountId, AddressHash, DirectoryKey, Event, Facts, Proof, Timestamp};
+use rusqlite::OptionalExtension;
+
+use super::seal::{draw, maybe_moment, moment};
+use super::tickets::{Which, insert, void_others};
+use super::{Sqlite, events, outbox};
+use crate::store::{Error, NewNotice, NewTicket};
+
+impl Sqlite {
+    /// See [`crate::store::Store::directory_key`].
+    pub(in crate::store) async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
+        let name = name.to_owned();
+        self.writer
+            .change(move |desk| {
+                let known = desk
+                    .connection
+                    .prepare_cached("SELECT key FROM directories WHERE name = ?1")?
+                    .query_row([&name], |row| row.get(0))
+                    .optional()?;
+                if let Some(key) = known {
+                    return Ok(DirectoryKey(key));
+                }
+                // Drawn, not counted: a database that was lost and begun anew must not give old ids to other directories.
+                let key = u32::from_be_bytes(draw(desk.chance)?);
+                desk.connection
+                    .prepare_cached("INSERT INTO directories (name, key) VALUES (?1, ?2)")?
+                    .execute((&name, key))?;
+                Ok(DirectoryKey(key))
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::facts`].
+    pub(in crate::store) async fn facts(
+        &self,
+        account: &AccountId,
+    ) -> Result<(Facts, Vec<(AddressHash, Proof)>), Error> {
+        let account = account.to_string();
+        self.readers
+            .read(move |connection| {
+                let facts = connection
+                    .prepare_cached("SELECT * FROM accounts WHERE account = ?1")?
+                    .query_row([&account], |row| {
+                        Ok(maybe_moment(row, "activated").and_then(|activated| {
+                            Ok(Facts { activated, frozen_until: maybe_moment(row, "frozen_until")? })
+                        }))
+                    })
+                    .optional()?
+                    .transpose()?
+                    .unwrap_or_default();
+                let mut statement = connection.prepare_cached("SELECT * FROM contacts WHERE account = ?1")?;
+                let mut found = statement.query([&account])?;
+                let mut proofs = Vec::new();
+                while let Some(row) = found.next()? {
+                    let proof = Proof { at: moment(row, "proved")?, how: row.get("how")? };
+                    proofs.push((AddressHash(row.get("address")?), proof));
+                }
+                Ok((facts, proofs))
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::thaw`].
+    pub(in crate::store) async fn thaw(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+        event: Event,
+    ) -> Result<bool, Error> {
+        let account = account.to_string();
+        self.writer
+            .change(move |desk| {
+                let rows = desk
+                    .connection
+                    .prepare_cached("UPDATE accounts SET frozen_until = NULL WHERE account = ?1 AND frozen_until > ?2")?
+                    .execute((account, now.millis()))?;
+                if rows == 1 {
+                    events::append(desk, &event)?;
+                }
+                Ok(rows == 1)
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::replaced`].
+    pub(in crate::store) async fn replaced(
+        &self,
+        account: &AccountId,
+        notices: Vec<NewNotice>,
+        tickets: Vec<NewTicket>,
+        event: Event,
+    ) -> Result<(), Error> {
+        let account = account.clone();
+        self.writer
+            .change(move |desk| {
+                void_others(desk, &account, &Which::Acting, event.at)?;
+                insert(desk, &tickets, &notices, event.at)?;
+                for notice in &notices {
+                    outbox::queue(desk, notice, event.at)?;
+                }
+                events::append(desk, &event)
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::erase`].
+    pub(in crate::store) async fn erase(&self, account: &AccountId, event: Event) -> Result<u64, Error> {
+        let account = account.to_string();
+        self.writer
+            .change(move |desk| {
+                for sql in [
+                    "DELETE FROM outbox WHERE account = ?1",
+                    "DELETE FROM tickets WHERE account = ?1",
+                    "DELETE FROM contacts WHERE account = ?1",
+                    "DELETE FROM accounts WHERE account = ?1",
+                ] {
+                    desk.connection.prepare_cached(sql)?.execute([&account])?;
+                }
+                let erased = events::erase(desk, &account)?;
+                events::append(desk, &event)?;
+                Ok(erased as u64)
+            })
+            .await
+    }
+}

@@ -1,0 +1,215 @@
+//! The life of a ticket from a claim on: claimed, noted before the write, given back, spent, stranded, settled.
+
+use rekeyd_core::domain::{Event, TicketId, Timestamp, TokenHash};
+use rekeyd_core::policy::permit::Claimed;
+use rusqlite::OptionalExtension;
+
+use super::fault::Fault;
+use super::tickets::{CLOCK_SLACK, MOST_TRIES, Which, find, give_back, insert, read, void_others};
+use super::writer::Desk;
+use super::{Sqlite, events, outbox};
+use crate::store::{Error, OpenClaim, Spend};
+
+/// One conditional update is the claim; who changes the row has it, everybody else has nothing.
+fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Fault> {
+    let rows = desk
+        .connection
+        .prepare_cached(
+            "UPDATE tickets SET state = 'claimed', nonce = ?2, claimed_at = ?3, server = NULL
+             WHERE hash = ?1 AND state = 'live' AND purpose <> 'not-me' AND ends > ?3 AND issued <= ?4 AND era = ?5
+                 AND tries < ?6",
+        )?
+        .execute((hash.0, nonce, now.millis(), now.plus(CLOCK_SLACK).millis(), desk.memory.get().era, MOST_TRIES))?;
+    if rows == 0 {
+        return Ok(None);
+    }
+    let found = desk
+        .connection
+        .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
+        .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
+    Ok(Claimed::witness(found.ticket, rows))
+}
+
+/// Records a password that was set. The write has happened, so whatever became of the ticket meanwhile, it is spent now.
+fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
+    let gone = || Fault::Told(Error::Broken(format!("no ticket {id} to spend")));
+    let found = find(desk.connection, desk.key, id.bytes())?.ok_or_else(gone)?;
+    let rows = desk
+        .connection
+        .prepare_cached(
+            "UPDATE tickets SET state = 'spent', nonce = ?2, ends = ?3, claimed_at = NULL
+             WHERE id = ?1 AND state <> 'spent'",
+        )?
+        .execute((id.bytes(), spend.nonce, spend.at.millis()))?;
+    if rows == 0 {
+        // Recorded before, by a caller or a reconciliation that was not answered.
+        return Ok(());
+    }
+    let account = &found.ticket.account;
+    void_others(desk, account, &Which::Acting, spend.at)?;
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO contacts (account, address, proved, how) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (account, address) DO UPDATE SET proved = excluded.proved, how = excluded.how",
+        )?
+        .execute((account.to_string(), found.ticket.contact.0, spend.proof.at.millis(), &spend.proof.how))?;
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO accounts (account, activated) VALUES (?1, ?2)
+             ON CONFLICT (account) DO UPDATE SET activated = excluded.activated",
+        )?
+        .execute((account.to_string(), spend.at.millis()))?;
+    insert(desk, &spend.tickets, &spend.notices, spend.at)?;
+    for notice in &spend.notices {
+        outbox::queue(desk, notice, spend.at)?;
+    }
+    events::append(desk, &spend.event)
+}
+
+impl Sqlite {
+    /// See [`crate::store::Store::claim`].
+    pub(in crate::store) async fn claim(
+        &self,
+        hash: TokenHash,
+        nonce: [u8; 16],
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
+        self.writer.change(move |desk| claim(desk, hash, nonce, now)).await
+    }
+
+    /// See [`crate::store::Store::writing`].
+    pub(in crate::store) async fn writing(&self, ticket: TicketId, server: &str) -> Result<(), Error> {
+        let server = server.to_owned();
+        self.writer
+            .change(move |desk| {
+                let rows = desk
+                    .connection
+                    .prepare_cached("UPDATE tickets SET server = ?2 WHERE id = ?1 AND state = 'claimed'")?
+                    .execute((ticket.bytes(), server))?;
+                if rows == 1 { Ok(()) } else { Err(Fault::busy()) }
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::release`].
+    pub(in crate::store) async fn release(
+        &self,
+        claimed: Claimed,
+        tried: bool,
+        event: Option<Event>,
+    ) -> Result<(), Error> {
+        self.writer
+            .change(move |desk| {
+                let now = event.as_ref().map(|event| event.at);
+                if give_back(desk, &claimed.ticket().id, true, tried, now)?
+                    && let Some(event) = event
+                {
+                    events::append(desk, &event)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::void`].
+    pub(in crate::store) async fn void(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
+        self.settle(claimed.ticket().id, false, event).await
+    }
+
+    /// See [`crate::store::Store::spend`].
+    pub(in crate::store) async fn spend(&self, ticket: TicketId, record: Spend) -> Result<(), Error> {
+        self.writer.change(move |desk| spend(desk, ticket, &record)).await
+    }
+
+    /// See [`crate::store::Store::strand`].
+    pub(in crate::store) async fn strand(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
+        self.writer
+            .change(move |desk| {
+                let rows = desk
+                    .connection
+                    .prepare_cached("UPDATE tickets SET state = 'unsure' WHERE id = ?1 AND state = 'claimed'")?
+                    .execute([claimed.ticket().id.bytes()])?;
+                if rows == 1 { events::append(desk, &event) } else { Ok(()) }
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::open_claims`].
+    pub(in crate::store) async fn open_claims(&self, before: Timestamp) -> Result<Vec<OpenClaim>, Error> {
+        let key = self.key.clone();
+        self.readers
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT * FROM tickets
+                     WHERE claimed_at <= ?1 AND state IN ('claimed', 'unsure') ORDER BY claimed_at LIMIT 1000",
+                )?;
+                let mut rows = statement.query([before.millis()])?;
+                let mut open = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let found = read(row, &key)?;
+                    open.push(OpenClaim {
+                        nonce: found.nonce.unwrap_or_default(),
+                        server: found.server,
+                        since: found.claimed_at.unwrap_or(before),
+                        ticket: found.ticket,
+                    });
+                }
+                Ok(open)
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::settle`].
+    pub(in crate::store) async fn settle(&self, ticket: TicketId, free: bool, event: Event) -> Result<(), Error> {
+        self.writer
+            .change(move |desk| {
+                if give_back(desk, &ticket, free, false, Some(event.at))? {
+                    events::append(desk, &event)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::freeze`].
+    pub(in crate::store) async fn freeze(
+        &self,
+        ticket: TicketId,
+        until: Timestamp,
+        event: Event,
+    ) -> Result<bool, Error> {
+        self.writer
+            .change(move |desk| {
+                let account: Option<String> = desk
+                    .connection
+                    .prepare_cached(
+                        "UPDATE tickets SET state = 'spent', ends = ?2
+                         WHERE id = ?1 AND purpose = 'not-me' AND state = 'live' AND ends > ?2 AND issued <= ?3 AND era = ?4
+                         RETURNING account",
+                    )?
+                    .query_row(
+                        (
+                            ticket.bytes(),
+                            event.at.millis(),
+                            event.at.plus(CLOCK_SLACK).millis(),
+                            desk.memory.get().era,
+                        ),
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                let Some(account) = account else { return Ok(false) };
+                desk.connection
+                    .prepare_cached(
+                        "INSERT INTO accounts (account, frozen_until) VALUES (?1, ?2)
+                         ON CONFLICT (account) DO UPDATE
+                         SET frozen_until = max(coalesce(frozen_until, 0), excluded.frozen_until)",
+                    )?
+                    .execute((&account, until.millis()))?;
+                let account = super::seal::account(&account).ok_or_else(|| Fault::damaged("tickets"))?;
+                void_others(desk, &account, &Which::Acting, event.at)?;
+                events::append(desk, &event)?;
+                Ok(true)
+            })
+            .await
+    }
+}

@@ -1,0 +1,58 @@
+//! What the writer thread keeps in memory so that no change has to count: it goes back with a transaction that fails.
+
+use rusqlite::Connection;
+
+use super::fault::Fault;
+
+/// Counts and the end of the audit trail, as of the open transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Memory {
+    /// Requests that wait.
+    pub(super) waiting: u64,
+    /// Rows of the pace table.
+    pub(super) paces: u64,
+    /// The number of the last event; 0 before the first.
+    pub(super) last_event: i64,
+    /// The hash of the last event; zeros before the first.
+    pub(super) last_hash: [u8; 32],
+    /// Counts restores; tickets of an earlier era are dead.
+    pub(super) era: i64,
+}
+
+impl Memory {
+    /// Reads it all when a database is opened.
+    pub(super) fn load(connection: &Connection) -> Result<Self, Fault> {
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let (last_event, last_hash) = head(connection)?;
+        Ok(Self {
+            waiting: count("SELECT count(*) FROM requests WHERE state = 'waiting'")?.unsigned_abs(),
+            paces: count("SELECT count(*) FROM paces")?.unsigned_abs(),
+            last_event,
+            last_hash,
+            era: count("SELECT coalesce((SELECT value FROM meta WHERE name = 'era'), 1)")?,
+        })
+    }
+
+    /// Writes the end of the trail where it moved since `before`, so that a trail with its last rows cut off shows.
+    pub(super) fn keep_head(self, before: Self, connection: &Connection) -> Result<(), Fault> {
+        if self.last_event != before.last_event {
+            connection
+                .prepare_cached(
+                    "INSERT INTO meta (name, value) VALUES ('head', ?1), ('head_hash', ?2)
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                )?
+                .execute((self.last_event, self.last_hash))?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of the trail as it was last kept: number and hash.
+pub(super) fn head(connection: &Connection) -> Result<(i64, [u8; 32]), Fault> {
+    Ok(connection.query_row(
+        "SELECT coalesce((SELECT value FROM meta WHERE name = 'head'), 0),
+                coalesce((SELECT value FROM meta WHERE name = 'head_hash'), zeroblob(32))",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?)
+}

@@ -1,0 +1,200 @@
+//! Tickets: how they lie in the store, how they end.
+
+use std::time::Duration;
+
+use rekeyd_core::domain::{
+    AccountId, AddressHash, DataKey, KeyId, NoticeId, Origin, Purpose, Stamp, Ticket, TicketId, Timestamp, TokenHash,
+};
+use rusqlite::{OptionalExtension, Row};
+
+use super::fault::Fault;
+use super::seal::{account, maybe_moment, millis, moment, open, seal};
+use super::writer::Desk;
+use super::{Sqlite, outbox};
+use crate::store::{Error, NewNotice, NewTicket, StoredTicket, TicketState};
+
+/// How many refusals by the directory a ticket bears.
+pub(super) const MOST_TRIES: u32 = 10;
+/// How far in the future a ticket may have been made before its clock is not believed.
+pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(120);
+
+/// Inserts tickets. Until a message is delivered, its ticket lives as long as the message is tried.
+pub(super) fn insert(
+    desk: &Desk<'_>,
+    tickets: &[NewTicket],
+    notices: &[NewNotice],
+    otherwise: Timestamp,
+) -> Result<(), Fault> {
+    for NewTicket { ticket, hash, life } in tickets {
+        let carries = |notice: &&NewNotice| notice.ticket == Some(ticket.id) || notice.not_me == Some(ticket.id);
+        let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max().unwrap_or(otherwise);
+        let sealed = seal(desk.key, desk.chance, "ticket", ticket.id.bytes(), &ticket.login)?;
+        desk.connection
+            .prepare_cached(
+                "INSERT INTO tickets (id, hash, purpose, origin, account, sealed, contact, stamp, stamp_second, key, issued,
+                     life, expires, ends, tries, era)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?
+            .execute((
+                ticket.id.bytes(),
+                hash.0,
+                ticket.purpose.word(),
+                ticket.origin.word(),
+                ticket.account.to_string(),
+                sealed,
+                ticket.contact.0,
+                ticket.stamp.as_str(),
+                ticket.stamp.second().map(Timestamp::millis),
+                ticket.key.0,
+                ticket.issued.millis(),
+                millis(*life),
+                ticket.expires.map(Timestamp::millis),
+                ticket.expires.unwrap_or(deadline).millis(),
+                ticket.tries,
+                desk.memory.get().era,
+            ))?;
+    }
+    Ok(())
+}
+
+/// A ticket with what lies beside it.
+pub(super) struct Found {
+    pub(super) ticket: Ticket,
+    pub(super) life: Duration,
+    pub(super) state: TicketState,
+    pub(super) nonce: Option<[u8; 16]>,
+    pub(super) server: Option<String>,
+    pub(super) claimed_at: Option<Timestamp>,
+}
+
+/// Reads a row of `SELECT * FROM tickets`.
+pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Found, Fault> {
+    let damaged = || Fault::damaged("tickets");
+    let id = TicketId::from_bytes(row.get("id")?);
+    let word = |column: &str| row.get::<_, String>(column);
+    let stamp_second = maybe_moment(row, "stamp_second")?;
+    Ok(Found {
+        ticket: Ticket {
+            id,
+            purpose: Purpose::parse(&word("purpose")?).ok_or_else(damaged)?,
+            origin: Origin::parse(&word("origin")?).ok_or_else(damaged)?,
+            account: account(&word("account")?).ok_or_else(damaged)?,
+            login: open(key, "ticket", id.bytes(), row.get("sealed")?).ok_or_else(damaged)?,
+            contact: AddressHash(row.get("contact")?),
+            stamp: Stamp::new(word("stamp")?, stamp_second),
+            key: KeyId(row.get("key")?),
+            issued: moment(row, "issued")?,
+            expires: maybe_moment(row, "expires")?,
+            tries: row.get("tries")?,
+        },
+        life: Duration::from_millis(row.get::<_, i64>("life")?.unsigned_abs()),
+        state: match word("state")?.as_str() {
+            "claimed" => TicketState::Claimed,
+            "live" => TicketState::Live,
+            "spent" => TicketState::Spent,
+            "unsure" => TicketState::Unsure,
+            "void" => TicketState::Void,
+            _ => return Err(damaged()),
+        },
+        nonce: row.get("nonce")?,
+        server: row.get("server")?,
+        claimed_at: maybe_moment(row, "claimed_at")?,
+    })
+}
+
+/// The ticket of an id.
+pub(super) fn find(connection: &rusqlite::Connection, key: &DataKey, id: &[u8; 16]) -> Result<Option<Found>, Fault> {
+    connection
+        .prepare_cached("SELECT * FROM tickets WHERE id = ?1")?
+        .query_row([id], |row| Ok(read(row, key)))
+        .optional()?
+        .transpose()
+}
+
+/// Which of an account's tickets a change ends.
+pub(super) enum Which {
+    /// All that could set a password; "this was not me" outlives.
+    Acting,
+    /// Those of one purpose.
+    Of(Purpose),
+}
+
+/// Voids an account's live tickets and the messages that still wait with them. One that is claimed right now stays with
+/// its holder and is void when it comes back.
+pub(super) fn void_others(desk: &Desk<'_>, account: &AccountId, which: &Which, now: Timestamp) -> Result<(), Fault> {
+    let purpose = match which {
+        Which::Acting => None,
+        Which::Of(purpose) => Some(purpose.word()),
+    };
+    let account = account.to_string();
+    let mut statement = desk.connection.prepare_cached(
+        "UPDATE tickets SET state = 'void', ends = ?3
+         WHERE account = ?1 AND purpose <> 'not-me' AND (?2 IS NULL OR purpose = ?2) AND state = 'live' RETURNING id",
+    )?;
+    let voided = statement.query_map((&account, purpose, now.millis()), |row| row.get::<_, [u8; 16]>(0))?;
+    let voided = voided.collect::<Result<Vec<_>, _>>()?;
+    desk.connection
+        .prepare_cached(
+            "UPDATE tickets SET doomed = 1
+             WHERE account = ?1 AND purpose <> 'not-me' AND (?2 IS NULL OR purpose = ?2)
+                 AND state IN ('claimed', 'unsure')",
+        )?
+        .execute((&account, purpose))?;
+    outbox::cancel(desk, &voided, "its link is void", now)
+}
+
+/// Makes a claimed or unsure ticket live again, or void where it was doomed meanwhile, has come to its end or `free`
+/// is false. Says whether it was held at all.
+pub(super) fn give_back(
+    desk: &Desk<'_>,
+    id: &TicketId,
+    free: bool,
+    tried: bool,
+    now: Option<Timestamp>,
+) -> Result<bool, Fault> {
+    let rows = desk
+        .connection
+        .prepare_cached(
+            "UPDATE tickets SET tries = tries + ?3, nonce = NULL, claimed_at = NULL, server = NULL,
+                 ends = CASE WHEN ?2 AND doomed = 0 THEN ends ELSE coalesce(?4, claimed_at) END,
+                 state = CASE WHEN ?2 AND doomed = 0 THEN 'live' ELSE 'void' END
+             WHERE id = ?1 AND state IN ('claimed', 'unsure')",
+        )?
+        .execute((id.bytes(), free, tried, now.map(Timestamp::millis)))?;
+    Ok(rows == 1)
+}
+
+/// Finds the notices that carry a ticket's link and wait no more.
+pub(super) fn sent_notices(desk: &Desk<'_>, tickets: &[[u8; 16]]) -> Result<Vec<NoticeId>, Fault> {
+    let mut notices = Vec::new();
+    for ticket in tickets {
+        let mut statement = desk
+            .connection
+            .prepare_cached("SELECT id FROM outbox WHERE ticket = ?1 AND state NOT IN ('queued', 'sending')")?;
+        for id in statement.query_map([ticket], |row| row.get(0))? {
+            notices.push(NoticeId::from_bytes(id?));
+        }
+    }
+    Ok(notices)
+}
+
+impl Sqlite {
+    /// See [`crate::store::Store::ticket`].
+    pub(in crate::store) async fn ticket(&self, hash: TokenHash) -> Result<Option<StoredTicket>, Error> {
+        let key = self.key.clone();
+        self.readers
+            .read(move |connection| {
+                let found = connection
+                    .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
+                    .query_row([hash.0], |row| Ok(read(row, &key)))
+                    .optional()?
+                    .transpose()?;
+                Ok(found.map(|found| StoredTicket {
+                    spent_by: found.nonce.filter(|_| found.state == TicketState::Spent),
+                    ticket: found.ticket,
+                    state: found.state,
+                }))
+            })
+            .await
+    }
+}

@@ -1,0 +1,103 @@
+//! Counts for operators, health, and forgetting what has outlived its time.
+
+use std::time::Duration;
+
+use rekeyd_core::domain::Timestamp;
+use rusqlite::{Connection, params_from_iter};
+
+use super::fault::Fault;
+use super::writer::Desk;
+use super::{Sqlite, events};
+use crate::store::{Counts, Error, StoreConfig};
+
+/// How many rows of a table go in one transaction.
+const SLICE: i64 = 500;
+/// How many freed pages go back to the file system at once.
+const PAGES: u32 = 1000;
+
+fn prune(desk: &Desk<'_>, config: &StoreConfig, now: Timestamp) -> Result<bool, Fault> {
+    let mut most = 0;
+    for (sql, keep) in [
+        ("DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE ended < ?1 LIMIT ?2)", config.keep_requests),
+        ("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE ended < ?1 LIMIT ?2)", config.keep_notices),
+        (
+            "DELETE FROM tickets WHERE id IN
+                 (SELECT id FROM tickets WHERE ends < ?1 AND state NOT IN ('claimed', 'unsure') LIMIT ?2)",
+            config.keep_tickets,
+        ),
+    ] {
+        most = most.max(desk.connection.prepare_cached(sql)?.execute((now.minus(keep).millis(), SLICE))?);
+    }
+    let empty = desk
+        .connection
+        .prepare_cached("DELETE FROM paces WHERE key IN (SELECT key FROM paces WHERE tat <= ?1 LIMIT ?2)")?
+        .execute((now.millis(), SLICE))?;
+    desk.remember(|memory| memory.paces = memory.paces.saturating_sub(empty as u64));
+    let told = events::prune(desk, now.minus(config.keep_events), SLICE)?;
+    Ok(i64::try_from(most.max(empty).max(told)) == Ok(SLICE))
+}
+
+/// Wipes what was deleted from the log as well, and gives the space back.
+fn sweep(desk: &Desk<'_>) -> Result<(), Fault> {
+    desk.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    // Readers may still need the log; then the next sweep does it.
+    desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+fn counts(connection: &Connection, now: Timestamp) -> Result<Counts, Fault> {
+    let day_ago = now.minus(Duration::from_secs(86400)).millis();
+    let count = |sql: &str, params: &[i64]| -> Result<(u64, Option<Timestamp>), Fault> {
+        Ok(connection.prepare_cached(sql)?.query_row(params_from_iter(params), |row| {
+            let oldest: Option<i64> = row.get(1)?;
+            Ok((row.get::<_, i64>(0)?.unsigned_abs(), oldest.map(Timestamp::from_millis)))
+        })?)
+    };
+    let (requests_waiting, oldest_request) =
+        count("SELECT count(*), min(at) FROM requests WHERE state = 'waiting'", &[])?;
+    let (notices_waiting, oldest_notice) =
+        count("SELECT count(*), min(created) FROM outbox WHERE due IS NOT NULL", &[])?;
+    let (notices_failed, _) =
+        count("SELECT count(*), NULL FROM outbox WHERE ended > ?1 AND state IN ('failed', 'expired')", &[day_ago])?;
+    let (tickets_live, _) =
+        count("SELECT count(*), NULL FROM tickets WHERE ends > ?1 AND state = 'live'", &[now.millis()])?;
+    let (claims_open, _) = count(
+        "SELECT count(*), NULL FROM tickets WHERE claimed_at IS NOT NULL AND state IN ('claimed', 'unsure')",
+        &[],
+    )?;
+    let (events, _) = count("SELECT count(*), NULL FROM events", &[])?;
+    Ok(Counts {
+        requests_waiting,
+        oldest_request,
+        notices_waiting,
+        oldest_notice,
+        notices_failed,
+        tickets_live,
+        claims_open,
+        events,
+    })
+}
+
+impl Sqlite {
+    /// See [`crate::store::Store::counts`].
+    pub(in crate::store) async fn counts(&self, now: Timestamp) -> Result<Counts, Error> {
+        self.readers.read(move |connection| counts(connection, now)).await
+    }
+
+    /// See [`crate::store::Store::prune`].
+    pub(in crate::store) async fn prune(&self, now: Timestamp) -> Result<bool, Error> {
+        let config = self.config.clone();
+        let more = self.writer.change(move |desk| prune(desk, &config, now)).await?;
+        if !more {
+            self.writer.upkeep(sweep).await?;
+        }
+        Ok(more)
+    }
+
+    /// See [`crate::store::Store::ping`].
+    pub(in crate::store) async fn ping(&self) -> Result<(), Error> {
+        self.writer.change(|_| Ok(())).await?;
+        let one = "SELECT 1";
+        self.readers.read(move |connection| Ok(connection.query_row(one, [], |_| Ok(()))?)).await
+    }
+}

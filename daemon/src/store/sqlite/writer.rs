@@ -1,0 +1,302 @@
+//! The one thread that writes, and how changes share a commit.
+//!
+//! A change is a closure over a [`Desk`]. The thread takes all changes that wait, runs each in a savepoint of its own,
+//! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
+//! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
+//! repeated, so everybody is told that the store is broken and the daemon ends.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rekeyd_core::domain::DataKey;
+use ring::rand::SystemRandom;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::fault::Fault;
+use super::memory::Memory;
+use crate::store::Error;
+
+/// How many changes share a commit at most; more would make the first of them wait for nothing.
+const BATCH: usize = 256;
+/// How many changes may wait for the thread.
+const QUEUE: usize = 4096;
+/// How long a caller waits for a place in the queue.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches.
+const LOG_SIZE: u64 = 4 << 20;
+
+/// What a change works with: the open transaction, the keys, and what the thread keeps in memory.
+pub(super) struct Desk<'w> {
+    pub(super) connection: &'w Connection,
+    pub(super) key: &'w DataKey,
+    pub(super) chance: &'w SystemRandom,
+    pub(super) memory: &'w Cell<Memory>,
+}
+
+impl Desk<'_> {
+    /// Changes what is kept in memory. It goes back together with the savepoint or transaction that it belongs to.
+    pub(super) fn remember(&self, change: impl FnOnce(&mut Memory)) {
+        let mut memory = self.memory.get();
+        change(&mut memory);
+        self.memory.set(memory);
+    }
+}
+
+/// A change with its types erased.
+trait Job: Send {
+    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
+    fn answer(self: Box<Self>, verdict: Result<(), Error>);
+}
+
+struct Change<T, F> {
+    act: Option<F>,
+    result: Option<T>,
+    back: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
+    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
+        if let Some(act) = self.act.take() {
+            self.result = Some(act(desk)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, verdict: Result<(), Error>) {
+        let Self { result, back, .. } = *self;
+        // Whoever asked may be gone; what was done stays done.
+        drop(back.send(verdict.and_then(|()| result.ok_or(Error::Busy))));
+    }
+}
+
+/// One thing for the thread to do.
+enum Task {
+    /// Within a transaction shared with others.
+    Change(Box<dyn Job>),
+    /// Between transactions: checkpoints, epochs.
+    Upkeep(Box<dyn Job>),
+}
+
+/// The thread's far end.
+pub(super) struct Writer {
+    tasks: Option<mpsc::Sender<Task>>,
+    thread: Option<JoinHandle<()>>,
+    broken: watch::Receiver<Option<String>>,
+}
+
+impl Writer {
+    /// Starts the thread. `log` is the path of the write-ahead log.
+    pub(super) fn start(
+        connection: Connection,
+        key: Arc<DataKey>,
+        chance: SystemRandom,
+        memory: Memory,
+        log: PathBuf,
+    ) -> Result<Self, Error> {
+        let (tasks, queue) = mpsc::channel(QUEUE);
+        let (tell, broken) = watch::channel(None);
+        let hand = Hand { connection, key, chance, memory: Cell::new(memory), log, broken: Verdict(tell) };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || hand.work(queue))
+            .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
+    }
+
+    /// Runs a change in a transaction; on disk when this returns `Ok`.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (back, answer) = oneshot::channel();
+        self.hand_over(Task::Change(Box::new(Change { act: Some(act), result: None, back })), answer).await
+    }
+
+    /// Runs upkeep between transactions.
+    pub(super) async fn upkeep<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (back, answer) = oneshot::channel();
+        self.hand_over(Task::Upkeep(Box::new(Change { act: Some(act), result: None, back })), answer).await
+    }
+
+    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+        let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
+        match tasks.send_timeout(task, PATIENCE).await {
+            Ok(()) => answer.await.map_err(|_| self.gone())?,
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::Busy),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> Error {
+        let why = self.broken.borrow().clone();
+        Error::Broken(why.unwrap_or_else(|| "the store's thread has ended".into()))
+    }
+
+    /// Tells when the store is broken for good, and why.
+    pub(super) fn broken(&self) -> watch::Receiver<Option<String>> {
+        self.broken.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.tasks.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been told through `broken`.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Tells that the store is broken, also when its thread unwinds.
+struct Verdict(watch::Sender<Option<String>>);
+
+impl Drop for Verdict {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_replace(Some("the store's thread has panicked".into()));
+        }
+    }
+}
+
+/// The thread's near end.
+struct Hand {
+    connection: Connection,
+    key: Arc<DataKey>,
+    chance: SystemRandom,
+    memory: Cell<Memory>,
+    log: PathBuf,
+    broken: Verdict,
+}
+
+impl Hand {
+    fn work(self, mut queue: mpsc::Receiver<Task>) {
+        let mut next = None;
+        while let Some(task) = next.take().or_else(|| queue.blocking_recv()) {
+            match task {
+                Task::Change(first) => {
+                    let mut batch = vec![first];
+                    while batch.len() < BATCH {
+                        match queue.try_recv() {
+                            Ok(Task::Change(job)) => batch.push(job),
+                            Ok(upkeep) => {
+                                next = Some(upkeep);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(batch);
+                    self.shorten_log();
+                }
+                Task::Upkeep(mut job) => {
+                    let verdict = match self.why_broken() {
+                        Some(why) => Err(Error::Broken(why)),
+                        None => self.judge(job.run(&self.desk())),
+                    };
+                    job.answer(verdict);
+                }
+            }
+        }
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk { connection: &self.connection, key: &self.key, chance: &self.chance, memory: &self.memory }
+    }
+
+    fn why_broken(&self) -> Option<String> {
+        self.broken.0.borrow().clone()
+    }
+
+    /// Runs and commits a batch, then answers each of its jobs.
+    fn commit(&self, mut batch: Vec<Box<dyn Job>>) {
+        let before = self.memory.get();
+        let outcome = match self.why_broken() {
+            Some(why) => Err(Error::Broken(why)),
+            None => {
+                let outcome = self.transact(&mut batch);
+                if outcome.is_err() {
+                    self.memory.set(before);
+                    if !self.connection.is_autocommit()
+                        && let Err(error) = self.connection.execute_batch("ROLLBACK")
+                    {
+                        log::debug!("rollback after a failed batch: {error}");
+                    }
+                }
+                self.judge(outcome)
+            }
+        };
+        match outcome {
+            Ok(verdicts) => {
+                for (job, verdict) in batch.into_iter().zip(verdicts) {
+                    job.answer(verdict);
+                }
+            }
+            Err(error) => {
+                for job in batch {
+                    job.answer(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction, one savepoint a job. An error here is one of the whole batch.
+    fn transact(&self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), Error>>, Fault> {
+        let desk = self.desk();
+        let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
+        let began = self.memory.get();
+        say("BEGIN IMMEDIATE")?;
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for job in batch {
+            let held = self.memory.get();
+            say("SAVEPOINT job")?;
+            match job.run(&desk) {
+                Ok(()) => {
+                    say("RELEASE job")?;
+                    verdicts.push(Ok(()));
+                }
+                Err(fault) if fault.spoils_all() => return Err(fault),
+                Err(fault) => {
+                    say("ROLLBACK TO job")?;
+                    say("RELEASE job")?;
+                    self.memory.set(held);
+                    verdicts.push(Err(fault.into_error()));
+                }
+            }
+        }
+        self.memory.get().keep_head(began, &self.connection)?;
+        say("COMMIT")?;
+        Ok(verdicts)
+    }
+
+    /// Turns a fault into what callers are told; one of the disk ends the store.
+    fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
+        outcome.map_err(|fault| {
+            let is_final = fault.is_final();
+            let error = fault.into_error();
+            if let (true, Error::Broken(why)) = (is_final, &error) {
+                log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
+                self.broken.0.send_replace(Some(why.clone()));
+            }
+            error
+        })
+    }
+
+    /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
+    /// would look like an error of the commit before.
+    fn shorten_log(&self) {
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_SIZE) {
+            let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = self.judge(moved.map_err(Fault::from)) {
+                log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What operators see: the audit trail and counts.
+
+use rekeyd_core::domain::Timestamp;
+
+/// A row of the audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    /// Its number, without gaps.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: String,
+    /// The kind of actor.
+    pub actor_kind: String,
+    /// The actor; gone where it was erased.
+    pub actor: Option<String>,
+    /// The account; gone where it was erased.
+    pub account: Option<String>,
+    /// How it ended.
+    pub outcome: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// More.
+    pub details: Vec<(String, String)>,
+}
+
+/// What a check of the chain says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Chain {
+    /// The row whose hash does not fit.
+    Broken(u64),
+    /// So many rows, each fitting the one before.
+    Whole(u64),
+}
+
+/// Counts for status.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Requests that wait for a worker.
+    pub requests_waiting: u64,
+    /// When the oldest of them was accepted.
+    pub oldest_request: Option<Timestamp>,
+    /// Messages that wait.
+    pub notices_waiting: u64,
+    /// When the oldest of them was queued.
+    pub oldest_notice: Option<Timestamp>,
+    /// Messages given up in the last day.
+    pub notices_failed: u64,
+    /// Tickets that can be claimed.
+    pub tickets_live: u64,
+    /// Claims and writes of unknown outcome.
+    pub claims_open: u64,
+    /// Rows of the audit trail.
+    pub events: u64,
+}
