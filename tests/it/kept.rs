@@ -81,7 +81,7 @@ async fn p5_a_mail_server_that_is_down_loses_no_message() {
     world.smtp().close().await;
     assert_eq!(world.hook("/v1/recovery", &json!({"login": "ada"})).await.status, 202);
     until("a message waits", async || {
-        world.asks(&["outbox"]).as_array().is_some_and(|rows| rows.iter().any(|row| row["attempts"].as_u64() > Some(0)))
+        world.asks(&["outbox"])["notices"].as_array().is_some_and(|rows| rows.iter().any(|row| row["attempts"].as_u64() > Some(0)))
     })
     .await;
     world.smtp().open().await;

@@ -115,7 +115,7 @@ impl Door {
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str())) {
-            request = request.header(HOST, "localhost");
+            request = request.header(HOST, self.host());
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -128,6 +128,14 @@ impl Door {
             }
         };
         timeout(LIMIT, call).await.unwrap_or_else(|_| panic!("no answer from {path}"))
+    }
+
+    /// The name of the door, as a client that knows nothing better calls it.
+    fn host(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
     }
 
     /// Sends these bytes and gives every byte that comes back until the end; ask for `Connection: close`.

@@ -164,8 +164,13 @@ impl World {
 
     /// Stops the daemon as the system does, and gives how it ended.
     pub fn stop(&self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ends()
+    }
+
+    /// Waits for a daemon that was told to end, and gives how it ended.
+    pub fn ends(&self) -> ExitStatus {
         let mut process = locked(&self.process).take().expect("a running daemon");
-        process.signal(Signal::SIGTERM);
         process.wait(LIMIT)
     }
 
@@ -180,6 +185,14 @@ impl World {
     pub async fn restart(&self) {
         self.launch();
         assert!(self.becomes_ready().await, "the daemon does not start again:\n{}", self.log());
+    }
+
+    /// Tells the daemon to read its configuration again, and waits until it says how that went.
+    pub async fn reload(&self) {
+        let told = |log: &str| log.matches("event=reload").count();
+        let before = told(&self.log());
+        self.signal(Signal::SIGHUP);
+        crate::acts::until("the configuration was read again", async || told(&self.log()) > before).await;
     }
 
     /// Changes a key of the configuration file. The daemon reads it when it is told to, or started again.
@@ -237,7 +250,7 @@ impl World {
     fn undelivered(&self) -> Option<String> {
         let start = Instant::now();
         loop {
-            let left = blocking_get(&self.admin_socket(), "/v1/outbox");
+            let left = blocking_get(&self.admin_socket(), "/v1/outbox?waiting=true&limit=1000");
             let left = world_config::undelivered(&left);
             if left.is_none() || start.elapsed() > LIMIT {
                 return left;

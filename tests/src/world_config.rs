@@ -7,7 +7,7 @@ use ring::digest;
 use serde_json::Value;
 
 use crate::{
-    slapd::{CANARY, SERVICE, Slapd, Variant},
+    slapd::{CANARY, SERVICE, SUFFIX, Slapd, Variant},
     smtp::{self, Smtp, Tls},
     tls,
 };
@@ -70,7 +70,10 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
     .into();
     let mut add = |more: Vec<(&str, String)>| keys.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
     match place.slapd.variant() {
-        Variant::Policy => add(vec![("directory.canary", quoted(CANARY))]),
+        Variant::Policy => add(vec![
+            ("directory.canary", quoted(CANARY)),
+            ("directory.default_policy", quoted(&format!("cn=default,ou=policies,{SUFFIX}"))),
+        ]),
         // Without a policy the directory itself knows nothing of states, so they rest on markers.
         Variant::Bare => add(vec![
             ("directory.markers.disabled", r#"["employeeType=disabled"]"#.to_owned()),
@@ -90,13 +93,14 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
             ]);
             add(by_password);
         }
-        Way::Ldapi => add(vec![urls(place.slapd.socket_uri())]),
+        Way::Ldapi => add(vec![urls(place.slapd.socket_uri()), ("directory.sasl", quoted("external"))]),
         Way::Ldaps => {
             add(vec![urls(place.slapd.tls_uri()), ("directory.ca_file", authority.clone())]);
             add(by_password);
         }
         Way::StartTls => {
-            add(vec![urls(place.slapd.uri()), ("directory.ca_file", authority.clone())]);
+            add(vec![urls(place.slapd.uri()), ("directory.start_tls", "true".to_owned())]);
+            add(vec![("directory.ca_file", authority.clone())]);
             add(by_password);
         }
     }
@@ -118,9 +122,9 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
     render(&keys)
 }
 
-/// What the answer of `GET /v1/outbox` says is still to be delivered.
+/// What the answer of `GET /v1/outbox?waiting` says is still to be delivered.
 pub(crate) fn undelivered(outbox: &Value) -> Option<String> {
-    let waiting = outbox.as_array().expect("a list of notices");
+    let waiting = outbox["notices"].as_array().expect("a list of notices");
     (!waiting.is_empty()).then(|| outbox.to_string())
 }
 
