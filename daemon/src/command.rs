@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
             Err(faults) => serve::Failure::Configuration(faults).report(&arguments.config),
         };
     }
-    let run = serve::Run { file: arguments.config.clone(), around: |channel, _| channel, ready: Box::new(|_| {}) };
+    let run = serve::Run { file: arguments.config.clone(), around: |channel| channel, ready: Box::new(|_| {}) };
     match serve::run(&run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&arguments.config),

@@ -3,19 +3,20 @@
 //! Each part owns the struct of its own section; this file knows which sections there are. Secrets never stand in the
 //! file: keys that end in `_file` name a file, or `credential:NAME` for a systemd credential.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use log::LevelFilter;
 use rekeyd_core::domain::KeyRing;
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::{Document, Fault, Section};
-use rekeyd_plugins::{Channel, ChannelConfig, MessagesConfig, Words, secret};
+use rekeyd_plugins::secret::SecretSource;
+use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list};
 
 use crate::admin::AdminConfig;
 use crate::directory::DirectoryConfig;
 use crate::flow::Identity;
-use crate::http::HttpConfig;
-use crate::serve::Failure;
+use crate::http;
 use crate::store::StoreConfig;
 
 /// Where the configuration lies unless a program is told otherwise.
@@ -25,12 +26,12 @@ pub const DEFAULT_FILE: &str = "/etc/rekeyd/rekeyd.toml";
 pub struct Config {
     /// The base of every link, without a slash at its end.
     pub public_url: String,
-    /// The file of the keys that make tokens, or `credential:NAME`.
-    pub key_file: String,
+    /// Where the keys are that make tokens.
+    pub key_file: SecretSource,
     /// How much of its own doing rekeyd logs.
     pub log_level: LevelFilter,
     /// `[http]`: hook and pages.
-    pub http: HttpConfig,
+    pub http: http::Config,
     /// `[admin]`: the operators' socket.
     pub admin: AdminConfig,
     /// `[store]`.
@@ -42,7 +43,7 @@ pub struct Config {
     /// `[messages]`: who speaks, and in what words.
     pub messages: MessagesConfig,
     /// Each `[[channel]]`, in the order in which they are tried.
-    pub channels: Vec<ChannelConfig>,
+    pub channels: Vec<Box<dyn ChannelConfig>>,
 }
 
 impl Config {
@@ -83,7 +84,7 @@ impl Config {
             "Write the address that people reach the pages at, such as \"https://reset.example.org\".",
             public_url,
         );
-        let key_file = root.required("key_file", "Name the file of the token keys; `rekeyctl new-key` makes one.");
+        let key_file = root.parsed_required("key_file", SecretSource::REMEDY, SecretSource::parse);
         let levels = [
             ("error", LevelFilter::Error),
             ("warn", LevelFilter::Warn),
@@ -92,13 +93,13 @@ impl Config {
             ("trace", LevelFilter::Trace),
         ];
         let log_level = root.choice("log_level", &levels, LevelFilter::Info);
-        let http = HttpConfig::read(root.section("http"));
+        let http = http::Config::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
         let directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);
         let rules = Rules::read(root.section("policy"));
-        let messages = MessagesConfig::read(root.section("messages"));
-        let channels: Vec<_> = root.sections("channel").into_iter().filter_map(ChannelConfig::read).collect();
+        let messages = read_messages(&root);
+        let channels = list::read(&root);
         if !root.has("channel") {
             root.fault("channel", "there is no way to reach anybody", "Add a [[channel]] with kind = \"email\".");
         }
@@ -123,23 +124,27 @@ impl Config {
     /// A fault that says what is wrong with it; its content is never repeated.
     pub fn keys(&self) -> Result<KeyRing, Fault> {
         let fault = |what: String, remedy: &str| Fault { line: 0, key: "key_file".into(), what, remedy: remedy.into() };
-        let text = secret::read(&self.key_file).map_err(|why| {
+        let text = self.key_file.read_lines(credentials().as_deref()).map_err(|why| {
             fault(why, "Make one with `rekeyctl new-key > FILE`, mode 0600, and name it or its credential here.")
         })?;
         KeyRing::parse(text.expose()).map_err(|why| fault(why, "Make a new key with `rekeyctl new-key`."))
     }
 
     /// Builds the channels.
-    pub(crate) fn channels(&self, words: &Words) -> Result<Vec<Box<dyn Channel>>, Failure> {
+    ///
+    /// # Errors
+    /// Every fault that only the files could show.
+    pub fn open_channels(&self, messages: &Arc<Messages>) -> Result<Vec<Box<dyn Channel>>, Vec<Fault>> {
+        let credentials = credentials();
         let mut faults = Vec::new();
         let mut channels = Vec::new();
         for channel in &self.channels {
-            match channel.build(words) {
-                Ok(built) => channels.push(built),
-                Err(fault) => faults.push(fault),
+            match channel.open(messages, credentials.as_deref()) {
+                Ok(opened) => channels.push(opened),
+                Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() { Ok(channels) } else { Err(Failure::Configuration(faults)) }
+        if faults.is_empty() { Ok(channels) } else { Err(faults) }
     }
 
     /// Who rekeyd speaks for.
@@ -147,7 +152,7 @@ impl Config {
         Identity {
             organisation: self.messages.organisation.clone(),
             service: self.messages.service.clone(),
-            help: self.messages.help.clone(),
+            help: self.messages.help.clone().unwrap_or_default(),
             help_url: self.messages.help_url.clone(),
             sign_in_url: self.messages.sign_in_url.clone(),
             public_url: self.public_url.clone(),
@@ -164,6 +169,19 @@ impl Config {
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
+}
+
+/// The folder of systemd credentials, if this process was given one.
+#[expect(clippy::disallowed_methods, reason = "systemd names the folder in the environment and nowhere else")]
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+fn read_messages(root: &Section<'_>) -> MessagesConfig {
+    let section = root.section("messages");
+    let messages = MessagesConfig::read(&section);
+    section.finish();
+    messages
 }
 
 /// `1 fault`, `3 faults`.
@@ -191,10 +209,14 @@ fn public_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     let (scheme, rest) = url.split_once("://").ok_or("it is no URL")?;
     let host = rest.split(['/', '?', '#']).next().unwrap_or("");
-    if host.is_empty() || host.contains('@') || rest.contains(['?', '#', ' ', '"', '<', '>', '\\']) || !rest.is_ascii() {
+    if host.is_empty() || host.contains('@') || rest.contains(['?', '#', ' ', '"', '<', '>', '\\']) || !rest.is_ascii()
+    {
         return Err("it is no plain URL of a host".into());
     }
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     let local = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
     match scheme {
         "https" => Ok(url.to_owned()),
@@ -210,10 +232,21 @@ mod tests {
 
     #[test]
     fn t94_the_base_of_links_is_one_plain_url() {
-        for fine in ["https://reset.example.org", "https://reset.example.org/", "http://127.0.0.1:8080", "https://x.org/base"] {
+        for fine in
+            ["https://reset.example.org", "https://reset.example.org/", "http://127.0.0.1:8080", "https://x.org/base"]
+        {
             assert!(public_url(fine).is_ok(), "{fine}");
         }
-        for wrong in ["", "reset.example.org", "http://reset.example.org", "https://", "https://a@b", "ftp://x.org", "https://x.org/?a", "https://x y"] {
+        for wrong in [
+            "",
+            "reset.example.org",
+            "http://reset.example.org",
+            "https://",
+            "https://a@b",
+            "ftp://x.org",
+            "https://x.org/?a",
+            "https://x y",
+        ] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }

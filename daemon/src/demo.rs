@@ -170,6 +170,7 @@ help = "the service desk, room 101"
 kind = "file"
 name = "folder"
 folder = "{folder}/mail"
+from = "no-reply@example.org"
 "#
     )
 }
@@ -177,9 +178,8 @@ folder = "{folder}/mail"
 /// The directory: people under two units, and an administrators' group that has another group as its member.
 fn people() -> io::Result<String> {
     let salt = Salt::try_from(random::<16>()?.as_slice()).map_err(io::Error::other)?;
-    let hash = argon2::Argon2::default()
-        .hash_password_with_salt(PASSWORD.as_bytes(), &salt)
-        .map_err(io::Error::other)?;
+    let hash =
+        argon2::Argon2::default().hash_password_with_salt(PASSWORD.as_bytes(), &salt).map_err(io::Error::other)?;
     let mut ldif = String::from("version: 1\n");
     for (name, class, rdn) in [
         ("dc=example,dc=org", "domain", "dc: example"),

@@ -53,7 +53,13 @@
 //! * `http` and `admin` know neither `directory` nor `store` nor the plugins: a door can become a process of its own.
 //! * No secret type can be printed, and no text of a server is interpreted outside its flavour.
 
+pub mod admin;
+pub mod command;
+pub mod config;
+pub mod demo;
 pub mod directory;
 pub mod flow;
+pub mod http;
 pub mod logging;
+pub mod serve;
 pub mod store;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::settings::Fault;
-use rekeyd_plugins::{Channel, Words};
+use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -122,22 +122,23 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
 
     let (stop, stopped) = watch::channel(false);
-    let http = http::Door::bind(&config.http, &config.public_url, Arc::clone(&rekeyd)).await.map_err(Failure::Listen)?;
+    let cannot = |error: std::io::Error| Failure::Listen(format!("{}: {error}", config.http.listen));
+    let server = http::Server::bind(config.http.listen).await.map_err(cannot)?;
+    let listen = server.address();
+    let http = Arc::new(http::Door::new(Arc::clone(&rekeyd), config.http.clone()).map_err(Failure::System)?);
     let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let mut tasks: JoinSet<()> = JoinSet::new();
-    let http_handle = http.handle();
-    tasks.spawn(http.serve(stopped.clone()));
+    tasks.spawn(Arc::clone(&http).run(server, stopped.clone()));
     tasks.spawn(admin.serve(stopped.clone()));
     tasks.spawn(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(keep_house(Arc::clone(&rekeyd), stopped));
-    let listen = http_handle.address();
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
 
-    let failure = watch_over(run, &rekeyd, &http_handle, config).await;
+    let failure = watch_over(run, &rekeyd, &http, config).await;
     notify(&[NotifyState::Stopping]);
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
@@ -153,7 +154,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
 }
 
 /// Waits for signals until one ends the daemon, or until the store breaks.
-async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, mut config: Config) -> Option<Failure> {
+async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, mut config: Config) -> Option<Failure> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return Some(Failure::System("signals can't be waited for".into()));
@@ -177,7 +178,7 @@ async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, mut co
 }
 
 /// Reads the configuration again. A bad file changes nothing, and the log says which lines are bad.
-async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &mut Config) {
+async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut Config) {
     // From systemd 257 a reload without the moment it began at counts as never ended; both go in one datagram.
     if let Ok(began) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, began]);
@@ -192,7 +193,7 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &m
                 log::warn!(event = "reload", key = kept; "a changed key counts only after a restart: {kept}");
             }
             rekeyd.exchange(parts);
-            http.reload(&new.http, &new.public_url);
+            http.reload(new.http.clone());
             *config = new;
             log::info!(event = "reload"; "the configuration was read again");
             notify(&[NotifyState::Ready, NotifyState::Status("configuration read again")]);
@@ -214,16 +215,16 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &m
 /// The parts that a reload exchanges.
 async fn parts_of(run: &Run, config: &Config, store: &Store) -> Result<Parts, Failure> {
     let faulty = |fault: Fault| Failure::Configuration(vec![fault]);
-    let words = Words::load(&config.messages).map_err(Failure::Configuration)?;
-    let key = store.directory_key(&config.directory.name).await.map_err(|error| Failure::Store(format!("{error:?}")))?;
-    let channels = config.channels(&words)?;
+    let messages = Arc::new(Messages::load(config.messages.clone()).map_err(Failure::Configuration)?);
+    let key = store.directory_key(&config.directory.name).await.map_err(|error| Failure::Store(error.to_string()))?;
+    let channels = config.open_channels(&messages).map_err(Failure::Configuration)?;
     Ok(Parts {
         directory: Directory::open(&config.directory, key).map_err(faulty)?,
         channels: channels.into_iter().map(|channel| (run.around)(channel)).collect(),
         identity: config.identity(),
         keys: config.keys().map_err(faulty)?,
         rules: config.rules.clone(),
-        words,
+        messages,
     })
 }
 

@@ -1,45 +1,66 @@
-//! Channels by which rekeyd reaches people, and the words it uses.
+//! Channels by which rekeyd reaches people, and the words it uses. The contract of a channel is [`Channel`].
+//!
+//! * [`list`] names the channels that exist; each is one file and one line there.
+//! * [`messages`] reads `[messages]`; [`words`] holds every string of every language, [`render`] turns a notice into
+//!   subject, text and HTML, [`untrusted`] tames what the directory says of people, [`mime`] makes the letter.
+//! * [`email`] delivers by SMTP ([`smtp`] is its dialogue, [`tls`] its encryption), [`file`] into a folder.
+//! * [`secret`] reads passwords of smart hosts from files and credentials.
+//!
+//! Nothing here retries, logs, draws chance or remembers a message: the outbox does. Reasons in answers go into logs
+//! and the audit trail, so they never hold an address, a link or a password.
+
+pub mod email;
+pub mod file;
+pub mod list;
+pub mod messages;
+pub mod mime;
+pub mod render;
+pub mod secret;
+mod smtp;
+mod tls;
+pub mod untrusted;
+pub mod words;
 
 use async_trait::async_trait;
 use rekeyd_core::domain::{ContactKind, Notice, Recipient};
 
-/// How one try at delivery ended.
+pub use list::ChannelConfig;
+pub use messages::{Messages, MessagesConfig};
+pub use words::Words;
+
+/// How one try at delivery ended. The text says why, for logs and operators; it names no address and no secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Delivered {
-    /// The far side has it.
+    /// The far side has taken responsibility for it.
     Delivered,
-    /// Not taken; try again later.
+    /// Surely not taken; the same try may succeed later.
     Later(String),
-    /// Not taken, and never will be.
+    /// Surely not taken, and the same try will never succeed.
     Never(String),
-    /// The answer was lost: it may have been taken.
+    /// The answer was lost, so it may have been taken. Only this channel may repeat it, with the same id.
     Unsure(String),
 }
 
-/// A way to reach people.
+/// A way to reach people, with one promise: it takes a notice once and says truly how that ended.
+///
+/// It does not retry, log, choose another recipient or keep anything of a notice between calls; what it may keep is
+/// the way there, such as an open connection. [`Notice::id`] is the idempotency key: a notice that comes again must
+/// be recognisable at the far side as the same one. After an answer that may have been lost it hands the notice to no
+/// other provider.
 #[async_trait]
 pub trait Channel: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &str;
+
     /// The kind of address it needs.
     fn kind(&self) -> ContactKind;
-    /// Delivers one notice, once, and says how that went.
-    async fn deliver(&self, to: &Recipient, notice: &Notice) -> Delivered;
-    /// Reaches the far side without telling anyone.
-    async fn probe(&self) -> Result<String, String>;
-}
 
-/// Stub.
-pub struct Words;
-impl Words {
-    /// Stub.
-    pub fn say(&self, languages: &[String], id: &str, args: &[(&str, &str)]) -> String {
-        let _ = (languages, id, args);
-        String::new()
-    }
-    /// Stub.
-    pub fn pick(&self, languages: &[String]) -> &str {
-        let _ = languages;
-        "en"
-    }
+    /// Tries once to deliver one notice to one recipient, within time limits of its own.
+    async fn deliver(&self, to: &Recipient, notice: &Notice) -> Delivered;
+
+    /// Reaches the far side without telling anyone, and says in words what was found.
+    ///
+    /// # Errors
+    /// Says in words what is wrong.
+    async fn probe(&self) -> Result<String, String>;
 }

@@ -1,15 +1,32 @@
 //! The outside: the directory that an organisation already has.
 //!
-//! [`Directory`] is a closed set: a server that speaks LDAP, or one LDIF file for trial and tests. Both answer with
-//! nouns of `rekeyd_core`; the file `ldap.rs` alone knows the LDAP library. An account is found only where exactly one
-//! entry matches, and a password is written only with a [`Permit`].
+//! [`Directory`] is a closed set: servers that speak LDAP, or one LDIF file for trial and tests. Both answer with nouns
+//! of `rekeyd_core`; the files of `ldap` alone know the LDAP library. An account is found only where exactly one entry
+//! matches, and a password is written only with a [`Permit`].
+
+pub mod config;
+pub mod ldif;
+mod ldif_file;
+mod ldif_format;
+mod ldif_password;
+
+use std::time::Duration;
 
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::Rejection;
+pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
+use rekeyd_core::settings::Fault;
+
+pub use self::config::DirectoryConfig;
+use self::config::Kind;
+use self::ldif::Ldif;
 
 /// A directory that rekeyd stands in front of.
-pub enum Directory {}
+pub enum Directory {
+    /// One LDIF file.
+    Ldif(Ldif),
+}
 
 /// The answer to a look-up.
 #[derive(Debug)]
@@ -49,28 +66,6 @@ pub enum Written {
     },
 }
 
-/// What a later look at the same server says of a write of unknown outcome.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Settled {
-    /// The stamp changed: it was written (or something newer was).
-    Changed,
-    /// The directory has no stamp that could tell.
-    Undecidable,
-    /// The stamp is the old one: it was not written.
-    Unchanged,
-}
-
-/// How a password check ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verified {
-    /// The directory took the password.
-    Right,
-    /// It took it, and says that the password must be changed first or has expired.
-    RightButMustChange,
-    /// It did not, for whatever reason; the public learns no more.
-    Wrong,
-}
-
 /// One thing that a probe found.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -96,61 +91,114 @@ pub enum Grade {
 }
 
 impl Directory {
+    /// Prepares a directory; it need not be up.
+    ///
+    /// # Errors
+    /// A fault of the configuration that only this machine can show, such as an unreadable file of authorities.
+    pub fn open(config: &DirectoryConfig, key: DirectoryKey) -> Result<Self, Fault> {
+        match &config.kind {
+            Kind::Ldap(_) => Err(Fault {
+                line: 0,
+                key: "directory.kind".into(),
+                what: "LDAP is not there yet".into(),
+                remedy: "Use kind = \"ldif\".".into(),
+            }),
+            Kind::Ldif(file) => Ok(Self::Ldif(Ldif::open(config, file, key))),
+        }
+    }
+
     /// The key that rekeyd knows it by.
     pub fn key(&self) -> DirectoryKey {
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.key(),
+        }
     }
 
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.name(),
+        }
     }
 
     /// Finds the one account that a login means, with all its groups and its standing, on any server.
     pub async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
-        let _ = (login, now);
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.find(login, now).await,
+        }
     }
 
     /// Reads an account again, by its stable id, on a server that takes writes.
     pub async fn read(&self, id: &AccountId, now: Timestamp) -> Result<Found, Error> {
-        let _ = (id, now);
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.read(id, now).await,
+        }
     }
 
     /// Writes one password: exactly one write reaches the directory. The mandate comes back, to be spent or released.
     pub async fn write(&self, permit: Permit) -> (Mandate, Written) {
-        let _ = permit;
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.write(permit).await,
+        }
     }
 
     /// Looks at the server of an unsure write again: has the stamp changed?
     pub async fn settle(&self, id: &AccountId, before: &Stamp, server: &str, now: Timestamp) -> Result<Settled, Error> {
-        let _ = (id, before, server, now);
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => {
+                // One file is one server.
+                let _ = server;
+                ldif.settle(id, before, now).await
+            }
+        }
     }
 
     /// Checks a password by a bind of its own connection. It counts as a sign-in attempt in the directory.
     pub async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
-        let _ = (account, password);
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.verify(account, password).await,
+        }
     }
 
     /// Tries what rekeyd will need, writes nothing but the canary, and says in words how each thing went.
     pub async fn probe(&self, now: Timestamp) -> Vec<Probe> {
-        let _ = now;
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.probe(now).await,
+        }
     }
 
     /// Whether the last operation reached a server, for status and health; asks nothing.
     pub fn is_up(&self) -> bool {
-        unimplemented!()
+        match self {
+            Self::Ldif(ldif) => ldif.is_up(),
+        }
     }
 }
 
 /// How long a write must wait so that its stamp differs from the present one: stamps have a resolution of one second.
-pub fn hold(stamp: &Stamp, now: Timestamp) -> std::time::Duration {
-    let Some(second) = stamp.second() else { return std::time::Duration::ZERO };
-    let over = second.plus(std::time::Duration::from_millis(1050));
-    if second.since(now) > std::time::Duration::from_secs(2) { std::time::Duration::ZERO } else { over.since(now) }
+/// The server's clock is not ours, so that a stamp within a few seconds of now is waited for in full; waiting a second
+/// from the reading is always enough.
+pub fn hold(stamp: &Stamp, now: Timestamp) -> Duration {
+    const WHOLE: Duration = Duration::from_millis(1050);
+    const CLOCKS: Duration = Duration::from_secs(5);
+    match stamp.second() {
+        Some(second) if now.since(second) < CLOCKS => WHOLE,
+        _ => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_stamp_is_waited_for() {
+        let second = Timestamp::from_millis(1_000_000);
+        let stamp = Stamp::new("pwdChangedTime=x", Some(second));
+        for (after, held) in [(0, true), (900, true), (4000, true), (6000, false), (-3000, true), (-60_000, true)] {
+            let now = Timestamp::from_millis(second.millis() + after);
+            assert_eq!(hold(&stamp, now) > Duration::ZERO, held, "{after}");
+        }
+        assert_eq!(hold(&Stamp::new("entryCSN=x", None), second), Duration::ZERO);
+    }
 }

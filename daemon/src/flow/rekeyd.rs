@@ -9,7 +9,7 @@ use rekeyd_core::domain::{
 };
 use rekeyd_core::policy::eligibility::Act;
 use rekeyd_core::policy::rules::Rules;
-use rekeyd_plugins::{Channel, Words};
+use rekeyd_plugins::{Channel, Messages};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 
@@ -64,7 +64,7 @@ pub struct Parts {
     /// The channels, in the order in which they are tried.
     pub channels: Vec<Box<dyn Channel>>,
     /// Everything that is said to people.
-    pub words: Words,
+    pub messages: Arc<Messages>,
     /// The rules that verdicts are made by.
     pub rules: Rules,
     /// Who rekeyd speaks for.
@@ -141,12 +141,12 @@ impl Rekeyd {
 
     /// A text in the first of the wanted languages that there is.
     pub fn say(&self, languages: &[String], id: &str, args: &[(&str, &str)]) -> String {
-        self.parts().words.say(languages, id, args)
+        self.parts().messages.words.say(languages, id, args)
     }
 
     /// The language that [`Rekeyd::say`] picks, as a tag for the page.
     pub fn language(&self, languages: &[String]) -> String {
-        self.parts().words.pick(languages).to_owned()
+        self.parts().messages.words.pick(languages).to_owned()
     }
 
     /// Bytes from the system's randomness. Without it nothing here is safe, so the process ends.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rekeyd_core::settings::Section;
 
-const DAY: Duration = Duration::from_secs(86400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Where the store lies and how long it remembers.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -5,7 +5,6 @@
 //! one RDN in order. A bare comma or plus is therefore always a separator.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use unicode_normalization::UnicodeNormalization;
@@ -76,11 +75,11 @@ fn rdn(text: &str) -> Result<(String, Option<&str>), BadDn> {
         let (value, end) = value(after.trim_start_matches(' '))?;
         parts.push(format!("{kind}={value}"));
         match end {
-            Some(('+', after)) => rest = after,
+            Some(End { separator: '+', after }) => rest = after,
             end => {
                 parts.sort_unstable();
                 parts.dedup();
-                return Ok((parts.join("+"), end.map(|(_, after)| after)));
+                return Ok((parts.join("+"), end.map(|end| end.after)));
             }
         }
     }
@@ -114,8 +113,14 @@ fn attribute_type(text: &str) -> Result<String, BadDn> {
     if is_oid || is_name { Ok(known.to_owned()) } else { Err(BadDn) }
 }
 
-/// Reads one value and normalises it; the other part of the answer is what ended it: its separator and the text after.
-fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
+/// What ends a value: its separator and the text after it.
+struct End<'t> {
+    separator: char,
+    after: &'t str,
+}
+
+/// Reads one value up to its separator, and normalises it.
+fn value(text: &str) -> Result<(String, Option<End<'_>>), BadDn> {
     if let Some(hex) = text.strip_prefix('#') {
         let length = hex.bytes().take_while(u8::is_ascii_hexdigit).count();
         let (digits, after) = hex.split_at_checked(length).ok_or(BadDn)?;
@@ -140,7 +145,7 @@ fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
             ',' | '+' => {
                 bytes.truncate(kept);
                 let after = text.get(at + 1..).ok_or(BadDn)?;
-                return Ok((normal(&bytes), Some((c, after))));
+                return Ok((normal(&bytes), Some(End { separator: c, after })));
             }
             '"' | ';' | '<' | '>' | '\0' => return Err(BadDn),
             '\\' => {
@@ -165,11 +170,11 @@ fn value(text: &str) -> Result<(String, Option<(char, &str)>), BadDn> {
     }
 }
 
-fn end_of(text: &str) -> Result<Option<(char, &str)>, BadDn> {
+fn end_of(text: &str) -> Result<Option<End<'_>>, BadDn> {
     let mut chars = text.chars();
     match chars.next() {
         None => Ok(None),
-        Some(separator @ (',' | '+')) => Ok(Some((separator, chars.as_str()))),
+        Some(separator @ (',' | '+')) => Ok(Some(End { separator, after: chars.as_str() })),
         Some(_) => Err(BadDn),
     }
 }
@@ -187,8 +192,7 @@ fn string_in_ber(ber: &[u8]) -> Option<&[u8]> {
 fn normal(bytes: impl AsRef<[u8]>) -> String {
     let Ok(text) = std::str::from_utf8(bytes.as_ref()) else {
         return bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
-            // Writing to a String can't fail.
-            let _ = write!(text, "\\{byte:02x}");
+            text.push_str(&format!("\\{byte:02x}"));
             text
         });
     };
@@ -203,7 +207,7 @@ fn normal(bytes: impl AsRef<[u8]>) -> String {
         for c in word.chars() {
             match c {
                 '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=' | '\0' => {
-                    let _ = write!(out, "\\{:02x}", c as u32);
+                    out.push_str(&format!("\\{:02x}", c as u32));
                 }
                 '#' if out.is_empty() => out.push_str("\\23"),
                 c => out.push(c),

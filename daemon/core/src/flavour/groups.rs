@@ -1,7 +1,7 @@
 //! All groups of an account, nested to any depth: which names to ask about next, and when to stop.
 //!
 //! The asking itself happens elsewhere. Whoever drives the walk asks the directory for the groups that have any of
-//! [`Walk::next`]'s names as a member and hands them to [`Walk::learn`]. Loops end by themselves, since no name is asked
+//! [`Walk::question`]'s names as a member and hands them to [`Walk::learn`]. Loops end by themselves, since no name is asked
 //! about twice; a walk that grows beyond its bounds, or whose question has no answer, is incomplete, and an incomplete
 //! walk proves nothing about an account.
 
@@ -49,7 +49,7 @@ impl Walk {
     }
 
     /// The names whose groups are to be asked for next; empty when the walk is over.
-    pub fn next(&mut self) -> Vec<EntryName> {
+    pub fn question(&mut self) -> Vec<EntryName> {
         if self.trouble.is_some() || self.waiting.is_empty() {
             return Vec::new();
         }
@@ -110,7 +110,7 @@ mod tests {
         let mut walk = Walk::new(&EntryName("cn=a".into()), seeds.iter().copied());
         let mut questions = 0;
         loop {
-            let names = walk.next();
+            let names = walk.question();
             if names.is_empty() {
                 break;
             }

@@ -31,7 +31,7 @@ const GUARDED: [&str; 5] =
     ["pwdChangedTime", "pwdAccountLockedTime", "pwdAccountTmpLockoutEnd", "pwdStartTime", "pwdEndTime"];
 
 /// A lock that lies so little in the future counts: clocks differ. Later ones have not begun.
-const CLOCKS: std::time::Duration = std::time::Duration::from_secs(300);
+const CLOCKS: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// What is known of one OpenLDAP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -126,81 +126,10 @@ impl OpenLdap {
             }
         }
         if self.ppolicy
-            && let Err(bad) = self.overlay(reading, standing)
+            && let Err(bad) = overlay(reading, standing)
         {
             standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
         }
-    }
-
-    fn overlay(&self, reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
-        let entry = reading.entry;
-        let now = reading.now;
-        let mut found = |finding, attribute: &str, until: Option<Timestamp>| {
-            let value = entry.texts(attribute).next().unwrap_or("absent");
-            standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
-        };
-
-        let (start, end) = (entry.moment("pwdStartTime")?, entry.moment("pwdEndTime")?);
-        match (start, end) {
-            (Some(start), Some(end)) if start >= end => found(Finding::Disabled, "pwdEndTime", None),
-            _ => {
-                if start.is_some_and(|start| start > now) {
-                    found(Finding::NotYetValid, "pwdStartTime", start);
-                }
-                if end.is_some_and(|end| end <= now) {
-                    found(Finding::Expired, "pwdEndTime", None);
-                }
-            }
-        }
-
-        if entry.flag("pwdReset")? == Some(true) {
-            found(Finding::MustChange, "pwdReset", None);
-        }
-        let changed = entry.moment("pwdChangedTime")?;
-        // A password that was there before the overlay, or was loaded past it, leaves no sign either: such accounts are
-        // adopted once, by rekeyd's own record.
-        if changed.is_none() {
-            found(Finding::NeverActivated, "pwdChangedTime", None);
-        }
-        let locked = entry.moment("pwdAccountLockedTime")?;
-        let pause = entry.moment("pwdAccountTmpLockoutEnd")?;
-        // The overlay itself ignores this value where the policy has no lockout. An administrator's word is still an
-        // administrator's word, and a password write would erase it.
-        if locked == Some(time::YEAR_ZERO) {
-            found(Finding::LockedByAdmin, "pwdAccountLockedTime", None);
-        }
-        if pause.is_some_and(|pause| pause > now) {
-            found(Finding::LockedByFailures, "pwdAccountTmpLockoutEnd", pause);
-        }
-
-        let policy = match reading.policy {
-            PolicyView::InForce(policy) => policy,
-            PolicyView::None => return Ok(()),
-            PolicyView::Unreadable(why) => {
-                return Err(Unreadable { attribute: "pwdPolicySubentry".into(), why: why.clone() });
-            }
-        };
-        if let Some(locked) = locked.filter(|locked| policy.lockout && *locked != time::YEAR_ZERO) {
-            match policy.lockout_duration {
-                _ if locked > now.plus(CLOCKS) => {}
-                None => found(Finding::LockedByAdmin, "pwdAccountLockedTime", None),
-                Some(duration) => {
-                    let until = locked.plus(duration);
-                    if until > now {
-                        found(Finding::LockedByFailures, "pwdAccountLockedTime", Some(until));
-                    }
-                }
-            }
-        }
-        if let (Some(changed), Some(max_age)) = (changed, policy.max_age)
-            && changed.plus(max_age) <= now
-        {
-            found(Finding::PasswordExpired, "pwdChangedTime", None);
-        }
-        if !policy.allow_user_change {
-            standing.add(reading.evidence(Finding::HolderMayNotChange, "pwdAllowUserChange", &policy.name));
-        }
-        Ok(())
     }
 
     /// How a password is written here.
@@ -299,6 +228,78 @@ impl OpenLdap {
     }
 }
 
+/// What the overlay's attributes say; `Err` is the first that can't be read.
+fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
+    let entry = reading.entry;
+    let now = reading.now;
+    let mut found = |finding, attribute: &str, until: Option<Timestamp>| {
+        let value = entry.texts(attribute).next().unwrap_or("absent");
+        standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
+    };
+
+    let (start, end) = (entry.moment("pwdStartTime")?, entry.moment("pwdEndTime")?);
+    match (start, end) {
+        (Some(start), Some(end)) if start >= end => found(Finding::Disabled, "pwdEndTime", None),
+        _ => {
+            if start.is_some_and(|start| start > now) {
+                found(Finding::NotYetValid, "pwdStartTime", start);
+            }
+            if end.is_some_and(|end| end <= now) {
+                found(Finding::Expired, "pwdEndTime", None);
+            }
+        }
+    }
+
+    if entry.flag("pwdReset")? == Some(true) {
+        found(Finding::MustChange, "pwdReset", None);
+    }
+    let changed = entry.moment("pwdChangedTime")?;
+    // A password that was there before the overlay, or was loaded past it, leaves no sign either: such accounts are
+    // adopted once, by rekeyd's own record.
+    if changed.is_none() {
+        found(Finding::NeverActivated, "pwdChangedTime", None);
+    }
+    let locked = entry.moment("pwdAccountLockedTime")?;
+    let pause = entry.moment("pwdAccountTmpLockoutEnd")?;
+    // The overlay itself ignores this value where the policy has no lockout. An administrator's word is still an
+    // administrator's word, and a password write would erase it.
+    if locked == Some(time::YEAR_ZERO) {
+        found(Finding::LockedByAdmin, "pwdAccountLockedTime", None);
+    }
+    if pause.is_some_and(|pause| pause > now) {
+        found(Finding::LockedByFailures, "pwdAccountTmpLockoutEnd", pause);
+    }
+
+    let policy = match reading.policy {
+        PolicyView::InForce(policy) => policy,
+        PolicyView::None => return Ok(()),
+        PolicyView::Unreadable(why) => {
+            return Err(Unreadable { attribute: "pwdPolicySubentry".into(), why: why.clone() });
+        }
+    };
+    if let Some(locked) = locked.filter(|locked| policy.lockout && *locked != time::YEAR_ZERO) {
+        match policy.lockout_duration {
+            _ if locked > now.plus(CLOCKS) => {}
+            None => found(Finding::LockedByAdmin, "pwdAccountLockedTime", None),
+            Some(duration) => {
+                let until = locked.plus(duration);
+                if until > now {
+                    found(Finding::LockedByFailures, "pwdAccountLockedTime", Some(until));
+                }
+            }
+        }
+    }
+    if let (Some(changed), Some(max_age)) = (changed, policy.max_age)
+        && changed.plus(max_age) <= now
+    {
+        found(Finding::PasswordExpired, "pwdChangedTime", None);
+    }
+    if !policy.allow_user_change {
+        standing.add(reading.evidence(Finding::HolderMayNotChange, "pwdAllowUserChange", &policy.name));
+    }
+    Ok(())
+}
+
 /// The policy of a directory that keeps none, for the LDIF directory: locks by failures last a quarter of an hour.
 pub fn plain_policy() -> Policy {
     Policy {
@@ -307,7 +308,7 @@ pub fn plain_policy() -> Policy {
         check_quality: 0,
         in_history: 3,
         lockout: true,
-        lockout_duration: Some(std::time::Duration::from_secs(900)),
+        lockout_duration: Some(std::time::Duration::from_mins(15)),
         max_age: None,
         min_age: None,
         min_length: 0,

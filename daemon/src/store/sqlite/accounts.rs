@@ -96,7 +96,7 @@ impl Sqlite {
         self.writer
             .change(move |desk| {
                 void_others(desk, &account, &Which::Acting, event.at)?;
-                insert(desk, &tickets, &notices, event.at)?;
+                insert(desk, &tickets, &notices)?;
                 for notice in &notices {
                     outbox::queue(desk, notice, event.at)?;
                 }

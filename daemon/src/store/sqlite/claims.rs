@@ -27,7 +27,7 @@ fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> R
         .connection
         .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
         .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
-    Ok(Claimed::witness(found.ticket, rows))
+    Ok(found.and_then(|found| Claimed::witness(found.ticket, rows)))
 }
 
 /// Records a password that was set. The write has happened, so whatever became of the ticket meanwhile, it is spent now.
@@ -47,6 +47,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
     }
     let account = &found.ticket.account;
     void_others(desk, account, &Which::Acting, spend.at)?;
+    outbox::cancel(desk, &[*id.bytes()], "its link is spent", spend.at)?;
     desk.connection
         .prepare_cached(
             "INSERT INTO contacts (account, address, proved, how) VALUES (?1, ?2, ?3, ?4)
@@ -59,7 +60,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
              ON CONFLICT (account) DO UPDATE SET activated = excluded.activated",
         )?
         .execute((account.to_string(), spend.at.millis()))?;
-    insert(desk, &spend.tickets, &spend.notices, spend.at)?;
+    insert(desk, &spend.tickets, &spend.notices)?;
     for notice in &spend.notices {
         outbox::queue(desk, notice, spend.at)?;
     }
@@ -146,7 +147,7 @@ impl Sqlite {
                 let mut rows = statement.query([before.millis()])?;
                 let mut open = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let found = read(row, &key)?;
+                    let Some(found) = read(row, &key)? else { continue };
                     open.push(OpenClaim {
                         nonce: found.nonce.unwrap_or_default(),
                         server: found.server,

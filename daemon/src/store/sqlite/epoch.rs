@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::fault::Fault;
 use super::seal::draw;
+use super::upkeep::empty_log;
 use super::writer::Desk;
 use super::{Sqlite, events};
 use crate::store::{Error, StoreConfig};
@@ -147,8 +148,7 @@ impl Sqlite {
                      ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     [now.millis()],
                 )?;
-                desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-                Ok(())
+                empty_log(desk.connection)
             })
             .await
     }

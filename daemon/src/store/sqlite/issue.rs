@@ -112,7 +112,7 @@ fn issue(desk: &Desk<'_>, issue: &Issue) -> Result<Issued, Fault> {
     }
     let ticket = links(issue).next().map(|new| *new.ticket.id.bytes());
     end(desk, issue.request, true, &End { state: "made", reason: None, ticket, at: now })?;
-    insert(desk, &issue.tickets, &issue.notices, now)?;
+    insert(desk, &issue.tickets, &issue.notices)?;
     for notice in &issue.notices {
         outbox::queue(desk, notice, now)?;
     }

@@ -27,7 +27,8 @@ impl Memory {
         Ok(Self {
             waiting: count("SELECT count(*) FROM requests WHERE state = 'waiting'")?.unsigned_abs(),
             paces: count("SELECT count(*) FROM paces")?.unsigned_abs(),
-            last_event,
+            // A row beyond the end is somebody else's; it must not keep us from writing ours after it.
+            last_event: last_event.max(count("SELECT coalesce(max(seq), 0) FROM events")?),
             last_hash,
             era: count("SELECT coalesce((SELECT value FROM meta WHERE name = 'era'), 1)")?,
         })

@@ -38,8 +38,9 @@ const READERS: usize = 2;
 
 /// An open database with its threads. They end when it is dropped.
 pub struct Sqlite {
-    writer: Writer,
+    /// Before the writer, so that its connection is the last and leaves one file behind.
     readers: Readers,
+    writer: Writer,
     key: Arc<DataKey>,
     chance: SystemRandom,
     config: StoreConfig,
@@ -61,7 +62,7 @@ impl Sqlite {
         let writer = Writer::start(ready.connection, Arc::clone(&key), chance.clone(), ready.memory, log)?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections)?;
-        Ok((Self { writer, readers, key, chance, config, _lock: ready.lock }, ready.voided))
+        Ok((Self { readers, writer, key, chance, config, _lock: ready.lock }, ready.voided))
     }
 
     /// See [`crate::store::Store::probe`].

@@ -25,10 +25,12 @@ const SCHEMA: i64 = 1;
 /// Marks a file as ours: "rekd".
 const APPLICATION: i64 = 0x7265_6b64;
 /// How long a change waits for somebody else's lock, such as a backup's.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements kept ready by each connection.
 const STATEMENTS: usize = 128;
 
+/// The steps from nothing to [`SCHEMA`], in order. A step that was released never changes. Each sets `schema` in `meta`,
+/// and `min_reader` where programs of the schema before could no longer use what it leaves.
 fn migrations() -> Result<Vec<Migration>, refinery::Error> {
     Ok(vec![Migration::unapplied("V1__init", include_str!("../../../migrations/sqlite/V1__init.sql"))?])
 }
@@ -97,10 +99,21 @@ pub(super) fn look(path: &Path, ring: &KeyRing) -> Result<i64, Fault> {
     let shown = path.display();
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     prepare(&connection)?;
+    let tables = |name: &str| {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name LIKE ?1";
+        connection.query_row(sql, [name], |row| row.get::<_, i64>(0))
+    };
+    if tables("%")? == 0 {
+        return Ok(0);
+    }
     if connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0))? != APPLICATION {
         return refuse(format!(
             "{shown} is a database, but not rekeyd's. Nothing was changed. Write another path (store.path)."
         ));
+    }
+    if tables("meta")? == 0 {
+        // Its making was cut off before the first migration.
+        return Ok(0);
     }
     let number =
         |name: &str| connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
@@ -303,5 +316,58 @@ fn explain(path: &Path, fault: Fault) -> Error {
             Error::Busy => Error::Busy,
         },
         (_, Fault::Told(error)) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use rekeyd_core::domain::MasterKey;
+
+    #[test]
+    fn i1_what_is_committed_is_on_disk_and_what_is_deleted_is_wiped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        assert!(is_new(&path).unwrap());
+        let connection = migrate(connect(&path).unwrap(), &path).unwrap();
+        for (pragma, wanted) in [
+            ("application_id", APPLICATION),
+            ("auto_vacuum", 2),
+            ("foreign_keys", 1),
+            ("secure_delete", 1),
+            ("synchronous", 2),
+            ("temp_store", 2),
+            ("trusted_schema", 0),
+        ] {
+            let set: i64 = connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0)).unwrap();
+            assert_eq!(set, wanted, "{pragma}");
+        }
+        let loose: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM pragma_table_list
+                 WHERE schema = 'main' AND strict = 0 AND name NOT LIKE 'sqlite%' AND name NOT LIKE 'refinery%'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(loose, 0, "every table is strict");
+        let read_only = reader(&path).unwrap();
+        assert!(read_only.execute("DELETE FROM meta", []).is_err());
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::new(folder.path().join("a/x.db"), folder.path().join("b/epoch"));
+        let ring = KeyRing::new(MasterKey::from_bytes([1; 32]));
+        let (now, chance) = (Timestamp::from_millis(0), SystemRandom::new());
+        create_folder(StoreConfig::folder(&config.path)).unwrap();
+        drop(connect(&config.path).err());
+        assert!(is_new(&config.path).unwrap());
+        drop(connect(&config.path).unwrap());
+        assert!(fs::metadata(&config.path).unwrap().len() > 0, "its settings are in it and no table");
+        assert_eq!(open(&config, &ring, now, &chance).unwrap().voided, None);
     }
 }

@@ -250,13 +250,16 @@ impl Sqlite {
                 let mut found = statement.query((most, waiting_only))?;
                 let mut rows = Vec::new();
                 while let Some(row) = found.next()? {
-                    let notice = read(row, &key)?.ok_or_else(|| Fault::damaged("outbox"))?;
+                    let (kind, whom): (String, String) = (row.get("kind")?, row.get("account")?);
+                    let Some((kind, account)) = NoticeKind::parse(&kind).zip(account(&whom)) else { continue };
+                    let notice = read(row, &key)?;
+                    let unreadable = || "(unreadable)".to_owned();
                     rows.push(OutboxRow {
-                        id: notice.id,
-                        kind: notice.kind,
-                        account: notice.account,
-                        login: notice.login,
-                        recipient: notice.recipient.address.masked(),
+                        id: NoticeId::from_bytes(row.get("id")?),
+                        kind,
+                        account,
+                        recipient: notice.as_ref().map_or_else(unreadable, |to| to.recipient.address.masked()),
+                        login: notice.map_or_else(unreadable, |notice| notice.login),
                         state: row.get("state")?,
                         attempts: row.get("attempts")?,
                         created: moment(row, "created")?,

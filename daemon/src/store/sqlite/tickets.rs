@@ -16,18 +16,14 @@ use crate::store::{Error, NewNotice, NewTicket, StoredTicket, TicketState};
 /// How many refusals by the directory a ticket bears.
 pub(super) const MOST_TRIES: u32 = 10;
 /// How far in the future a ticket may have been made before its clock is not believed.
-pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(120);
+pub(super) const CLOCK_SLACK: Duration = Duration::from_mins(2);
 
 /// Inserts tickets. Until a message is delivered, its ticket lives as long as the message is tried.
-pub(super) fn insert(
-    desk: &Desk<'_>,
-    tickets: &[NewTicket],
-    notices: &[NewNotice],
-    otherwise: Timestamp,
-) -> Result<(), Fault> {
+pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotice]) -> Result<(), Fault> {
     for NewTicket { ticket, hash, life } in tickets {
         let carries = |notice: &&NewNotice| notice.ticket == Some(ticket.id) || notice.not_me == Some(ticket.id);
-        let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max().unwrap_or(otherwise);
+        let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max();
+        let deadline = deadline.unwrap_or_else(|| ticket.issued.plus(*life));
         let sealed = seal(desk.key, desk.chance, "ticket", ticket.id.bytes(), &ticket.login)?;
         desk.connection
             .prepare_cached(
@@ -67,19 +63,31 @@ pub(super) struct Found {
     pub(super) claimed_at: Option<Timestamp>,
 }
 
-/// Reads a row of `SELECT * FROM tickets`.
-pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Found, Fault> {
-    let damaged = || Fault::damaged("tickets");
+/// Reads a row of `SELECT * FROM tickets`; `None` where it is damaged, so that one row can't hold up the others.
+pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault> {
     let id = TicketId::from_bytes(row.get("id")?);
     let word = |column: &str| row.get::<_, String>(column);
+    let (purpose, origin) = (Purpose::parse(&word("purpose")?), Origin::parse(&word("origin")?));
+    let (account, login) = (account(&word("account")?), open(key, "ticket", id.bytes(), row.get("sealed")?));
+    let state = match word("state")?.as_str() {
+        "claimed" => TicketState::Claimed,
+        "live" => TicketState::Live,
+        "spent" => TicketState::Spent,
+        "unsure" => TicketState::Unsure,
+        _ => TicketState::Void,
+    };
+    let (Some(purpose), Some(origin), Some(account), Some(login)) = (purpose, origin, account, login) else {
+        log::error!(event = "store-damaged"; "the ticket {id} can't be read: its row is damaged");
+        return Ok(None);
+    };
     let stamp_second = maybe_moment(row, "stamp_second")?;
-    Ok(Found {
+    Ok(Some(Found {
         ticket: Ticket {
             id,
-            purpose: Purpose::parse(&word("purpose")?).ok_or_else(damaged)?,
-            origin: Origin::parse(&word("origin")?).ok_or_else(damaged)?,
-            account: account(&word("account")?).ok_or_else(damaged)?,
-            login: open(key, "ticket", id.bytes(), row.get("sealed")?).ok_or_else(damaged)?,
+            purpose,
+            origin,
+            account,
+            login,
             contact: AddressHash(row.get("contact")?),
             stamp: Stamp::new(word("stamp")?, stamp_second),
             key: KeyId(row.get("key")?),
@@ -88,18 +96,11 @@ pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Found, Fault> {
             tries: row.get("tries")?,
         },
         life: Duration::from_millis(row.get::<_, i64>("life")?.unsigned_abs()),
-        state: match word("state")?.as_str() {
-            "claimed" => TicketState::Claimed,
-            "live" => TicketState::Live,
-            "spent" => TicketState::Spent,
-            "unsure" => TicketState::Unsure,
-            "void" => TicketState::Void,
-            _ => return Err(damaged()),
-        },
+        state,
         nonce: row.get("nonce")?,
         server: row.get("server")?,
         claimed_at: maybe_moment(row, "claimed_at")?,
-    })
+    }))
 }
 
 /// The ticket of an id.
@@ -108,7 +109,7 @@ pub(super) fn find(connection: &rusqlite::Connection, key: &DataKey, id: &[u8; 1
         .prepare_cached("SELECT * FROM tickets WHERE id = ?1")?
         .query_row([id], |row| Ok(read(row, key)))
         .optional()?
-        .transpose()
+        .unwrap_or(Ok(None))
 }
 
 /// Which of an account's tickets a change ends.
@@ -188,7 +189,7 @@ impl Sqlite {
                     .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
                     .query_row([hash.0], |row| Ok(read(row, &key)))
                     .optional()?
-                    .transpose()?;
+                    .unwrap_or(Ok(None))?;
                 Ok(found.map(|found| StoredTicket {
                     spent_by: found.nonce.filter(|_| found.state == TicketState::Spent),
                     ticket: found.ticket,

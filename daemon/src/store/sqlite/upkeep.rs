@@ -6,6 +6,7 @@ use rekeyd_core::domain::Timestamp;
 use rusqlite::{Connection, params_from_iter};
 
 use super::fault::Fault;
+use super::open::PATIENCE;
 use super::writer::Desk;
 use super::{Sqlite, events};
 use crate::store::{Counts, Error, StoreConfig};
@@ -40,13 +41,20 @@ fn prune(desk: &Desk<'_>, config: &StoreConfig, now: Timestamp) -> Result<bool, 
 /// Wipes what was deleted from the log as well, and gives the space back.
 fn sweep(desk: &Desk<'_>) -> Result<(), Fault> {
     desk.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
-    // Readers may still need the log; then the next sweep does it.
-    desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    Ok(())
+    empty_log(desk.connection)
+}
+
+/// Moves the write-ahead log into the database and cuts it off. Where a reader still needs it, it stays for another
+/// time: changes must not wait for a long look.
+pub(super) fn empty_log(connection: &Connection) -> Result<(), Fault> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(PATIENCE)?;
+    Ok(emptied?)
 }
 
 fn counts(connection: &Connection, now: Timestamp) -> Result<Counts, Fault> {
-    let day_ago = now.minus(Duration::from_secs(86400)).millis();
+    let day_ago = now.minus(Duration::from_hours(24)).millis();
     let count = |sql: &str, params: &[i64]| -> Result<(u64, Option<Timestamp>), Fault> {
         Ok(connection.prepare_cached(sql)?.query_row(params_from_iter(params), |row| {
             let oldest: Option<i64> = row.get(1)?;

@@ -218,20 +218,19 @@ impl Hand {
     /// Runs and commits a batch, then answers each of its jobs.
     fn commit(&self, mut batch: Vec<Box<dyn Job>>) {
         let before = self.memory.get();
-        let outcome = match self.why_broken() {
-            Some(why) => Err(Error::Broken(why)),
-            None => {
-                let outcome = self.transact(&mut batch);
-                if outcome.is_err() {
-                    self.memory.set(before);
-                    if !self.connection.is_autocommit()
-                        && let Err(error) = self.connection.execute_batch("ROLLBACK")
-                    {
-                        log::debug!("rollback after a failed batch: {error}");
-                    }
+        let outcome = if let Some(why) = self.why_broken() {
+            Err(Error::Broken(why))
+        } else {
+            let outcome = self.transact(&mut batch);
+            if outcome.is_err() {
+                self.memory.set(before);
+                if !self.connection.is_autocommit()
+                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
+                {
+                    log::debug!("rollback after a failed batch: {error}");
                 }
-                self.judge(outcome)
             }
+            self.judge(outcome)
         };
         match outcome {
             Ok(verdicts) => {
@@ -298,5 +297,108 @@ impl Hand {
                 log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    fn writer(folder: &tempfile::TempDir) -> Writer {
+        let path = folder.path().join("x.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; CREATE TABLE t (v ANY UNIQUE); CREATE TABLE meta (name PRIMARY KEY, value);",
+            )
+            .unwrap();
+        let memory = Memory { waiting: 0, paces: 0, last_event: 0, last_hash: [0; 32], era: 1 };
+        let key = Arc::new(DataKey::from_bytes([1; 32]));
+        Writer::start(connection, key, SystemRandom::new(), memory, path).unwrap()
+    }
+
+    async fn insert(writer: &Writer, value: i64) -> Result<(), Error> {
+        writer
+            .change(move |desk| {
+                desk.remember(|memory| memory.waiting += 1);
+                desk.connection.execute("INSERT INTO t VALUES (?1)", [value])?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn seen(writer: &Writer) -> (i64, u64) {
+        writer
+            .change(|desk| {
+                let rows = desk.connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?;
+                Ok((rows, desk.memory.get().waiting))
+            })
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_fails_alone_within_a_shared_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        // Holds the thread until all others wait, so that they share one commit.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let hold = writer.change(move |_| {
+            // Ends with an error once `go` is dropped.
+            assert!(wait.recv().is_err());
+            Ok(())
+        });
+        let changes = futures_util::future::join_all((0..100).map(|n| insert(&writer, n % 90)));
+        let release = async {
+            tokio::task::yield_now().await;
+            drop(go);
+        };
+        let (first, outcomes, ()) = tokio::join!(hold, changes, release);
+        assert_eq!(first, Ok(()));
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 10);
+        assert_eq!(seen(&writer).await, (90, 90), "what is kept in memory went back as well");
+    }
+
+    #[tokio::test]
+    async fn r11_a_full_disk_is_told_of_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        assert_eq!(insert(&writer, 1).await, Ok(()));
+        let limit = |pages: u32| {
+            writer.upkeep(move |desk| {
+                Ok(desk.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+            })
+        };
+        limit(1).await.unwrap();
+        let big = |desk: &Desk<'_>| Ok(desk.connection.execute("INSERT INTO t VALUES (zeroblob(99999))", [])?);
+        let full = writer.change(big).await;
+        assert!(matches!(&full, Err(Error::Broken(why)) if why.contains("no space is left")), "{full:?}");
+        limit(1_000_000).await.unwrap();
+        assert_eq!(insert(&writer, 2).await, Ok(()));
+        assert_eq!(seen(&writer).await, (2, 2));
+        assert!(writer.broken().borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failing_disk_ends_the_store_for_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let fsync = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        let failed = move |_: &Desk<'_>| Err(rusqlite::Error::SqliteFailure(fsync, None).into());
+        assert!(writer.change::<()>(failed).await.is_err());
+        assert!(writer.broken().borrow().is_some());
+        assert!(matches!(insert(&writer, 1).await, Err(Error::Broken(_))));
+        assert!(matches!(writer.upkeep(|_| Ok(())).await, Err(Error::Broken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        assert!(writer.change::<()>(|_| panic!("a fault of ours")).await.is_err());
+        assert!(writer.broken().wait_for(Option::is_some).await.is_ok());
+        assert_eq!(insert(&writer, 1).await, Err(Error::Broken("the store's thread has panicked".into())));
     }
 }

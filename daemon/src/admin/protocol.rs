@@ -1,0 +1,418 @@
+//! What crosses the operators' socket: the bodies of requests and answers, for the door and for `rekeyctl`.
+//!
+//! Requests refuse fields they do not know; answers may gain fields. Moments are RFC 3339 in UTC. Values that hold a
+//! password have no `Debug`.
+
+use rekeyd_core::domain::Timestamp;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+/// The longest body of a request, in bytes.
+pub const LONGEST_BODY: usize = 64 * 1024;
+
+/// A moment, written as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Moment(pub Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let moment = jiff::Timestamp::from_millisecond(self.0.millis()).unwrap_or(jiff::Timestamp::MAX);
+        serializer.collect_str(&moment)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let moment: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;
+        Ok(Self(Timestamp::from_millis(moment.as_millisecond())))
+    }
+}
+
+/// A password on its way. It has no `Debug`, `Display` or `Clone`.
+pub struct Password(Zeroizing<String>);
+
+impl Serialize for Password {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+impl Password {
+    /// Takes a text.
+    pub fn new(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `POST /v1/explain`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// The login to explain.
+    pub login: String,
+}
+
+/// `POST /v1/send-code` and `POST /v1/thaw`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HelpRequest {
+    /// Whom to help.
+    pub login: String,
+    /// Why, for the trail.
+    pub reason: String,
+}
+
+/// `POST /v1/restored`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoredRequest {
+    /// Why, for the trail.
+    pub reason: String,
+}
+
+/// `POST /v1/set-password`: either a password or `generate`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetPasswordRequest {
+    /// Whose password.
+    pub login: String,
+    /// Why, for the trail.
+    pub reason: String,
+    /// The password, as typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Whether rekeyd draws one, and answers it once.
+    #[serde(default)]
+    pub generate: bool,
+    /// Whether the person must change it at the next sign-in.
+    #[serde(default = "yes")]
+    pub must_change: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// When it started.
+    pub started: Moment,
+    /// The directory.
+    pub directory: DirectoryStatus,
+    /// The channels, in the order in which they are tried.
+    pub channels: Vec<String>,
+    /// Requests that wait for a worker.
+    pub requests_waiting: u64,
+    /// When the oldest of them was accepted.
+    pub oldest_request: Option<Moment>,
+    /// Messages that wait.
+    pub notices_waiting: u64,
+    /// When the oldest of them was queued.
+    pub oldest_notice: Option<Moment>,
+    /// Messages given up in the last day.
+    pub notices_failed: u64,
+    /// Links that can be used.
+    pub tickets_live: u64,
+    /// Passwords whose setting has not ended, or not with certainty.
+    pub claims_open: u64,
+    /// Rows of the audit trail.
+    pub events: u64,
+}
+
+/// The directory's part of the status.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DirectoryStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it answered last time.
+    pub up: bool,
+}
+
+/// `GET /v1/outbox`, newest first.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Outbox {
+    /// The messages.
+    pub notices: Vec<OutboxNotice>,
+}
+
+/// A message of the outbox.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OutboxNotice {
+    /// Its id, which the trail names too.
+    pub id: String,
+    /// What it tells.
+    pub notice: String,
+    /// The login it is about.
+    pub login: String,
+    /// Where it goes, masked.
+    pub to: String,
+    /// `queued`, `sending`, `sent`, `failed`, `cancelled` or `expired`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was queued.
+    pub created: Moment,
+    /// When it is tried next.
+    pub due: Option<Moment>,
+    /// Why it is not sent yet, or never.
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/audit`, newest first.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Audit {
+    /// The rows.
+    pub events: Vec<AuditEvent>,
+}
+
+/// A row of the audit trail.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AuditEvent {
+    /// Its number, without gaps.
+    pub number: u64,
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub event: String,
+    /// `client`, `operator`, `system` or `visitor`.
+    pub actor_kind: String,
+    /// Who; gone where it was erased.
+    pub actor: Option<String>,
+    /// To whom; gone where it was erased.
+    pub account: Option<String>,
+    /// How it ended.
+    pub outcome: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// More, as names with values.
+    pub details: Vec<(String, String)>,
+}
+
+/// `GET /v1/audit/verify`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Chain {
+    /// Whether every row fits the one before.
+    pub whole: bool,
+    /// How many rows there are, or the number of the first that does not fit.
+    pub rows: u64,
+}
+
+/// The answer of `POST /v1/explain`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Explanation {
+    /// `account`, `ambiguous` or `not-found`.
+    pub found: String,
+    /// The stable ids that match, where there are several.
+    pub matches: Vec<String>,
+    /// The account, where there is exactly one.
+    pub account: Option<ExplainedAccount>,
+    /// Why the person can't reset the password without help; absent where they can.
+    pub reason: Option<Reason>,
+}
+
+/// One account, explained.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ExplainedAccount {
+    /// The stable id.
+    pub id: String,
+    /// The login name.
+    pub login: String,
+    /// The entry's name.
+    pub entry: String,
+    /// The server that was asked.
+    pub server: String,
+    /// The person's names.
+    pub names: Vec<String>,
+    /// The mark of the present password.
+    pub stamp: String,
+    /// All findings; none is an active account.
+    pub findings: Vec<ExplainedFinding>,
+    /// All groups, nested ones too.
+    pub groups: Vec<String>,
+    /// All addresses, masked.
+    pub contacts: Vec<ExplainedContact>,
+    /// The verdict on each act.
+    pub verdicts: Vec<Verdict>,
+    /// The password profile that applies, where it is not the general one.
+    pub profile: Option<String>,
+    /// When rekeyd saw the person set a password.
+    pub activated: Option<Moment>,
+    /// Until when self-service is frozen.
+    pub frozen_until: Option<Moment>,
+    /// The latest rows of the trail.
+    pub events: Vec<AuditEvent>,
+}
+
+/// One finding with its evidence.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ExplainedFinding {
+    /// Its code.
+    pub finding: String,
+    /// The same in a few words.
+    pub words: String,
+    /// The attribute, rule or record it rests on.
+    pub attribute: String,
+    /// The value as read, or `absent`.
+    pub value: String,
+    /// The server or record that said so.
+    pub server: String,
+    /// When the state ends by itself.
+    pub until: Option<Moment>,
+}
+
+/// One address.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ExplainedContact {
+    /// The kind of channel.
+    pub kind: String,
+    /// The address, masked.
+    pub address: String,
+    /// The attribute it comes from.
+    pub source: String,
+    /// When it was proved.
+    pub proved: Option<Moment>,
+    /// Whether policy lets it be used.
+    pub permitted: bool,
+}
+
+/// The verdict on one act.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Verdict {
+    /// The act, in words.
+    pub act: String,
+    /// Whether it may be done.
+    pub allowed: bool,
+    /// Why not.
+    pub reason: Option<Reason>,
+}
+
+/// Why something is refused.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Reason {
+    /// The code, which a person may read out to the service desk.
+    pub code: String,
+    /// What would change it.
+    pub remedy: String,
+}
+
+/// The answer of `POST /v1/send-code`: a message is on its way.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Sent {
+    /// The account.
+    pub account: String,
+    /// `reset` or `activation`.
+    pub purpose: String,
+    /// The handle of the request.
+    pub request: String,
+    /// Where it goes, masked.
+    pub to: Vec<String>,
+}
+
+/// The answer of `POST /v1/set-password`: the old password has stopped.
+#[derive(Deserialize, Serialize)]
+pub struct Replaced {
+    /// The account.
+    pub account: String,
+    /// The password that was drawn. It is answered this once and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Whether it must be changed at the next sign-in.
+    pub must_change: bool,
+}
+
+/// The answer of `POST /v1/thaw`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Thawed {
+    /// The account.
+    pub account: String,
+    /// Whether there was a freeze to lift.
+    pub thawed: bool,
+}
+
+/// The answer of `POST /v1/restored`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Restored {
+    /// So many links are void.
+    pub voided: u64,
+}
+
+/// Why something was not done (RFC 9457).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Problem {
+    /// `urn:rekeyd:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What kind of problem it is, in a few words.
+    pub title: String,
+    /// The status, as in the answer's first line.
+    pub status: u16,
+    /// This problem, in a sentence.
+    pub detail: String,
+    /// The code: the reason of a refusal, or `unavailable`, `unsure`, `weak`, `rejected`, `not-allowed`, `bad-request`…
+    pub code: String,
+    /// What would change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// The rules that a password breaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
+}
+
+/// A rule that a password breaks.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Violation {
+    /// Its id in the language files.
+    pub id: String,
+    /// The same in English.
+    pub words: String,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn moments_read_as_they_are_written() {
+        let moment = Moment(Timestamp::from_millis(1_700_000_000_123));
+        let text = serde_json::to_string(&moment).unwrap();
+        assert_eq!(text, "\"2023-11-14T22:13:20.123Z\"");
+        assert_eq!(serde_json::from_str::<Moment>(&text).unwrap(), moment);
+        assert!(serde_json::to_string(&Moment(Timestamp::from_millis(i64::MAX))).is_ok());
+    }
+
+    #[test]
+    fn t127_requests_refuse_what_they_do_not_know() {
+        let read = |text: &str| serde_json::from_str::<SetPasswordRequest>(text).is_ok();
+        assert!(read(r#"{"login":"ada","reason":"x","generate":true}"#));
+        for odd in [
+            "{}",
+            r#"{"login":"ada"}"#,
+            r#"{"login":"ada","reason":"x","generate":"yes"}"#,
+            r#"{"login":"ada","reason":"x","must-change":false}"#,
+            r#"{"login":"ada","login":"eve","reason":"x"}"#,
+            r#"{"login":["ada"],"reason":"x"}"#,
+        ] {
+            assert!(!read(odd), "{odd}");
+        }
+        let request: SetPasswordRequest =
+            serde_json::from_str(r#"{"login":"ada","reason":"x","password":"p"}"#).unwrap();
+        assert!(request.must_change && !request.generate && request.password.is_some_and(|p| p.expose() == "p"));
+    }
+}

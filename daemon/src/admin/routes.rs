@@ -1,0 +1,305 @@
+//! What can be asked on the operators' socket: method and path to story, one line each. A request is read whole and
+//! understood before anything is done, and everything is refused that is not known here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use rekeyd_core::domain::{Login, NewPassword};
+use rekeyd_core::policy::authority::{Operator, Verb};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::answer::{self, Answer};
+use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
+use crate::flow::operator::Replacement;
+use crate::flow::{Rekeyd, explain, operator, status};
+
+/// A body must be there within this time.
+const BODY: Duration = Duration::from_secs(10);
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 500;
+/// How many rows a list has where nobody says, and at most.
+const USUAL_ROWS: usize = 50;
+const MOST_ROWS: usize = 1000;
+
+/// A request, understood. What it holds is dropped with it.
+pub(super) enum Asked {
+    Audit(Option<Login>, usize),
+    Explain(Login),
+    Outbox { waiting: bool, most: usize },
+    Restored(String),
+    SendCode(Login, String),
+    SetPassword { login: Login, replacement: Replacement, must_change: bool, reason: String },
+    Status,
+    Thaw(Login, String),
+    VerifyAudit,
+}
+
+impl Asked {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The answer that says what is wrong with it.
+    pub(super) async fn read(request: Request<Incoming>) -> Result<Self, Answer> {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or(""))?;
+        match (&head.method, head.uri.path()) {
+            (&Method::GET, "/v1/audit") => {
+                query.only(&["login", "limit"])?;
+                Ok(Self::Audit(query.text("login").map(|text| login(&text)).transpose()?, query.rows()?))
+            }
+            (&Method::GET, "/v1/audit/verify") => query.only(&[]).map(|()| Self::VerifyAudit),
+            (&Method::GET, "/v1/outbox") => {
+                query.only(&["waiting", "limit"])?;
+                Ok(Self::Outbox { waiting: query.flag("waiting")?, most: query.rows()? })
+            }
+            (&Method::GET, "/v1/status") => query.only(&[]).map(|()| Self::Status),
+            (&Method::POST, path) => {
+                query.only(&[])?;
+                Self::read_body(path, body).await
+            }
+            (_, path) => Err(not_there(&head.method, path)),
+        }
+    }
+
+    async fn read_body(path: &str, body: Incoming) -> Result<Self, Answer> {
+        match path {
+            "/v1/explain" => Ok(Self::Explain(login(&json::<ExplainRequest>(body).await?.login)?)),
+            "/v1/restored" => Ok(Self::Restored(reason(json::<RestoredRequest>(body).await?.reason)?)),
+            "/v1/send-code" => {
+                let asked: HelpRequest = json(body).await?;
+                Ok(Self::SendCode(login(&asked.login)?, reason(asked.reason)?))
+            }
+            "/v1/set-password" => {
+                let asked: SetPasswordRequest = json(body).await?;
+                let replacement = match (asked.password, asked.generate) {
+                    (None, true) => Replacement::Generate,
+                    (Some(password), false) => {
+                        let unfit = || answer::bad_request("the password is empty, holds NUL, or is longer than 4 KiB");
+                        Replacement::Typed(NewPassword::parse(password.expose()).ok_or_else(unfit)?)
+                    }
+                    _ => return Err(answer::bad_request("exactly one of password and generate is needed")),
+                };
+                Ok(Self::SetPassword {
+                    login: login(&asked.login)?,
+                    replacement,
+                    must_change: asked.must_change,
+                    reason: reason(asked.reason)?,
+                })
+            }
+            "/v1/thaw" => {
+                let asked: HelpRequest = json(body).await?;
+                Ok(Self::Thaw(login(&asked.login)?, reason(asked.reason)?))
+            }
+            _ => Err(not_there(&Method::POST, path)),
+        }
+    }
+
+    /// What right this needs.
+    pub(super) fn verb(&self) -> Verb {
+        match self {
+            Self::Audit(..) | Self::VerifyAudit => Verb::Audit,
+            Self::Explain(_) => Verb::Explain,
+            Self::Outbox { .. } => Verb::Outbox,
+            Self::Restored(_) => Verb::Restored,
+            Self::SendCode(..) => Verb::SendCode,
+            Self::SetPassword { .. } => Verb::SetPassword,
+            Self::Status => Verb::Status,
+            Self::Thaw(..) => Verb::Thaw,
+        }
+    }
+
+    /// Whether its answer being late leaves open what was done.
+    pub(super) fn changes(&self) -> bool {
+        matches!(self, Self::Restored(_) | Self::SendCode(..) | Self::SetPassword { .. } | Self::Thaw(..))
+    }
+
+    /// Has the story told, and answers with its outcome.
+    pub(super) async fn tell(self, rekeyd: Arc<Rekeyd>, operator: Operator) -> Answer {
+        if !operator.may(self.verb()) {
+            return answer::not_allowed(self.verb());
+        }
+        let now = rekeyd.now();
+        match self {
+            Self::Audit(login, most) => answer::audit(status::audit(&rekeyd, login.as_ref(), most).await),
+            Self::Explain(login) => {
+                answer::explanation(explain::explain(&rekeyd, &login, operator.standing(), now).await)
+            }
+            Self::Outbox { waiting, most } => answer::outbox(status::outbox(&rekeyd, most, waiting).await),
+            Self::Restored(reason) => answer::restored(operator::restored(&rekeyd, &operator, &reason, now).await),
+            Self::SendCode(login, reason) => {
+                answer::send(operator::send_code(&rekeyd, &operator, login, &reason, now).await)
+            }
+            Self::SetPassword { login, replacement, must_change, reason } => answer::replace(
+                operator::set_password(&rekeyd, &operator, login, replacement, must_change, reason).await,
+            ),
+            Self::Status => answer::status(status::status(&rekeyd, now).await),
+            Self::Thaw(login, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &login, &reason, now).await),
+            Self::VerifyAudit => answer::chain(status::verify(&rekeyd).await),
+        }
+    }
+}
+
+fn not_there(method: &Method, path: &str) -> Answer {
+    let known = [
+        "/v1/audit",
+        "/v1/audit/verify",
+        "/v1/explain",
+        "/v1/outbox",
+        "/v1/restored",
+        "/v1/send-code",
+        "/v1/set-password",
+        "/v1/status",
+        "/v1/thaw",
+    ];
+    let problem = if known.contains(&path) {
+        let detail = format!("{method} is not how {path} is asked");
+        answer::problem(StatusCode::METHOD_NOT_ALLOWED, "method", "The other method is meant", detail)
+    } else {
+        let detail = format!("known are {}", known.join(", "));
+        answer::problem(StatusCode::NOT_FOUND, "no-such-path", "There is no such path", detail)
+    };
+    Answer::problem(&problem)
+}
+
+/// Reads a body within its size and time. Its bytes are wiped once they are understood.
+async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
+    let read = tokio::time::timeout(BODY, Limited::new(body, LONGEST_BODY).collect()).await;
+    let bytes = match read {
+        Ok(Ok(collected)) => Zeroizing::new(collected.to_bytes().to_vec()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let detail = format!("a body has at most {LONGEST_BODY} bytes");
+            let problem = answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail);
+            return Err(Answer::problem(&problem));
+        }
+        Ok(Err(_)) => return Err(answer::bad_request("the body broke off")),
+        Err(_) => {
+            let detail = "the body took longer than 10 seconds";
+            let problem = answer::problem(StatusCode::REQUEST_TIMEOUT, "too-slow", "The body is too slow", detail);
+            return Err(Answer::problem(&problem));
+        }
+    };
+    // The text of the fault could repeat a value, so only its kind and place are told.
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let kind = match error.classify() {
+            serde_json::error::Category::Data => {
+                "has a field that is missing, unknown, twice there or of the wrong type"
+            }
+            _ => "is no JSON",
+        };
+        answer::bad_request(format!("the body {kind}, near column {}", error.column()))
+    })
+}
+
+fn login(text: &str) -> Result<Login, Answer> {
+    Login::parse(text).map_err(|bad| answer::bad_request(bad.to_string()))
+}
+
+/// A reason goes into the trail as it is, so it must be one readable line.
+fn reason(text: String) -> Result<String, Answer> {
+    let text = text.trim().to_owned();
+    if text.is_empty() || text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control) {
+        return Err(answer::bad_request(format!("the reason must be one line of 1 to {LONGEST_REASON} characters")));
+    }
+    Ok(text)
+}
+
+/// The part of a path after its question mark.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(text: &str) -> Result<Self, Answer> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decoded(name)?, decoded(value)?))
+        });
+        let pairs: Option<Vec<_>> = pairs.collect();
+        pairs.map(Self).ok_or_else(|| answer::bad_request("the query is not percent-encoded UTF-8"))
+    }
+
+    fn only(&self, known: &[&str]) -> Result<(), Answer> {
+        for (place, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                return Err(answer::bad_request(format!("the query knows {known:?} here and nothing else")));
+            }
+            if self.0.iter().take(place).any(|(earlier, _)| earlier == name) {
+                return Err(answer::bad_request("the query says something twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Answer> {
+        match self.text(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("" | "true") => Ok(true),
+            Some(_) => Err(answer::bad_request(format!("{name} is true or false"))),
+        }
+    }
+
+    fn rows(&self) -> Result<usize, Answer> {
+        let Some(text) = self.text("limit") else { return Ok(USUAL_ROWS) };
+        let rows = text.parse().ok().filter(|rows| (1..=MOST_ROWS).contains(rows));
+        rows.ok_or_else(|| answer::bad_request(format!("limit is a whole number from 1 to {MOST_ROWS}")))
+    }
+}
+
+/// Undoes percent-encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit =
+                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let high = digit(rest.next())?;
+                high * 16 + digit(rest.next())?
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t127_queries_are_strict() {
+        let query = |text: &str| Query::parse(text).ok();
+        assert!(query("login=ada%20l%C3%B6v").is_some_and(|query| query.text("login").as_deref() == Some("ada löv")));
+        for odd in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
+            assert!(query(odd).is_none(), "{odd}");
+        }
+        assert!(query("limit=5&limit=6").is_some_and(|query| query.only(&["limit"]).is_err()));
+        assert!(query("limt=5").is_some_and(|query| query.only(&["limit"]).is_err()));
+        for (text, rows) in
+            [("", Some(50)), ("limit=1", Some(1)), ("limit=0", None), ("limit=1001", None), ("limit=x", None)]
+        {
+            assert_eq!(query(text).and_then(|query| query.rows().ok()), rows, "{text}");
+        }
+        for (text, flag) in
+            [("", Some(false)), ("waiting", Some(true)), ("waiting=true", Some(true)), ("waiting=1", None)]
+        {
+            assert_eq!(query(text).and_then(|query| query.flag("waiting").ok()), flag, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(reason("  first day ".into()).ok().as_deref(), Some("first day"));
+        for odd in ["", "   ", "a\nb", "a\u{1b}[2J", &"x".repeat(501)] {
+            assert!(reason(odd.to_owned()).is_err());
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! The `[[directory]]` section: which directory, how it is reached, and which of its attributes mean what.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::flavour::Mapping;
+use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::markers::Markers;
+use rekeyd_core::settings::Section;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DN_REMEDY: &str = "Write a distinguished name, such as \"ou=people,dc=example,dc=org\".";
+const NAME_REMEDY: &str = "Write names of attributes, such as \"uid\".";
+
+/// One directory, as configured. It holds no secret.
+#[derive(Clone, Debug)]
+pub struct DirectoryConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What kind it is and how it is reached.
+    pub kind: Kind,
+    /// Where people and groups are looked for.
+    pub search: Search,
+    /// Which attributes mean what.
+    pub mapping: Mapping,
+    /// Groups that verdicts rest on. Until each of them was seen to be readable, the groups of no account are known.
+    pub watched_groups: Vec<Dn>,
+}
+
+/// The kinds of directory.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Servers that speak LDAP.
+    Ldap(Box<LdapConfig>),
+    /// One LDIF file.
+    Ldif(PathBuf),
+}
+
+/// Where people and groups are looked for.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// The entry below which people are.
+    pub base: EntryName,
+    /// What makes an entry a person's.
+    pub filter: Filter,
+    /// The entry below which groups are.
+    pub group_base: EntryName,
+    /// Whether it is looked up if another account lists the same address.
+    pub detect_shared: bool,
+}
+
+/// How LDAP servers are reached.
+#[derive(Clone, Debug)]
+pub struct LdapConfig {
+    /// The servers, in order of preference.
+    pub endpoints: Vec<Endpoint>,
+    /// Certificate authorities in PEM; the system's where absent.
+    pub ca_file: Option<PathBuf>,
+    /// Who rekeyd is there.
+    pub identity: Identity,
+    /// An entry of rekeyd's own, on which it learns how the server behaves.
+    pub canary: Option<EntryName>,
+    /// Whether the password policy overlay is there.
+    pub ppolicy: Overlay,
+    /// The policy of accounts that name none.
+    pub default_policy: DefaultPolicy,
+    /// Connections for our own operations, per server.
+    pub connections: usize,
+    /// How long connecting may take, TLS included.
+    pub connect_timeout: Duration,
+    /// How long one operation may take.
+    pub operation_timeout: Duration,
+    /// How long a server that failed is left alone.
+    pub cool_down: Duration,
+}
+
+/// One server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// Its URL as configured: its name in evidence and messages.
+    pub url: String,
+    /// How it is reached.
+    pub transport: Transport,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// Over TCP.
+    Tcp {
+        /// Its name or address, IPv6 without brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What protects the connection.
+        security: Security,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// What protects a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Security {
+    /// Nothing; only within this machine.
+    Clear,
+    /// TLS after a request in clear text, or no connection at all.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+}
+
+/// Who rekeyd is to a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Identity {
+    /// Whoever the kernel says (SASL EXTERNAL on a Unix socket).
+    External,
+    /// An entry with a password.
+    Simple {
+        /// The entry.
+        dn: EntryName,
+        /// Where its password is.
+        password: PasswordFile,
+    },
+}
+
+/// Where a password is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PasswordFile {
+    /// A systemd credential of this name.
+    Credential(String),
+    /// A file.
+    Path(PathBuf),
+}
+
+/// Whether OpenLDAP's password policy overlay keeps the state of accounts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overlay {
+    /// The server's schema decides.
+    Auto,
+    /// It does not.
+    No,
+    /// It does.
+    Yes,
+}
+
+/// The policy of accounts that name none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DefaultPolicy {
+    /// The only one in the directory, if there is exactly one.
+    Discovered,
+    /// This one.
+    Named(EntryName),
+    /// None, by the administrator's word.
+    None,
+}
+
+#[derive(Clone, Copy)]
+enum KindWord {
+    Ldif,
+    OpenLdap,
+}
+
+impl DirectoryConfig {
+    /// Reads one `[[directory]]`. Faults are reported to the section's document.
+    pub fn read(section: Section<'_>) -> Self {
+        let name = section.text("name").unwrap_or_else(|| "directory".into());
+        let words = [("openldap", KindWord::OpenLdap), ("ldif", KindWord::Ldif)];
+        let word = section.choice("kind", &words, KindWord::OpenLdap);
+        let base = section.parsed("base", DN_REMEDY, dn);
+        let group_base = section.parsed("group_base", DN_REMEDY, dn);
+        let filter =
+            section.parsed("filter", "Write a filter of RFC 4515, such as \"(objectClass=inetOrgPerson)\".", |text| {
+                Filter::parse(text).map_err(|bad| bad.to_string())
+            });
+        let names = |key, default: &[&str]| {
+            let list = section.list(key, NAME_REMEDY, attribute);
+            if list.as_ref().is_some_and(Vec::is_empty) {
+                section.fault(key, "it is empty", NAME_REMEDY);
+            }
+            list.unwrap_or_else(|| default.iter().map(|name| (*name).to_owned()).collect())
+        };
+        let mut mapping = Mapping {
+            logins: names("login_attributes", &["uid", "mail"]),
+            emails: names("email_attributes", &["mail"]),
+            names: names("name_attributes", &["displayName", "cn", "givenName", "sn"]),
+            language: section
+                .parsed("language_attribute", NAME_REMEDY, attribute)
+                .or_else(|| Some("preferredLanguage".into())),
+            markers: Markers::read(section.section("markers")),
+            apart: Vec::new(),
+        };
+        let detect_shared = section.flag("detect_shared", false);
+        let kind = match word {
+            KindWord::Ldif => {
+                Kind::Ldif(section.required("file", "Name the LDIF file.").map(PathBuf::from).unwrap_or_default())
+            }
+            KindWord::OpenLdap => {
+                if !section.has("base") {
+                    section.fault("base", "it is missing", DN_REMEDY);
+                }
+                Kind::Ldap(Box::new(LdapConfig::read(&section, &mut mapping)))
+            }
+        };
+        section.finish();
+        let base = base.unwrap_or(EntryName(String::new()));
+        let search = Search {
+            group_base: group_base.unwrap_or_else(|| base.clone()),
+            base,
+            filter: filter.unwrap_or_else(persons),
+            detect_shared,
+        };
+        Self { name, kind, search, mapping, watched_groups: Vec::new() }
+    }
+
+    /// The groups that verdicts rest on; see [`Self::watched_groups`].
+    pub fn watch_groups(&mut self, groups: Vec<Dn>) {
+        self.watched_groups = groups;
+    }
+}
+
+impl LdapConfig {
+    fn read(section: &Section<'_>, mapping: &mut Mapping) -> Self {
+        let start_tls = section.flag("start_tls", false);
+        let clear = section.flag("clear_text_on_loopback", false);
+        let endpoints = section.list(
+            "urls",
+            "Write URLs such as \"ldaps://ldap.example.org\", \"ldapi://%2Frun%2Fslapd%2Fldapi\", or \"ldap://…\" with \
+             `start_tls = true`.",
+            |text| Endpoint::parse(text, start_tls, clear),
+        );
+        if endpoints.as_ref().is_none_or(Vec::is_empty) && section.texts("urls").is_none_or(|urls| urls.is_empty()) {
+            section.fault("urls", "no server is named", "Write urls = [\"ldaps://ldap.example.org\"].");
+        }
+        let endpoints = endpoints.unwrap_or_default();
+        let external = section.choice("sasl", &[("none", false), ("external", true)], false);
+        let bind_dn = section.parsed("bind_dn", DN_REMEDY, dn);
+        let password = section.parsed(
+            "bind_password_file",
+            "Name a file that only rekeyd can read, or credential:NAME for a systemd credential.",
+            PasswordFile::parse,
+        );
+        let identity = match (external, bind_dn, password) {
+            (true, None, None) => {
+                if endpoints.iter().any(|endpoint| !matches!(endpoint.transport, Transport::Unix(_))) {
+                    section.fault("sasl", "EXTERNAL works on a Unix socket only", "Use an ldapi:// URL, or bind_dn.");
+                }
+                Identity::External
+            }
+            (true, _, _) => {
+                section.fault("sasl", "it excludes bind_dn and bind_password_file", "Remove one or the other.");
+                Identity::External
+            }
+            (false, Some(dn), Some(password)) => Identity::Simple { dn, password },
+            (false, dn, _) => {
+                // A key that is there and wrong has its own fault already.
+                if !section.has("bind_dn") {
+                    section.fault("bind_dn", "it is missing", DN_REMEDY);
+                }
+                if !section.has("bind_password_file") {
+                    let remedy = "Name the file that holds the password of bind_dn.";
+                    section.fault("bind_password_file", "it is missing", remedy);
+                }
+                let dn = dn.unwrap_or(EntryName(String::new()));
+                Identity::Simple { dn, password: PasswordFile::Path(PathBuf::new()) }
+            }
+        };
+        let canary = section.parsed("canary", DN_REMEDY, dn);
+        let own = match &identity {
+            Identity::Simple { dn, .. } => Some(dn),
+            Identity::External => None,
+        };
+        mapping.apart = own.into_iter().chain(&canary).filter_map(|name| Dn::parse(&name.0).ok()).collect();
+        let default_policy = section.parsed(
+            "default_policy",
+            "Write the distinguished name of ppolicy_default, or \"none\" where there is none.",
+            |text| if text == "none" { Ok(DefaultPolicy::None) } else { dn(text).map(DefaultPolicy::Named) },
+        );
+        Self {
+            endpoints,
+            ca_file: section.text("ca_file").map(PathBuf::from),
+            identity,
+            canary,
+            ppolicy: section.choice(
+                "ppolicy",
+                &[("auto", Overlay::Auto), ("yes", Overlay::Yes), ("no", Overlay::No)],
+                Overlay::Auto,
+            ),
+            default_policy: default_policy.unwrap_or(DefaultPolicy::Discovered),
+            connections: usize::try_from(section.number("connections", 1..=8, 2)).unwrap_or(2),
+            connect_timeout: section.duration("connect_timeout", SECOND / 10..=30 * SECOND, 3 * SECOND),
+            operation_timeout: section.duration("operation_timeout", SECOND / 10..=60 * SECOND, 5 * SECOND),
+            cool_down: section.duration("cool_down", SECOND / 10..=600 * SECOND, 5 * SECOND),
+        }
+    }
+}
+
+impl Endpoint {
+    fn parse(text: &str, start_tls: bool, clear: bool) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").ok_or("it is no URL")?;
+        if rest.contains(['?', '#', '@']) {
+            return Err("it says more than a server".into());
+        }
+        let transport = match scheme {
+            "ldapi" => Transport::Unix(socket_path(rest)?),
+            "ldap" | "ldaps" => {
+                let rest = rest.strip_suffix('/').unwrap_or(rest);
+                if rest.contains('/') {
+                    return Err("it says more than a server".into());
+                }
+                let (host, port, bracketed) = host_and_port(rest)?;
+                let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+                let security = match (scheme, start_tls) {
+                    ("ldaps", _) => Security::Tls,
+                    (_, true) => Security::StartTls,
+                    _ if clear && loopback => Security::Clear,
+                    _ if loopback => {
+                        return Err(
+                            "it speaks clear text; on this machine that needs `clear_text_on_loopback = true`".into()
+                        );
+                    }
+                    _ => return Err("it would send passwords in clear text over the network".into()),
+                };
+                if bracketed && security != Security::Clear {
+                    return Err("a certificate is checked against a name, and this is an IPv6 address".into());
+                }
+                let port = port.unwrap_or(if security == Security::Tls { 636 } else { 389 });
+                Transport::Tcp { host, port, security }
+            }
+            _ => return Err("its scheme is none of ldaps, ldap and ldapi".into()),
+        };
+        Ok(Self { url: text.to_owned(), transport })
+    }
+}
+
+impl PasswordFile {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("credential:") {
+            let fine = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+            return if fine { Ok(Self::Credential(name.to_owned())) } else { Err("it names no credential".into()) };
+        }
+        if text.is_empty() { Err("it is empty".into()) } else { Ok(Self::Path(PathBuf::from(text))) }
+    }
+}
+
+fn persons() -> Filter {
+    let class = |name: &str| Filter::equal("objectClass", name);
+    Filter::Or(vec![class("inetOrgPerson"), class("person"), class("posixAccount")])
+}
+
+fn dn(text: &str) -> Result<EntryName, String> {
+    Dn::parse(text).map(|_| EntryName(text.to_owned())).map_err(|bad| bad.to_string())
+}
+
+fn attribute(text: &str) -> Result<String, String> {
+    let fine = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b';'));
+    if fine { Ok(text.to_owned()) } else { Err("it names no attribute".into()) }
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if text.is_empty() {
+        return Ok(PathBuf::from("/run/slapd/ldapi"));
+    }
+    let mut path = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            path.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or("it has a bad escape");
+        path.push(u8::try_from(digit(bytes.next())? << 4 | digit(bytes.next())?).map_err(|_| "it has a bad escape")?);
+    }
+    let path = PathBuf::from(String::from_utf8(path).map_err(|_| "its path is no text")?);
+    if path.is_absolute() { Ok(path) } else { Err("its path must be whole, with %2F for each slash".into()) }
+}
+
+/// Host, port, and whether the host stood in brackets.
+fn host_and_port(text: &str) -> Result<(String, Option<u16>, bool), String> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("its port is no port".to_owned());
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or("its bracket does not close")?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => Some(number(port)?),
+            None if rest.is_empty() => None,
+            None => return Err("something follows its bracket".into()),
+        };
+        let address: std::net::Ipv6Addr = host.parse().map_err(|_| "there is no IPv6 address in its brackets")?;
+        return Ok((address.to_string(), port, true));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(number(port)?)),
+        None => (text, None),
+    };
+    let fine =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if fine { Ok((host.to_owned(), port, false)) } else { Err("it names no server".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use rekeyd_core::settings::Document;
+
+    use super::*;
+
+    fn read(text: &str) -> (DirectoryConfig, Vec<String>) {
+        let document = Document::parse(text);
+        let root = document.root();
+        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap());
+        root.finish();
+        let faults = document.into_faults().iter().map(|fault| format!("{}: {}", fault.key, fault.what)).collect();
+        (config, faults)
+    }
+
+    const WHOLE: &str = "[[directory]]\nurls = [\"ldaps://a.example.org\", \"ldaps://b:1636/\"]\nbase = \"dc=x\"\n\
+        bind_dn = \"cn=svc,dc=x\"\nbind_password_file = \"credential:bind\"\ncanary = \"uid=c,dc=x\"\n";
+
+    #[test]
+    fn the_smallest_section_is_enough() {
+        let (config, faults) = read(WHOLE);
+        assert_eq!(faults, Vec::<String>::new());
+        let Kind::Ldap(ldap) = config.kind else { panic!("no LDAP") };
+        let tls = |host: &str, port| Transport::Tcp { host: host.into(), port, security: Security::Tls };
+        let transports: Vec<_> = ldap.endpoints.into_iter().map(|endpoint| endpoint.transport).collect();
+        assert_eq!(transports, [tls("a.example.org", 636), tls("b", 1636)]);
+        assert_eq!(config.mapping.apart.len(), 2);
+        let (config, faults) = read("[[directory]]\nkind = \"ldif\"\nfile = \"people.ldif\"\n");
+        assert_eq!(faults, Vec::<String>::new());
+        assert!(matches!(config.kind, Kind::Ldif(_)));
+    }
+
+    #[test]
+    fn t65_urls_that_would_tell_secrets_are_refused() {
+        for (url, start_tls, clear, fine) in [
+            ("ldap://ldap.example.org", false, true, false),
+            ("ldap://ldap.example.org", true, false, true),
+            ("ldap://127.0.0.1:389", false, false, false),
+            ("ldap://127.0.0.1:389", false, true, true),
+            ("ldap://[::1]:389", false, true, true),
+            ("ldap://localhost", false, true, true),
+            ("ldaps://[::1]:636", false, false, false),
+            ("ldap://[::1]", true, true, false),
+            ("ldapi://%2Frun%2Fslapd%2Fldapi", false, false, true),
+            ("ldapi:///", false, false, true),
+            ("ldapi://run", false, false, false),
+            ("ldapi://%2", false, false, false),
+            ("ldaps://a/dc=x", false, false, false),
+            ("ldaps://a?x", false, false, false),
+            ("ldaps://u@a", false, false, false),
+            ("ldaps://", false, false, false),
+            ("ldaps://a:0", false, false, false),
+            ("ldaps://a:99999", false, false, false),
+            ("https://a", false, false, false),
+            ("a", false, false, false),
+        ] {
+            assert_eq!(Endpoint::parse(url, start_tls, clear).is_ok(), fine, "{url}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let (_, faults) = read(
+            "[[directory]]\nurls = [\"ldap://far.example.org\"]\nfilter = \"(uid=a\"\nlogin_attributes = []\n\
+             sasl = \"external\"\nbind_dn = \"nobody\"\ndefault_policy = \"x\"\nconnections = 99\nbnid = 1\n",
+        );
+        for wanted in [
+            "directory.urls: it would send",
+            "directory.filter: it is no filter",
+            "directory.login_attributes: it is empty",
+            "directory.bind_dn: it is no dist",
+            "directory.default_policy: it is no dist",
+            "directory.connections: it is out of range",
+            "directory.base: it is missing",
+            "directory.bnid: no such key",
+        ] {
+            assert!(faults.iter().any(|fault| fault.starts_with(wanted)), "{wanted} is not in {faults:#?}");
+        }
+        let (_, faults) = read("[[directory]]\nbase = \"dc=x\"\n");
+        assert_eq!(
+            faults,
+            [
+                "directory.bind_dn: it is missing",
+                "directory.bind_password_file: it is missing",
+                "directory.urls: no server is named"
+            ]
+        );
+        let (_, faults) = read("[[directory]]\nkind = \"ldif\"\nurls = [\"ldaps://a\"]\n");
+        assert_eq!(faults.len(), 2, "{faults:?}");
+    }
+}

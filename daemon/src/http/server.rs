@@ -1,0 +1,538 @@
+//! The accept loop: plain HTTP/1.1 with a limit on every wait and on every count.
+//!
+//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *busy* while
+//! its request is in work; *idle* in between. Reading and idle connections end at their limits. Where all places are
+//! taken, the one that has waited longest makes room, so that connections which ask for nothing can't keep out one
+//! that does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::config::Limits;
+
+/// The largest head of a request, in bytes, and the most fields in it.
+const LARGEST_HEAD: usize = 16 * 1024;
+const MOST_FIELDS: usize = 64;
+/// How long the end waits for answers beyond the limit of a request.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
+
+/// A socket that listens.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Begins to listen. Port 0 lets the system choose; [`Server::address`] tells.
+    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` turns true, then ends in order: no new connections, answers in work are finished within
+    /// their limit. `exempt` names peers whose connections are not counted as one source's; `handle` never panics.
+    pub async fn run<E, H, F>(self, limits: Limits, exempt: E, handle: H, mut stop: watch::Receiver<bool>)
+    where
+        E: Fn(IpAddr) -> bool,
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let seats = Arc::new(Seats::new(limits));
+        let mut tasks = JoinSet::new();
+        while !*stop.borrow() {
+            let accepted = tokio::select! {
+                changed = stop.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => break,
+                },
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, mostly: connections that end will free some.
+                    log::warn!(event = "accept-failed"; "a connection could not be accepted: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let source = (!exempt(remote.ip().to_canonical())).then(|| network(remote.ip()));
+            let Some(seat) = seats.take(source) else { continue };
+            let peer = Peer { remote, local: stream.local_addr().unwrap_or(self.address) };
+            tasks.spawn(converse(stream, peer, seat, limits, handle.clone(), stop.clone()));
+        }
+        drop(self.listener);
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(limits.request + LAST_WORDS, drained).await.is_err() {
+            log::warn!(event = "connections-cut"; "connections were still open at the end and are cut");
+        }
+    }
+}
+
+/// One connection, from its begin to its end.
+async fn converse<H, F>(
+    stream: TcpStream,
+    peer: Peer,
+    seat: Seat,
+    limits: Limits,
+    handle: H,
+    mut stop: watch::Receiver<bool>,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        log::debug!("a connection ended before it began: {error}");
+        return;
+    }
+    let pulse = &seat.pulse;
+    let service = service_fn(|request| {
+        let busy = Busy::new(Arc::clone(pulse));
+        let answer = handle(request, peer);
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The pulse keeps the tighter limits; this one holds should it ever miss a beat.
+        .header_read_timeout(limits.idle.max(limits.header))
+        .max_headers(MOST_FIELDS)
+        .max_header_size(LARGEST_HEAD)
+        .max_buf_size(2 * LARGEST_HEAD)
+        .half_close(true)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(Watched { stream, pulse: Arc::clone(pulse) }), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    log::debug!("a connection ended early: {error}");
+                }
+                break;
+            }
+            () = pulse.evicted.notified() => break,
+            _ = stop.changed(), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = tokio::time::sleep_until(pulse.deadline(&limits)) => {
+                if pulse.is_overdue(&limits) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+const READING: u8 = 0;
+const BUSY: u8 = 1;
+const IDLE: u8 = 2;
+
+/// What a connection is doing, and since when.
+struct Pulse {
+    begin: Instant,
+    state: AtomicU8,
+    since: AtomicU64,
+    evicted: Notify,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { begin: Instant::now(), state: AtomicU8::new(READING), since: AtomicU64::new(0), evicted: Notify::new() }
+    }
+
+    fn turn(&self, state: u8) {
+        let since = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since.store(since, Ordering::Relaxed);
+        self.state.store(state, Ordering::Release);
+    }
+
+    /// Bytes came in: an idle connection begins to read a request.
+    fn beat(&self) {
+        if self.state.load(Ordering::Acquire) == IDLE {
+            self.turn(READING);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.state.load(Ordering::Acquire) != BUSY
+    }
+
+    fn since(&self) -> Instant {
+        self.begin + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// When to look again. A busy connection has its limits elsewhere.
+    fn deadline(&self, limits: &Limits) -> Instant {
+        match self.state.load(Ordering::Acquire) {
+            READING => self.since() + limits.header,
+            IDLE => self.since() + limits.idle,
+            _ => Instant::now() + limits.idle,
+        }
+    }
+
+    fn is_overdue(&self, limits: &Limits) -> bool {
+        self.is_waiting() && Instant::now() >= self.deadline(limits)
+    }
+}
+
+/// Marks a connection as busy until it is dropped, however that comes about.
+struct Busy(Arc<Pulse>);
+
+impl Busy {
+    fn new(pulse: Arc<Pulse>) -> Self {
+        pulse.turn(BUSY);
+        Self(pulse)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.turn(IDLE);
+    }
+}
+
+/// A stream whose first bytes after a pause are noticed.
+struct Watched {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.beat();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The places for connections.
+struct Seats {
+    limits: Limits,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    seats: BTreeMap<u64, (Option<IpAddr>, Arc<Pulse>)>,
+    per_source: HashMap<IpAddr, usize>,
+}
+
+/// The place of one connection, given back when dropped.
+struct Seat {
+    number: u64,
+    pulse: Arc<Pulse>,
+    seats: Arc<Seats>,
+}
+
+impl Seats {
+    fn new(limits: Limits) -> Self {
+        Self { limits, taken: Mutex::default() }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, at the cost of the longest waiting connection (of this source, where it is the source that has too
+    /// many); `None` where all are busy.
+    fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Seat> {
+        let mut taken = self.taken();
+        let of_source = source.and_then(|source| taken.per_source.get(&source).copied()).unwrap_or(0);
+        if of_source >= self.limits.connections_per_source && !taken.evict(source) {
+            return None;
+        }
+        if taken.seats.len() >= self.limits.connections && !taken.evict(None) {
+            return None;
+        }
+        let number = taken.next;
+        taken.next += 1;
+        let pulse = Arc::new(Pulse::new());
+        taken.seats.insert(number, (source, Arc::clone(&pulse)));
+        if let Some(source) = source {
+            *taken.per_source.entry(source).or_default() += 1;
+        }
+        drop(taken);
+        Some(Seat { number, pulse, seats: Arc::clone(self) })
+    }
+}
+
+impl Taken {
+    /// Ends the connection that has waited longest, of one source or of all.
+    fn evict(&mut self, source: Option<IpAddr>) -> bool {
+        let longest = self
+            .seats
+            .iter()
+            .filter(|(_, (owner, pulse))| (source.is_none() || *owner == source) && pulse.is_waiting())
+            .min_by_key(|(_, (_, pulse))| pulse.since())
+            .map(|(number, _)| *number);
+        let Some(number) = longest else { return false };
+        if let Some(pulse) = self.leave(number) {
+            pulse.evicted.notify_one();
+        }
+        true
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Arc<Pulse>> {
+        let (source, pulse) = self.seats.remove(&number)?;
+        if let Some(source) = source
+            && let Some(count) = self.per_source.get_mut(&source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&source);
+            }
+        }
+        Some(pulse)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken().leave(self.number);
+    }
+}
+
+/// One source: an IPv4 address, or the /64 of an IPv6 address.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    struct Running {
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    }
+
+    /// A server whose answers take as long as their path says.
+    async fn start(limits: Limits, exempt: bool) -> Running {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = watch::channel(false);
+        let handle = |request: Request<Incoming>, _| async move {
+            let wait = request.uri().path().trim_start_matches('/').parse().unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            Response::new(Full::new(Bytes::from_static(b"done")))
+        };
+        let task = tokio::spawn(server.run(limits, move |_| exempt, handle, stopped));
+        Running { address, stop, task }
+    }
+
+    fn short() -> Limits {
+        Limits {
+            header: Duration::from_millis(300),
+            idle: Duration::from_millis(900),
+            request: Duration::from_secs(2),
+            ..Limits::default()
+        }
+    }
+
+    async fn connect(running: &Running) -> TcpStream {
+        TcpStream::connect(running.address).await.unwrap()
+    }
+
+    /// Reads until the server closes; how long that took, and what came.
+    async fn until_closed(stream: &mut TcpStream) -> (Duration, String) {
+        let begin = Instant::now();
+        let mut text = Vec::new();
+        let read = stream.read_to_end(&mut text);
+        drop(tokio::time::timeout(Duration::from_secs(8), read).await.unwrap());
+        (begin.elapsed(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) -> String {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = vec![0; 4096];
+        let read = stream.read(&mut text).await.unwrap();
+        text.truncate(read);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[tokio::test]
+    async fn t104_silent_partial_and_idle_connections_end() {
+        let running = start(short(), true).await;
+        let mut silent = connect(&running).await;
+        let mut partial = connect(&running).await;
+        partial.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        let mut idle = connect(&running).await;
+        assert!(ask(&mut idle, "/").await.ends_with("done"));
+        let ((silent, _), (partial, _), (idle, _)) =
+            tokio::join!(until_closed(&mut silent), until_closed(&mut partial), until_closed(&mut idle));
+        assert!(silent < Duration::from_millis(800), "{silent:?}");
+        assert!(partial < Duration::from_millis(800), "{partial:?}");
+        assert!((Duration::from_millis(600)..Duration::from_secs(3)).contains(&idle), "{idle:?}");
+    }
+
+    #[tokio::test]
+    async fn t104_a_second_request_that_dribbles_ends_too() {
+        let running = start(short(), true).await;
+        let mut stream = connect(&running).await;
+        assert!(ask(&mut stream, "/").await.ends_with("done"));
+        let dribble = async {
+            let begin = Instant::now();
+            while stream.write_all(b"G").await.is_ok() && begin.elapsed() < Duration::from_secs(5) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            begin.elapsed()
+        };
+        let lasted = dribble.await;
+        assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+    }
+
+    #[tokio::test]
+    async fn t104_waiting_connections_make_room() {
+        let running = start(Limits { connections: 8, ..Limits::default() }, true).await;
+        let mut crowd = Vec::new();
+        for _ in 0..50 {
+            crowd.push(connect(&running).await);
+        }
+        let mut stream = connect(&running).await;
+        assert!(ask(&mut stream, "/").await.ends_with("done"));
+        let (_, left) = until_closed(&mut crowd.remove(0)).await;
+        assert_eq!(left, "");
+    }
+
+    #[tokio::test]
+    async fn t104_one_source_makes_room_among_its_own_and_busy_ones_stay() {
+        let running = start(Limits { connections_per_source: 2, ..Limits::default() }, false).await;
+        let mut busy = (connect(&running).await, connect(&running).await);
+        let answers = async { tokio::join!(ask(&mut busy.0, "/600"), ask(&mut busy.1, "/600")) };
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            until_closed(&mut connect(&running).await).await.1
+        };
+        let ((one, two), refused) = tokio::join!(answers, late);
+        assert!(one.ends_with("done") && two.ends_with("done"));
+        assert_eq!(refused, "");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_answers_in_work() {
+        let running = start(short(), true).await;
+        let mut stream = connect(&running).await;
+        let mut idle = connect(&running).await;
+        assert!(ask(&mut idle, "/").await.ends_with("done"));
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            running.stop.send(true).unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask(&mut stream, "/500"), end);
+        assert!(answer.ends_with("done"), "{answer}");
+        running.task.await.unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn t103_smuggling_is_refused() {
+        let running = start(Limits::default(), true).await;
+        for (request, status) in [
+            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"),
+            ("GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", "400"),
+            ("GET / HTTP/1.1\r\nHost : x\r\n\r\n", "400"),
+            ("GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello", "400"),
+            ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\nhello", "400"),
+        ] {
+            let mut stream = connect(&running).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let (_, answer) = until_closed(&mut stream).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:?} {answer}");
+        }
+        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(100));
+        let large = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(20_000));
+        for request in [many, large] {
+            let mut stream = connect(&running).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let (_, answer) = until_closed(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_an_address_or_a_64() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+}

@@ -1,0 +1,128 @@
+//! Requests: kept, fair, bounded, slowed down.
+
+use super::*;
+use crate::store::{Ended, Error, LeasedRequest};
+
+#[tokio::test]
+async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
+    for place in places() {
+        let store = place.open().store;
+        let sources = || vec![counter("source", "192.0.2.7", 2, MINUTE)];
+        assert_eq!(store.accept(request(1, 0), sources()).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 1);
+        assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 0, "it is leased");
+        drop(store);
+
+        let store = place.open().store;
+        let leased = store.lease_requests(10, MINUTE, at(1)).await.unwrap();
+        assert_eq!(leased.len(), 1, "the lease of a process that is gone is void");
+        let LeasedRequest { id, purpose, origin, login, actor, languages, at: when, deadline, attempts } = &leased[0];
+        assert_eq!(*id, RequestId::from_bytes([1; 16]));
+        assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
+        assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
+        assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
+        assert_eq!(store.accept(request(2, 0), sources()).await, Ok(Acceptance::Accepted));
+        let third = store.accept(request(3, 0), sources()).await;
+        assert!(matches!(third, Ok(Acceptance::TooOften(_))), "t36: a counter survives too: {third:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_actor_reads_back() {
+    for place in places() {
+        let store = place.open().store;
+        let actors = [
+            Actor::System,
+            Actor::Operator { uid: 1000, name: "olga".into() },
+            Actor::Client { name: "portal".into(), source: None },
+            Actor::Client { name: "portal".into(), source: Some(Source { ip: "2001:db8::1".parse().unwrap() }) },
+            visitor(),
+        ];
+        for (n, actor) in (1..).zip(&actors) {
+            let accepted = store.accept(NewRequest { actor: actor.clone(), ..request(n, n.into()) }, vec![]).await;
+            assert_eq!(accepted, Ok(Acceptance::Accepted));
+        }
+        let leased = store.lease_requests(9, MINUTE, at(9)).await.unwrap();
+        assert_eq!(leased.iter().map(|request| &request.actor).collect::<Vec<_>>(), actors.iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_lease_runs_out() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(store.accept(request(1, 0), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.lease_requests(1, MINUTE, at(0)).await.unwrap().len(), 1);
+        assert_eq!(store.lease_requests(1, MINUTE, at(59)).await.unwrap().len(), 0);
+        assert_eq!(store.lease_requests(1, MINUTE, at(60)).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn r9_fresh_and_deferred_requests_go_in_turn() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=6 {
+            assert_eq!(store.accept(request(n, n.into()), vec![]).await, Ok(Acceptance::Accepted));
+        }
+        for old in store.lease_requests(3, MINUTE, at(10)).await.unwrap() {
+            store.postpone(old.id, at(20), "the directory is down").await.unwrap();
+        }
+        assert!(store.lease_requests(9, MINUTE, at(10)).await.unwrap().iter().all(|fresh| fresh.attempts == 0));
+        for n in 7..=9 {
+            assert_eq!(store.accept(request(n, 20), vec![]).await, Ok(Acceptance::Accepted));
+        }
+        let attempts: Vec<_> =
+            store.lease_requests(4, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
+        assert_eq!(attempts, [0, 1, 0, 1]);
+        let rest: Vec<_> =
+            store.lease_requests(9, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
+        assert_eq!(rest, [0, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
+    for place in places() {
+        let store = open_with(StoreConfig { backlog: 2, ..place.config() }).store;
+        let source = || vec![counter("source", "192.0.2.7", 3, MINUTE)];
+        assert_eq!(store.accept(request(1, 0), source()).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 0), source()).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(3, 0), source()).await, Ok(Acceptance::Full));
+        assert_eq!(store.accept(request(3, 0), vec![]).await, Ok(Acceptance::Full));
+        let ended = event(EventKind::RequestEnded, "ada", 1).because("not-found");
+        store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended.clone()).await.unwrap();
+        assert_eq!(store.accept(request(3, 0), source()).await, Ok(Acceptance::Accepted));
+        assert!(matches!(store.accept(request(4, 0), source()).await, Ok(Acceptance::TooOften(_))));
+        assert_eq!(
+            store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended).await,
+            Err(Error::Busy),
+            "a request ends once"
+        );
+    }
+}
+
+#[tokio::test]
+async fn counters_go_on_together_or_not_at_all() {
+    for place in places() {
+        let store = place.open().store;
+        let both = || vec![counter("a", "x", 1, MINUTE), counter("b", "x", 2, MINUTE)];
+        assert_eq!(store.count(both(), at(0)).await, Ok(None));
+        assert_eq!(store.count(both(), at(0)).await, Ok(Some(MINUTE)));
+        assert_eq!(store.count(vec![counter("b", "x", 2, MINUTE)], at(0)).await, Ok(None), "b was not counted twice");
+        assert!(store.count(vec![counter("b", "x", 2, MINUTE)], at(0)).await.unwrap().is_some());
+        assert_eq!(store.count(vec![counter("a", "y", 1, MINUTE)], at(0)).await, Ok(None), "others are others");
+        assert_eq!(store.count(both(), at(60)).await, Ok(None), "a limit decays by itself");
+    }
+}
+
+#[tokio::test]
+async fn i5_a_lost_lease_answers_nothing() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        assert_eq!(store.issue(issue(1, "ada", 1)).await, Err(Error::Busy), "answered already");
+        assert_eq!(store.accept(request(2, 1), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.issue(issue(2, "ada", 1)).await, Err(Error::Busy), "not leased");
+    }
+}

@@ -1,0 +1,127 @@
+### The pages of rekeyd, in English.
+###
+### Each text stands on one line. Names in braces are filled in; a number goes in as $count.
+
+## On every page
+
+error-prefix = Error:
+errors-title = Please check this
+help-link = Get help
+login-label = Login name
+next-again = Try again
+next-forgot = Ask for a new link
+next-sign-in = Go to sign-in
+
+## /forgot: who forgot a password?
+
+forgot-title = Forgot your password?
+forgot-lead = Tell us who you are, and we send a link to the email address that we already have for you. With it you set a new password yourself.
+forgot-login-hint = The name you sign in with.
+forgot-submit = Send me a link
+forgot-note = Until you set a new password, the present one keeps working.
+forgot-empty = Type your login name.
+forgot-forbidden = A login name has no line breaks or control characters.
+forgot-long = This is longer than any login name.
+
+## The answer to /forgot, the same for everybody
+
+sent-title = Check your email
+sent-text = If there is an account by that name whose password can be reset here, a message with a link is on its way.
+sent-wait = It usually arrives within a few minutes.
+sent-spam = Nothing there? Have a look at the spam folder, and check that you typed the right name.
+sent-still = Until you set a new password, the present one keeps working.
+too-often-title = Please wait a little
+too-often-text = Too many requests came from your network.
+too-often-minutes = Try again in { $count } min.
+too-often-hours = Try again in { $count } h.
+too-often-days = Try again in { $count } d.
+busy-title = We are very busy
+busy-text = Your request was not taken, and nothing was changed. Please try again in a moment.
+
+## /r/…: a new password
+
+reset-title = Set a new password
+reset-lead = The present password keeps working until you have set a new one.
+activation-title = Welcome! Set your password
+activation-lead = Your account is ready. Choose the password that you will sign in with.
+reset-account-label = Account
+rules-title = Your password
+reset-password-label = New password
+reset-confirm-label = New password, once more
+reset-submit = Set password
+reset-life-minutes = This link works for another { $count } min.
+reset-life-hours = This link works for another { $count } h.
+reset-life-days = This link works for another { $count } days.
+reset-nothing-lost = Your link still works.
+reset-empty = Type a new password.
+reset-impossible = This password is far too long, or has a character that no password can have.
+reset-differs = The two passwords differ. Type the same one twice.
+
+## What the directory says to a new password
+
+rejected-title = The password could not be set
+rejected-text = The directory does not let this password be set. The present one keeps working. Please ask for help.
+rejected-history = You had this password before. Choose one that you have not used yet.
+rejected-simple = The directory finds this password too simple. Make it longer, or mix more kinds of characters.
+rejected-long = This password is longer than the directory takes.
+rejected-short = This password is shorter than the directory takes.
+rejected-other = The directory did not take this password. Try another one.
+rejected-young = The present password was set too recently to be changed again.
+rejected-not-allowed = The reason is not in the password: somebody who looks after the directory has to act.
+
+## How it ended
+
+done-title = Your new password is set
+done-text = From now on you sign in with your new password.
+done-everywhere = It may take a few minutes until every system knows it.
+done-notice = We send you a message about this change, so that you would notice if somebody else had made it.
+done-locked-minutes = The account is still locked because of wrong passwords. You can sign in again in { $count } min.
+done-locked-hours = The account is still locked because of wrong passwords. You can sign in again in { $count } h.
+done-locked-days = The account is still locked because of wrong passwords. You can sign in again in { $count } days.
+gone-title = This link no longer works
+gone-text = Nothing was changed. You can ask for a new link.
+gone-used = A link works once, and for a limited time.
+gone-newest = If you have several messages, use the link in the newest.
+gone-still = Did you just set a password with it? Then it is done, and you can sign in.
+refused-title = This password can’t be set here
+refused-text = Nothing was changed. Please turn to support; they can see the reason.
+refused-reference = Tell them this reference: { $reference }
+unavailable-title = That did not work just now
+unavailable-text = Nothing was changed, and your link still works. Please try again in a few minutes.
+unsure-title = We don’t know yet whether it worked
+unsure-text = Your new password was sent to the directory, but no answer came back. It may be set, or it may not.
+unsure-notice = If it was set, you get a message that says so.
+unsure-try = Try to sign in with the new password. If that fails, the old one still works, and you can ask for a new link.
+
+## /not-me/…: this was not me
+
+not-me-title = This was not you?
+not-me-lead = Somebody asked for a link to set your password, or set it, and it was not you. Tell us, and we protect the account.
+not-me-links = Every link that was sent for the account stops working.
+not-me-freeze = For up to a day, nobody can reset this password by email. Support can still help you.
+not-me-password = Your present password stays as it is.
+not-me-login-hint = Type it, so that we know that a person is reporting this.
+not-me-submit = This was not me
+not-me-mismatch = This is not the login name of the account in question. It stands in the message that you got.
+not-me-done-title = Thank you, the account is protected
+not-me-done-text = Those who look after the accounts have been told.
+not-me-done-links = Every link that was sent for the account has stopped working.
+not-me-done-frozen = For up to a day, nobody can reset this password by email.
+not-me-done-changed = Has your password been changed already? Then turn to support now.
+not-me-gone-title = This link no longer works
+not-me-gone-text = It was used before, or its time is over. If something seems wrong with your account, turn to support.
+
+## When something is wrong with the request
+
+bad-request-title = That was not understood
+bad-request-text = What your browser sent is not what this page asked for. Nothing was changed. Go back and try again.
+fault-title = Something went wrong here
+fault-text = This is our fault, not yours. Please try again; if it happens again, tell support.
+foreign-site-title = This form came from another site
+foreign-site-text = For your safety it was not accepted, and nothing was changed. Open the link in your message yourself.
+method-title = This can’t be done here
+method-text = The page is there, but it does not take this kind of request.
+misdirected-title = You are at the wrong address
+misdirected-text = This service is not offered under the name in your browser’s address bar. Use the link in your message.
+not-found-title = There is no such page
+not-found-text = Check the address. A link from a message has to be copied whole.
