@@ -16,7 +16,7 @@ use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list};
 use crate::admin::AdminConfig;
 use crate::directory::DirectoryConfig;
 use crate::flow::Identity;
-use crate::http;
+use crate::http::HttpConfig;
 use crate::store::StoreConfig;
 
 /// Where the configuration lies unless a program is told otherwise.
@@ -31,7 +31,7 @@ pub struct Config {
     /// How much of its own doing rekeyd logs.
     pub log_level: LevelFilter,
     /// `[http]`: hook and pages.
-    pub http: http::Config,
+    pub http: HttpConfig,
     /// `[admin]`: the operators' socket.
     pub admin: AdminConfig,
     /// `[store]`.
@@ -93,7 +93,7 @@ impl Config {
             ("trace", LevelFilter::Trace),
         ];
         let log_level = root.choice("log_level", &levels, LevelFilter::Info);
-        let http = http::Config::read(root.section("http"));
+        let http = HttpConfig::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
         let directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);

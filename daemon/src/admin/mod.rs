@@ -31,7 +31,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::config::{AdminConfig, DEFAULT_SOCKET};
+pub use self::config::AdminConfig;
 
 use self::answer::Answer;
 use self::routes::Asked;

@@ -224,8 +224,9 @@ pub(super) fn set_page(outcome: SetOutcome, now: Timestamp) -> SetPage {
             (StatusCode::OK, Page::Message(Message { more, ..Message::new("done", Mood::Good, Next::SignIn) }))
         }
         SetOutcome::Unavailable => closed_page(false),
+        SetOutcome::Weak(weaknesses) if weaknesses.is_empty() => closed_page(false),
         SetOutcome::Unsure => unsure_page(),
-        SetOutcome::Weak(weaknesses) => return SetPage::Form(weaknesses.iter().map(weak).collect()),
+        SetOutcome::Weak(weaknesses) => return SetPage::Form(weaknesses.iter().copied().map(weak).collect()),
     };
     SetPage::Other(status, page)
 }
@@ -262,7 +263,7 @@ pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> A
         }
         SetOutcome::Unavailable => unavailable("Nothing was changed; the ticket still works."),
         SetOutcome::Unsure => unsure_json(),
-        SetOutcome::Weak(weaknesses) => violations(weaknesses.iter().map(weak).collect(), true),
+        SetOutcome::Weak(weaknesses) => violations(weaknesses.iter().copied().map(weak).collect(), true),
     }
 }
 
@@ -320,12 +321,7 @@ pub(super) fn ready(health: Health) -> Answer {
 
 /// The password rules, one text a line.
 pub(super) fn rules(rules: &PasswordRules) -> Vec<Text> {
-    password::describe(rules).into_iter().map(|rule| numbered(rule.id, rule.args)).collect()
-}
-
-/// A text with the numbers that its sentence needs.
-fn numbered(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
-    args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
+    password::describe(rules).into_iter().map(|rule| with_numbers(rule.id, rule.args)).collect()
 }
 
 /// A text in the largest unit that says enough: `id-minutes`, `id-hours` or `id-days` with their count, rounded up.
@@ -340,20 +336,16 @@ pub(super) fn per_unit(id: &str, duration: Duration) -> Text {
     Text::new(format!("{id}-{unit}")).with("count", seconds.div_ceil(length).to_string())
 }
 
-fn weak(weakness: &Weakness) -> Text {
-    numbered(weakness.id(), weakness.args())
+fn weak(weakness: Weakness) -> Text {
+    with_numbers(weakness.id(), weakness.args())
+}
+
+fn with_numbers(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
+    args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
 }
 
 fn rejected(rejection: &Rejection) -> Text {
-    Text::new(match rejection {
-        Rejection::InHistory => "rejected-history",
-        Rejection::MissingRight(_) | Rejection::MustSupplyOld | Rejection::NotAllowed => "rejected-not-allowed",
-        Rejection::NotComplex => "rejected-simple",
-        Rejection::Other(_) => "rejected-other",
-        Rejection::TooLong => "rejected-long",
-        Rejection::TooShort => "rejected-short",
-        Rejection::TooYoung => "rejected-young",
-    })
+    Text::new(format!("rejected-{}", rejection.code()))
 }
 
 fn message(name: &'static str, mood: Mood, next: Next) -> Page {
@@ -405,7 +397,7 @@ mod tests {
 
     #[test]
     fn moments_are_written_in_utc() {
-        assert_eq!(rfc3339(Timestamp::from_millis(1_795_000_000_999)).as_deref(), Some("2026-11-18T12:26:40Z"));
+        assert_eq!(rfc3339(Timestamp::from_millis(1_795_000_000_999)).as_deref(), Some("2026-11-18T11:06:40Z"));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use hyper::StatusCode;
 use rekeyd_core::domain::{Actor, BadLogin, Login, NewPassword, Source, Token};
 
 use super::answer::{self, Refusal, SetPage};
-use super::door::Call;
 use super::form::{BadForm, Form};
 use super::page::{ICON, Message, Mood, Next, Page, Reset, Text};
+use super::porter::Call;
 use super::response::Answer;
 use crate::flow::reset::{self, Look, Opened};
 use crate::flow::{forgotten, not_me};
@@ -110,13 +110,9 @@ pub(super) async fn report_not_me(call: &Call) -> Result<Answer, Refusal> {
         }
     };
     let outcome = not_me::report(&call.rekeyd, &token, &login, visitor(call), call.now).await;
-    Ok(match answer::not_me_page(outcome) {
-        Some((status, page)) => call.page(status, &page),
-        None => {
-            let trouble = Text::new("not-me-mismatch");
-            call.page(StatusCode::UNPROCESSABLE_ENTITY, &Page::NotMe(Some(trouble)))
-        }
-    })
+    let again = (StatusCode::UNPROCESSABLE_ENTITY, Page::NotMe(Some(Text::new("not-me-mismatch"))));
+    let (status, page) = answer::not_me_page(outcome).unwrap_or(again);
+    Ok(call.page(status, &page))
 }
 
 /// The link's ticket, or the page that says why there is no form.

@@ -195,17 +195,21 @@ where
     }
 }
 
+/// A header that stands there twice, or is no text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OddHeader;
+
 /// A header that stands there at most once.
 ///
 /// # Errors
-/// Where it stands there twice, or is no text.
-pub fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, ()> {
+/// [`OddHeader`].
+pub fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, OddHeader> {
     let mut lines = headers.get_all(name).iter();
     let Some(first) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
-        return Err(());
+        return Err(OddHeader);
     }
-    first.to_str().map(Some).map_err(|_| ())
+    first.to_str().map(Some).map_err(|_| OddHeader)
 }
 
 #[cfg(test)]

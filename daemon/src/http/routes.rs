@@ -146,6 +146,8 @@ pub(super) fn audience(path: &str, base: &str) -> Audience {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
 
     fn endpoint(path: &str) -> Option<Endpoint> {
@@ -157,7 +159,8 @@ mod tests {
         let mutations = |path: &str| {
             let upper = path.to_ascii_uppercase();
             let tail = path.get(1..).unwrap_or_default().to_owned();
-            let encoded = tail.chars().next().map(|first| format!("/%{:02x}{}", u32::from(first), &tail[1..]));
+            let encoded =
+                tail.split_at_checked(1).map(|(first, rest)| format!("/%{}{rest}", HEXLOWER.encode(first.as_bytes())));
             let mut all = vec![
                 format!("{path}/"),
                 format!("{path}//"),

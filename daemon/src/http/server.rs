@@ -32,8 +32,6 @@ use super::config::Limits;
 /// The largest head of a request, in bytes, and the most fields in it.
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 64;
-/// How long the end waits for answers beyond the limit of a request.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +96,7 @@ impl Server {
         }
         drop(self.listener);
         let drained = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(limits.request + LAST_WORDS, drained).await.is_err() {
+        if tokio::time::timeout(limits.request, drained).await.is_err() {
             log::warn!(event = "connections-cut"; "connections were still open at the end and are cut");
         }
     }
@@ -138,7 +136,6 @@ async fn converse<H, F>(
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(2 * LARGEST_HEAD)
         .half_close(true)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(Watched { stream, pulse: Arc::clone(pulse) }), service);
     let mut connection = std::pin::pin!(connection);
     let mut ending = false;

@@ -1,12 +1,13 @@
 ### The pages of rekeyd, in English.
 ###
-### Each text stands on one line. Names in braces are filled in; a number goes in as $count.
+### Names in braces are filled in; a number goes in as $count, $least or $most.
 
 ## On every page
 
 error-prefix = Error:
 errors-title = Please check this
 help-link = Get help
+help-line = Stuck? Turn to { $help }.
 login-label = Login name
 next-again = Try again
 next-forgot = Ask for a new link
@@ -32,9 +33,21 @@ sent-spam = Nothing there? Have a look at the spam folder, and check that you ty
 sent-still = Until you set a new password, the present one keeps working.
 too-often-title = Please wait a little
 too-often-text = Too many requests came from your network.
-too-often-minutes = Try again in { $count } min.
-too-often-hours = Try again in { $count } h.
-too-often-days = Try again in { $count } d.
+too-often-minutes =
+    { $count ->
+        [one] You can try again in a minute.
+       *[other] You can try again in { $count } minutes.
+    }
+too-often-hours =
+    { $count ->
+        [one] You can try again in an hour.
+       *[other] You can try again in { $count } hours.
+    }
+too-often-days =
+    { $count ->
+        [one] You can try again in a day.
+       *[other] You can try again in { $count } days.
+    }
 busy-title = We are very busy
 busy-text = Your request was not taken, and nothing was changed. Please try again in a moment.
 
@@ -46,28 +59,69 @@ activation-title = Welcome! Set your password
 activation-lead = Your account is ready. Choose the password that you will sign in with.
 reset-account-label = Account
 rules-title = Your password
+rule-length = At least { $least } characters. Longer is better: several words in a row are easy to remember.
+rule-own-words = Not made of your login name, your own name or your address.
+rule-common = Not a password that many people use.
+rule-score = Hard to guess: three or four words that have nothing to do with each other are good.
 reset-password-label = New password
 reset-confirm-label = New password, once more
 reset-submit = Set password
-reset-life-minutes = This link works for another { $count } min.
-reset-life-hours = This link works for another { $count } h.
-reset-life-days = This link works for another { $count } days.
+reset-life-minutes =
+    { $count ->
+        [one] This link works for one more minute.
+       *[other] This link works for another { $count } minutes.
+    }
+reset-life-hours =
+    { $count ->
+        [one] This link works for one more hour.
+       *[other] This link works for another { $count } hours.
+    }
+reset-life-days =
+    { $count ->
+        [one] This link works for one more day.
+       *[other] This link works for another { $count } days.
+    }
 reset-nothing-lost = Your link still works.
 reset-empty = Type a new password.
 reset-impossible = This password is far too long, or has a character that no password can have.
 reset-differs = The two passwords differ. Type the same one twice.
 
+## Why a password was not good enough
+
+weakness-too-short = It is too short: it needs at least { $least } characters.
+weakness-too-long = It is too long: it may have at most { $most } characters.
+weakness-common = It is one of the commonest passwords, and among the first that attackers try.
+weakness-context-address = It is made of words of your address.
+weakness-context-login = It is made of your login name.
+weakness-context-name = It is made of your own name.
+weakness-context-organisation = It is made of words that belong to your organisation.
+weakness-forbidden-control = It holds a character that can’t be typed everywhere, such as a tab or a line break.
+weakness-forbidden-direction = It holds an invisible mark that turns the direction of writing.
+weakness-forbidden-invisible = It holds an invisible character. Some emoji are made with them; leave those out.
+weakness-forbidden-other = It holds a character that can’t be in a password.
+weakness-forbidden-unassigned = It holds a character that stands for nothing.
+weakness-guessable = It is easy to guess. Add another word or two.
+weakness-guessable-date = It is easy to guess: dates and years are tried early.
+weakness-guessable-keyboard = It is easy to guess: neighbouring keys are tried early.
+weakness-guessable-like-common = It is easy to guess: it is near to a password that many people use.
+weakness-guessable-name = It is easy to guess: names are tried early.
+weakness-guessable-repeat = It is easy to guess: it repeats itself.
+weakness-guessable-sequence = It is easy to guess: sequences such as abcd are tried early.
+weakness-guessable-word = It is easy to guess: one word is not enough.
+
 ## What the directory says to a new password
 
 rejected-title = The password could not be set
-rejected-text = The directory does not let this password be set. The present one keeps working. Please ask for help.
-rejected-history = You had this password before. Choose one that you have not used yet.
-rejected-simple = The directory finds this password too simple. Make it longer, or mix more kinds of characters.
-rejected-long = This password is longer than the directory takes.
-rejected-short = This password is shorter than the directory takes.
+rejected-text = Nothing was changed: your present password keeps working.
+rejected-in-history = You had this password before. Choose one that you have not used yet.
+rejected-missing-right = The reason is not in your password: somebody who looks after the directory has to act.
+rejected-must-supply-old = The reason is not in your password: somebody who looks after the directory has to act.
+rejected-not-allowed = The reason is not in your password: somebody who looks after the directory has to act.
+rejected-not-complex = The directory finds this password too simple. Make it longer, or mix more kinds of characters.
 rejected-other = The directory did not take this password. Try another one.
-rejected-young = The present password was set too recently to be changed again.
-rejected-not-allowed = The reason is not in the password: somebody who looks after the directory has to act.
+rejected-too-long = This password is longer than the directory takes.
+rejected-too-short = This password is shorter than the directory takes.
+rejected-too-young = Your present password was set too recently to be changed again.
 
 ## How it ended
 
@@ -75,9 +129,21 @@ done-title = Your new password is set
 done-text = From now on you sign in with your new password.
 done-everywhere = It may take a few minutes until every system knows it.
 done-notice = We send you a message about this change, so that you would notice if somebody else had made it.
-done-locked-minutes = The account is still locked because of wrong passwords. You can sign in again in { $count } min.
-done-locked-hours = The account is still locked because of wrong passwords. You can sign in again in { $count } h.
-done-locked-days = The account is still locked because of wrong passwords. You can sign in again in { $count } days.
+done-locked-minutes =
+    { $count ->
+        [one] The account stays locked for another minute, because of wrong passwords.
+       *[other] The account stays locked for another { $count } minutes, because of wrong passwords.
+    }
+done-locked-hours =
+    { $count ->
+        [one] The account stays locked for another hour, because of wrong passwords.
+       *[other] The account stays locked for another { $count } hours, because of wrong passwords.
+    }
+done-locked-days =
+    { $count ->
+        [one] The account stays locked for another day, because of wrong passwords.
+       *[other] The account stays locked for another { $count } days, because of wrong passwords.
+    }
 gone-title = This link no longer works
 gone-text = Nothing was changed. You can ask for a new link.
 gone-used = A link works once, and for a limited time.
@@ -104,7 +170,7 @@ not-me-login-hint = Type it, so that we know that a person is reporting this.
 not-me-submit = This was not me
 not-me-mismatch = This is not the login name of the account in question. It stands in the message that you got.
 not-me-done-title = Thank you, the account is protected
-not-me-done-text = Those who look after the accounts have been told.
+not-me-done-text = Your report is recorded, and those who look after the accounts can see it.
 not-me-done-links = Every link that was sent for the account has stopped working.
 not-me-done-frozen = For up to a day, nobody can reset this password by email.
 not-me-done-changed = Has your password been changed already? Then turn to support now.
