@@ -1,16 +1,23 @@
 //! The rules of the house that a compiler does not know, read from the sources themselves.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use regex::Regex;
-use rekeyd_tests::tests;
+use rekeyd_tests::{
+    tests,
+    world::{World, program},
+};
 
 tests! {
+    fn tidy_a_claim_is_witnessed_by_the_store_alone;
     fn tidy_core_is_pure;
     fn tidy_each_outside_has_one_door;
+    fn tidy_every_refusal_stands_in_the_manual;
     fn tidy_every_source_opens_with_what_it_decides;
     fn tidy_imports_go_down_the_floors;
     fn tidy_no_exceptions_from_the_lints_outside_tests;
@@ -18,6 +25,8 @@ tests! {
     fn tidy_nested_imports_are_read;
     fn tidy_nothing_depends_on_one_machine;
     fn tidy_sources_are_short;
+    fn tidy_tests_are_named_after_what_they_prove;
+    async fn tidy_the_sample_configuration_names_every_key;
 }
 
 /// What each part of the daemon may name of the others. `*` is everything.
@@ -175,6 +184,84 @@ fn tidy_nothing_depends_on_one_machine() {
         }
     }
     none(faults);
+}
+
+fn tidy_a_claim_is_witnessed_by_the_store_alone() {
+    let witness = Regex::new(r"\bClaimed::witness\(").expect("a pattern");
+    let found = sources().into_iter().filter(|source| witness.is_match(&source.code()) && !source.is_test());
+    let places: Vec<_> = found.map(|source| source.path).collect();
+    assert!(!places.is_empty(), "nobody makes a claim any more; does this test look for the right name?");
+    none(places.into_iter().filter(|path| !path.starts_with("daemon/src/store/")));
+}
+
+fn tidy_every_refusal_stands_in_the_manual() {
+    let manual = fs::read_to_string(root().join("packaging/man/rekeyctl.8.md")).expect("the manual");
+    let law = fs::read_to_string(root().join("daemon/core/src/policy/eligibility.rs")).expect("the law");
+    let code = Regex::new(r#"Self::\w+ => "([a-z-]+)","#).expect("a pattern");
+    let codes: BTreeSet<_> = code.captures_iter(&law).map(|found| found[1].to_owned()).collect();
+    assert!(codes.len() >= 20, "{codes:?}");
+    none(codes.into_iter().filter(|code| !manual.contains(&format!("`{code}`"))));
+}
+
+fn tidy_tests_are_named_after_what_they_prove() {
+    let name = Regex::new(r"(?m)^    (?:async )?fn (\w+);$").expect("a pattern");
+    let prefix = Regex::new(r"^(b2_\d+|ctl|demo|hook|p\d|r\d+|rig|run|s\d_\d+|t\d+|tidy)_[a-z]").expect("a pattern");
+    let lists = sources().into_iter().filter(|source| source.path.starts_with("tests/it/"));
+    let names: Vec<String> = lists
+        .flat_map(|source| name.captures_iter(&source.text).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect();
+    assert!(names.len() > 100, "{names:?}");
+    none(names.into_iter().filter(|name| !prefix.is_match(name)));
+}
+
+/// The daemon itself says which keys it knows: to whoever writes one that it does not.
+async fn tidy_the_sample_configuration_names_every_key() {
+    let sample = fs::read_to_string(root().join("config/rekeyd.toml")).expect("the sample");
+    let written = keys_of(&sample);
+    let world = World::builder().prepare().await;
+    let sections: BTreeSet<_> = written.iter().map(|(section, _)| section.clone()).collect();
+    for section in &sections {
+        world.set(&format!("{section}{}qqqqqqqqqq", if section.is_empty() { "" } else { "." }), "1");
+    }
+    let told = rekeyd_tests::acts::run(check_of(&world), "").err;
+    let fault = Regex::new(r"line \d+: (?:([a-z._]+)\.)?qqqqqqqqqq: [^.]*\. Remove it; known here are ([^\n]*)\.").expect("a pattern");
+    let mut faults = Vec::new();
+    let mut seen = BTreeSet::new();
+    for found in fault.captures_iter(&told) {
+        let section = found.get(1).map_or("", |name| name.as_str());
+        seen.insert(section.to_owned());
+        let known: BTreeSet<&str> = found[2].split(", ").collect();
+        let named: BTreeSet<&str> =
+            written.iter().filter(|(place, _)| place == section).map(|(_, key)| key.as_str()).collect();
+        // A section is named by its heading.
+        let heads = |key: &str| sections.contains(&if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") });
+        faults.extend(known.iter().filter(|key| !named.contains(*key) && !heads(key)).map(|key| format!("[{section}] lacks {key}")));
+        faults.extend(named.iter().filter(|key| !known.contains(*key)).map(|key| format!("[{section}] {key} is not known")));
+    }
+    faults.extend(sections.difference(&seen).map(|section| format!("[{section}] is not known")));
+    none(faults);
+}
+
+fn check_of(world: &World) -> Command {
+    let mut command = Command::new(program("rekeyd"));
+    command.arg("--check").arg("--config").arg(world.config());
+    command
+}
+
+/// The keys of a configuration with their sections, those that are commented out included.
+fn keys_of(text: &str) -> BTreeSet<(String, String)> {
+    let heading = Regex::new(r"^(?:# ?)?\[+([a-z._]+)\]+$").expect("a pattern");
+    let key = Regex::new(r"^(?:# ?)?([a-z_]+) = ").expect("a pattern");
+    let mut section = String::new();
+    let mut keys = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(found) = heading.captures(line) {
+            section = found[1].to_owned();
+        } else if let Some(found) = key.captures(line) {
+            keys.insert((section.clone(), found[1].to_owned()));
+        }
+    }
+    keys
 }
 
 /// Lists what is wrong, all of it at once.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     http::{Answer, Door},
     slapd,
-    world::{World, program},
+    world::{World, blocking_get, program},
 };
 
 /// Whatever takes longer has failed.
@@ -142,7 +142,8 @@ impl World {
 
     /// The rows of the audit trail, oldest first.
     pub fn audit(&self) -> Vec<Value> {
-        let mut rows = self.asks(&["audit", "--limit", "1000"])["events"].as_array().cloned().expect("rows");
+        let trail = blocking_get(&self.admin_socket(), "/v1/audit?limit=1000");
+        let mut rows = trail["events"].as_array().cloned().expect("rows");
         rows.reverse();
         rows
     }

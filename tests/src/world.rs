@@ -302,7 +302,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn blocking_get(socket: &Path, path: &str) -> Value {
+/// Asks the administrator's socket without awaiting, which the end of a test can not.
+pub(crate) fn blocking_get(socket: &Path, path: &str) -> Value {
     let mut stream = UnixStream::connect(socket).expect("the administrator's socket");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a sent request");
