@@ -132,15 +132,15 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
-        Err(serde_json::from_slice(&body.0).map_or_else(
-            |_| self.without_words(status),
-            |problem| Failure::Problem(Box::new(problem)),
-        ))
+        Err(serde_json::from_slice(&body.0)
+            .map_or_else(|_| self.without_words(status), |problem| Failure::Problem(Box::new(problem))))
     }
 
     fn without_words(&self, status: StatusCode) -> Failure {
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            return Failure::Unreachable("you have too many connections to the daemon open; end some, then try again".into());
+            return Failure::Unreachable(
+                "you have too many connections to the daemon open; end some, then try again".into(),
+            );
         }
         Failure::Failed(format!("{} answers {status}; does rekeyd listen there?", self.socket.display()))
     }
@@ -201,13 +201,19 @@ mod tests {
             (problem(503, "unavailable"), 75),
             (problem(504, "unsure"), 75),
         ] {
-            assert_eq!(format!("{:?}", failure.report(&screen)), format!("{:?}", ExitCode::from(status)), "{failure:?}");
+            assert_eq!(
+                format!("{:?}", failure.report(&screen)),
+                format!("{:?}", ExitCode::from(status)),
+                "{failure:?}"
+            );
         }
     }
 
     #[tokio::test]
     async fn a_daemon_that_is_not_there_is_named_with_its_socket() {
         let told = Client::new("/nowhere/admin.sock".into()).get("/v1/status").await.err();
-        assert!(matches!(told, Some(Failure::Unreachable(why)) if why.contains("/nowhere/admin.sock: is rekeyd running?")));
+        assert!(
+            matches!(told, Some(Failure::Unreachable(why)) if why.contains("/nowhere/admin.sock: is rekeyd running?"))
+        );
     }
 }

@@ -15,7 +15,9 @@ use super::print::{Screen, escape};
 pub(super) fn hook_key(name: &str, screen: &Screen) -> Result<ExitCode, Failure> {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
     if name.is_empty() || name.contains(odd) {
-        return Err(Failure::Usage("a login page's name has ASCII letters, digits, dashes, dots and underlines".into()));
+        return Err(Failure::Usage(
+            "a login page's name has ASCII letters, digits, dashes, dots and underlines".into(),
+        ));
     }
     let key = Zeroizing::new(format!("rekeyd-hook-{}", BASE64URL_NOPAD.encode(drawn()?.as_slice())));
     let hash = format!("sha256:{}", HEXLOWER.encode(digest::digest(&digest::SHA256, key.as_bytes()).as_ref()));

@@ -18,15 +18,13 @@ mod call;
 mod check;
 mod keys;
 mod print;
+mod probe;
 mod show;
 mod typed;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
-use hyper::Method;
 
 use self::call::{Client, Failure, answered};
 use self::print::{Screen, query};
@@ -35,13 +33,14 @@ use crate::admin::protocol::{
     RestoredRequest, Sent, SetPasswordRequest, Status, Thawed,
 };
 use crate::config::{self, Config};
+use clap::{Parser, Subcommand};
 
 const STATUSES: &str = "Ends with 0 (done), 1 (the answer is no), 64 (usage), 69 (the daemon does not answer), \
                         70 (failed), 75 (try again), 77 (you may not), 78 (faults in the configuration).";
 
 /// Helps people who forgot their password, and looks after rekeyd.
 #[derive(Parser)]
-#[command(name = "rekeyctl", version, about, after_help = STATUSES)]
+#[command(name = "rekeyctl", version, after_help = STATUSES)]
 struct Arguments {
     /// The daemon's socket; without it the one that the configuration names.
     #[arg(long, value_name = "PATH", global = true)]

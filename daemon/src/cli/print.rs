@@ -104,10 +104,20 @@ impl Screen {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    /// A sentence whose further lines begin at a margin, where a terminal's width makes further lines.
+    pub(super) fn indented(&self, margin: usize, text: &str, tone: Option<Tone>) -> String {
+        let text = escape(text);
+        let room = self.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(margin).max(30));
+        let lines = wrapped(&text, room)
+            .into_iter()
+            .map(|line| tone.map_or_else(|| line.clone(), |tone| self.paint(tone, &line)));
+        lines.collect::<Vec<_>>().join(&format!("\n{}", " ".repeat(margin))) + "\n"
+    }
+
     /// Aligned columns without lines around them. Cells are made harmless here.
     pub(super) fn table(&self, head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         if !head.is_empty() {
             table.set_header(head.iter().map(|title| title.to_uppercase()));
         }
@@ -126,6 +136,23 @@ impl Screen {
     }
 }
 
+/// Breaks a text into lines of at most so many characters, at blanks.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + length <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Makes foreign text harmless: whatever could move the cursor, turn the direction of writing, hide or forge
 /// something is written as `\u{…}`.
 pub(super) fn escape(text: &str) -> String {
@@ -137,13 +164,11 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// The same inside JSON, where such characters can stand in strings alone.
-fn escape_json(text: &str) -> String {
+pub(super) fn escape_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if harmful(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                shown.push_str(&format!("\\u{unit:04x}"));
-            }
+            shown.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             shown.push(c);
         }
@@ -169,15 +194,11 @@ fn harmful(c: char) -> bool {
 
 /// Percent-encodes a value for a query.
 pub(super) fn query(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let encoded = |byte: u8| {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(encoded).collect()
 }
 
 #[cfg(test)]
@@ -221,7 +242,10 @@ pub(super) mod tests {
     #[test]
     fn columns_are_aligned_and_lines_have_no_end_blanks() {
         let rows = [["a", "long enough"], ["a longer one", "b"]].map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(plain().table(&["one", "two"], rows), "ONE           TWO\na             long enough\na longer one  b\n");
+        assert_eq!(
+            plain().table(&["one", "two"], rows),
+            "ONE           TWO\na             long enough\na longer one  b\n"
+        );
     }
 
     #[test]
@@ -229,6 +253,14 @@ pub(super) mod tests {
         let narrow = Screen { width: Some(24), ..plain() };
         let table = narrow.table(&["one", "two"], [vec!["word".to_owned(), "many words in one cell here".to_owned()]]);
         assert!(table.lines().count() > 2 && table.lines().all(|line| line.chars().count() <= 24), "{table}");
+    }
+
+    #[test]
+    fn sentences_keep_to_their_column() {
+        let narrow = Screen { width: Some(40), ..plain() };
+        let text = narrow.indented(8, "a sentence that is longer than the thirty-two characters here", None);
+        assert_eq!(text, "a sentence that is longer than\n        the thirty-two characters here\n");
+        assert_eq!(plain().indented(8, "as long as it is", None), "as long as it is\n");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What the daemon answers, in words and tables for people. Foreign text is made harmless wherever it is put in.
 
-use std::fmt::Write;
-
 use super::print::{Screen, Tone, escape};
 use crate::admin::protocol::{
     AuditEvent, Chain, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent, Status, Thawed,
@@ -142,7 +140,10 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
             Some(reason) if !verdict.allowed => {
                 let no = screen.paint(Tone::Bad, "no");
                 line(&mut text, &format!("{act}  {no}   {}", escape(&reason.code)));
-                line(&mut text, &format!("{:widest$}       {}", "", screen.paint(Tone::Quiet, &escape(&reason.remedy))));
+                line(
+                    &mut text,
+                    &format!("{:widest$}       {}", "", screen.paint(Tone::Quiet, &escape(&reason.remedy))),
+                );
             }
             _ if verdict.allowed => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Good, "yes"))),
             _ => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Bad, "no"))),
@@ -175,7 +176,10 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
 fn listed<'a>(screen: &Screen, rows: impl Iterator<Item = (&'a str, String)>) -> String {
     let rows = rows.flat_map(|(name, value)| {
         let lines: Vec<_> = value.split('\n').map(str::to_owned).collect();
-        lines.into_iter().enumerate().map(move |(at, line)| vec![if at == 0 { name.to_owned() } else { String::new() }, line])
+        lines
+            .into_iter()
+            .enumerate()
+            .map(move |(at, line)| vec![if at == 0 { name.to_owned() } else { String::new() }, line])
     });
     screen.table(&[], rows)
 }
@@ -188,7 +192,8 @@ pub(super) fn sent(login: &str, sent: &Sent) -> String {
 
 /// A password was replaced; the password itself is not part of what is said.
 pub(super) fn replaced(login: &str, replaced: &Replaced) -> String {
-    let then = if replaced.must_change { "the new one must be changed at the next sign-in" } else { "the new one stays" };
+    let then =
+        if replaced.must_change { "the new one must be changed at the next sign-in" } else { "the new one stays" };
     format!("the old password of {} has stopped; {then}\n", escape(login))
 }
 
@@ -211,8 +216,8 @@ fn section(text: &mut String, title: &str) {
 }
 
 fn line(text: &mut String, line: &str) {
-    // Writing to a text does not fail.
-    drop(writeln!(text, "{line}"));
+    text.push_str(line);
+    text.push('\n');
 }
 
 #[cfg(test)]
@@ -252,7 +257,10 @@ mod tests {
                 Verdict {
                     act: "reset by the person".into(),
                     allowed: false,
-                    reason: Some(Reason { code: "disabled".into(), remedy: "Enable the account in the directory.".into() }),
+                    reason: Some(Reason {
+                        code: "disabled".into(),
+                        remedy: "Enable the account in the directory.".into(),
+                    }),
                 },
                 Verdict { act: "sign in".into(), allowed: true, reason: None },
             ],
@@ -304,17 +312,16 @@ nothing happened
         let matches = vec!["1:a".into(), "1:b".into()];
         let told = Explanation { found: "ambiguous".into(), matches, account: None, reason: Some(reason) };
         let text = super::explanation(&plain(), &told);
-        assert!(text.contains("  1:a\n  1:b\n") && text.ends_with("reason code: ambiguous\nNarrow the filter.\n"), "{text}");
+        assert!(
+            text.contains("  1:a\n  1:b\n") && text.ends_with("reason code: ambiguous\nNarrow the filter.\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn t126_foreign_text_in_messages_is_harmless() {
-        let sent = Sent {
-            account: "a".into(),
-            purpose: "reset".into(),
-            request: "r".into(),
-            to: vec!["a\u{1b}[2J@b".into()],
-        };
+        let sent =
+            Sent { account: "a".into(), purpose: "reset".into(), request: "r".into(), to: vec!["a\u{1b}[2J@b".into()] };
         assert_eq!(super::sent("a\u{202e}da", &sent), "a reset link for a\\u{202e}da is on its way to a\\u{1b}[2J@b\n");
     }
 }

@@ -37,7 +37,8 @@ struct Terminal {
 impl Terminal {
     fn open() -> Result<Self, Failure> {
         let failed = |why: String| Failure::Failed(format!("the terminal can't be used: {why}"));
-        let file = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|error| failed(error.to_string()))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|error| failed(error.to_string()))?;
         let before = tcgetattr(&file).map_err(|error| failed(error.desc().into()))?;
         let mut silent = before.clone();
         // Without signals, too: an interrupt must not leave a terminal behind that shows nothing.
