@@ -12,6 +12,7 @@ use rekeyd_tests::{
     world::{World, program},
     world_config::Way,
 };
+use serde_json::Value;
 
 tests! {
     async fn ctl_check_names_every_fault_of_twelve_broken_configurations;
@@ -23,9 +24,7 @@ tests! {
 
 /// What is planted: a key, the value as it is written (nothing takes the key away), the key that is blamed, and a word of
 /// what is wrong or of the remedy. Where the key itself is gone, any line may be blamed.
-type Fault = (&'static str, &'static str, &'static str, &'static str);
-
-const BROKEN: [&[Fault]; 12] = [
+const BROKEN: [&[(&str, &str, &str, &str)]; 12] = [
     // Misspelt keys and sections, each with the nearest that there is.
     &[
         ("http.lisen", "1", "http.lisen", "listen"),
@@ -109,23 +108,27 @@ async fn ctl_check_names_every_fault_of_twelve_broken_configurations() {
         for (key, value, ..) in *faults {
             world.set(key, value);
         }
-        let told = check(&world);
-        assert!(told.code != 0, "configuration {number}: {told:?}");
-        let said = format!("{}{}", told.out, told.err);
+        let told = check(&world, &["--json", "--offline"]);
+        assert_eq!(told.code, 78, "configuration {number}: {told:?}");
+        let found = told.json()["faults"].as_array().cloned().expect("faults");
+        let text = check(&world, &["--offline"]).out;
         let lines: Vec<_> = fs::read_to_string(world.config()).expect("the file").lines().map(str::to_owned).collect();
         for (key, value, blamed, word) in *faults {
-            let said = said.split("line ").find(|fault| fault.contains(&format!(": {blamed}: ")) && fault.contains(word));
-            let said = said.unwrap_or_else(|| panic!("configuration {number}: {blamed} with {word} is not in {told:?}"));
-            let line: usize = said.split(':').next().and_then(|line| line.parse().ok()).expect("a line");
-            let name = key.rsplit('.').next().expect("a name");
-            let planted = format!("{name} = {value}");
-            let blames_itself = blamed.ends_with(name);
-            if !value.is_empty() && blames_itself {
-                assert_eq!(lines.get(line - 1).map(String::as_str), Some(planted.as_str()), "configuration {number}: {said}");
+            let fits =
+                |fault: &&Value| fault["key"] == *blamed && fault.to_string().replace("\\\"", "\"").contains(word);
+            let fault = found.iter().find(fits);
+            let fault =
+                fault.unwrap_or_else(|| panic!("configuration {number}: {blamed} with {word} is not in {told:?}"));
+            for part in ["what", "remedy"] {
+                assert!(fault[part].as_str().is_some_and(|text| text.len() > 5), "configuration {number}: {fault}");
             }
-            // What is wrong is one sentence, and what to do is another.
-            let sentences = said.trim().split(". ").count();
-            assert!(sentences >= 2, "configuration {number}: no remedy in {said}");
+            let line = usize::try_from(fault["line"].as_u64().expect("a line")).expect("a number");
+            assert!((1..=lines.len()).contains(&line), "configuration {number}: {fault}");
+            let name = key.rsplit('.').next().expect("a name");
+            if !value.is_empty() && blamed.ends_with(name) {
+                assert_eq!(lines[line - 1], format!("{name} = {value}"), "configuration {number}: {fault}");
+            }
+            assert!(text.contains(&format!("line {line} ")) && text.contains(blamed), "configuration {number}: {text}");
         }
     }
 }
@@ -133,14 +136,15 @@ async fn ctl_check_names_every_fault_of_twelve_broken_configurations() {
 async fn ctl_check_finds_nothing_wrong_with_a_good_world() {
     for way in [Way::Ldaps, Way::StartTls] {
         let world = World::builder().way(way).start().await;
-        let told = check(&world);
+        let told = check(&world, &[]);
         assert_eq!(told.code, 0, "{told:?}\n{}", world.log());
         for said in ["clock", "post", "directory"] {
             assert!(told.out.to_lowercase().contains(said), "{said} is not in {}", told.out);
         }
         assert!(world.smtp().messages().is_empty(), "a check has sent a message");
         assert!(world.slapd().service_writes(world.branch.base()).await.is_empty(), "a check has written to people");
-        assert_eq!(world.asks(&["check", "--config", world.config().to_str().expect("a path")]).is_null(), false);
+        let probes = check(&world, &["--json"]).json()["probes"].as_array().cloned().expect("probes");
+        assert!(probes.iter().all(|probe| probe["grade"] != "broken" && probe["outcome"].is_string()), "{probes:?}");
         assert_eq!(world.door().get("/healthz").await.status, 200, "the check has disturbed the daemon");
     }
 }
@@ -148,33 +152,33 @@ async fn ctl_check_finds_nothing_wrong_with_a_good_world() {
 async fn ctl_check_says_what_the_directory_refuses() {
     let world = World::builder().prepare().await;
     write_secret(&world.folder().join("secrets/bind"), "not-the-password-1234");
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("bind"), "{told:?}");
     assert!(!said(&told).contains("not-the-password-1234"), "{told:?}");
     let world = World::builder().set("directory.base", "\"ou=nowhere,dc=example,dc=org\"").prepare().await;
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("ou=nowhere"), "{told:?}");
     let group = "\"cn=nobody,dc=example,dc=org\"";
     let world = World::builder().set("policy.privileged_groups", &format!("[{group}]")).prepare().await;
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("cn=nobody"), "a group that is not there is not missed: {told:?}");
     let world = World::builder().set("directory.urls", "[\"ldaps://127.0.0.1:1\"]").prepare().await;
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("127.0.0.1:1"), "{told:?}");
 }
 
 async fn ctl_check_says_what_the_mail_server_refuses() {
     let world = World::builder().smtp(Tls::Implicit).prepare().await;
     write_secret(&world.folder().join("secrets/smtp"), "not-the-password-1234");
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("post"), "{told:?}");
     assert!(!said(&told).contains("not-the-password-1234"), "{told:?}");
     let world = World::builder().prepare().await;
     world.smtp().close().await;
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0 && said(&told).contains("post"), "{told:?}");
     world.smtp().open().await;
-    assert_eq!(check(&world).code, 0, "{:?}", check(&world));
+    assert_eq!(check(&world, &[]).code, 0, "{:?}", check(&world, &[]));
 }
 
 async fn t66_certificates_are_checked_and_the_flaw_is_named() {
@@ -182,24 +186,25 @@ async fn t66_certificates_are_checked_and_the_flaw_is_named() {
     let stranger = tls::flawed(Flaw::Stranger).certificate.display().to_string();
     for key in ["directory.ca_file", "channel.ca_file"] {
         let world = World::builder().set(key, &format!("{stranger:?}")).prepare().await;
-        let told = check(&world);
+        let told = check(&world, &[]);
         assert!(told.code != 0 && said(&told).to_lowercase().contains("certificate"), "{key}: {told:?}");
     }
     let empty = scratch::folder("empty").join("ca.pem");
     write_secret(&empty, "");
-    let world = World::builder().set("directory.ca_file", &format!("{:?}", empty.display().to_string())).prepare().await;
-    assert!(check(&world).code != 0);
+    let world =
+        World::builder().set("directory.ca_file", &format!("{:?}", empty.display().to_string())).prepare().await;
+    assert!(check(&world, &[]).code != 0);
     // The right certificate under another name.
     let world = World::builder().prepare().await;
     let port = world.slapd().tls_uri().rsplit_once(':').expect("a port").1.to_owned();
     world.set("directory.urls", &format!("[\"ldaps://ip6-localhost:{port}\"]"));
-    let told = check(&world);
+    let told = check(&world, &[]);
     assert!(told.code != 0, "{told:?}");
 }
 
-fn check(world: &World) -> Told {
+fn check(world: &World, more: &[&str]) -> Told {
     let mut command = Command::new(program("rekeyctl"));
-    command.arg("check").arg("--config").arg(world.config());
+    command.arg("check").arg("--config").arg(world.config()).args(more);
     run(command, "")
 }
 

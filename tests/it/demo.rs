@@ -54,7 +54,8 @@ impl Trial {
 
     /// All messages, oldest first.
     fn mails(&self) -> Vec<Message> {
-        let mut files: Vec<_> = fs::read_dir(self.folder.join("mail")).expect("a folder").filter_map(Result::ok).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(self.folder.join("mail")).expect("a folder").filter_map(Result::ok).collect();
         files.retain(|file| file.path().extension().is_some_and(|extension| extension == "eml"));
         files.sort_by_key(|file| file.metadata().and_then(|metadata| metadata.modified()).expect("a moment"));
         let read = |file: fs::DirEntry| fs::read(file.path()).expect("a message");
@@ -89,7 +90,7 @@ impl Trial {
     }
 
     fn reason(&self, login: &str) -> Value {
-        self.rekeyctl(&["--json", "explain", login]).fine().json()["reason"]["code"].clone()
+        self.rekeyctl(&["--json", "explain", login]).json()["reason"]["code"].clone()
     }
 
     fn stop(mut self) -> String {
@@ -163,7 +164,9 @@ async fn demo_shows_where_to_click_and_what_is_sent() {
     let trial = Trial::start(scratch::folder("demo")).await;
     let Door::Tcp(address) = trial.door else { panic!("a door on TCP") };
     until("it says where to click", async || trial.said().contains("/forgot")).await;
-    for word in ["ada", "grace", "noether", "hopper", "turing", "root", "twin", PASSWORD, &format!("http://{address}/forgot")] {
+    for word in
+        ["ada", "grace", "noether", "hopper", "turing", "root", "twin", PASSWORD, &format!("http://{address}/forgot")]
+    {
         assert!(trial.said().contains(word), "{word} is not in\n{}", trial.said());
     }
     trial.door.fill_form("/forgot", &[("login", "ada")]).await;

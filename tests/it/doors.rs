@@ -115,7 +115,8 @@ async fn t47_a_form_that_another_site_sends_is_refused() {
     assert_eq!(answer.status, 415);
     assert!(world.writes("ada").await.is_empty() && world.smtp().messages_to("grace@example.org").is_empty());
     let ours = format!("http://{}", world.address());
-    let answer = world.door().post_form_with(&link, &[("origin", &ours), ("sec-fetch-site", "same-origin")], &fields).await;
+    let answer =
+        world.door().post_form_with(&link, &[("origin", &ours), ("sec-fetch-site", "same-origin")], &fields).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.headers.get("set-cookie").is_none(), "setting a password opens a session");
 }
@@ -163,7 +164,9 @@ async fn t102_every_answer_carries_what_browsers_need() {
     let link = world.forgets_and_gets_link("ada").await;
     let not_me = world.not_me_link("ada@example.org", 1).await;
     let mut answers = Vec::new();
-    for path in ["/forgot", &link, &not_me, "/r/x", "/not-me/x", "/nowhere", "/v1/openapi.json", "/readyz", "/", "/icon.svg"] {
+    for path in
+        ["/forgot", &link, &not_me, "/r/x", "/not-me/x", "/nowhere", "/v1/openapi.json", "/readyz", "/", "/icon.svg"]
+    {
         answers.push((path.to_owned(), world.door().get(path).await));
     }
     answers.push(("POST /forgot".into(), world.forgets("nobody").await));
@@ -185,7 +188,8 @@ async fn t102_every_answer_carries_what_browsers_need() {
         assert!(answer.headers.get("set-cookie").is_none(), "{name}");
     }
     let html = world.door().get("/forgot").await.text();
-    for needed in ["<!doctype html>", "lang=\"en\"", "name=\"viewport\"", "<label", "name=\"login\"", "method=\"post\""] {
+    for needed in ["<!doctype html>", "lang=\"en\"", "name=\"viewport\"", "<label", "name=\"login\"", "method=\"post\""]
+    {
         assert!(html.contains(needed), "{needed} is not in {html}");
     }
     assert!(!html.contains("<script") && !html.contains(" on"), "{html}");
@@ -241,7 +245,8 @@ async fn t104_slow_clients_are_let_go() {
     let head = format!("POST /forgot HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
     let slow_body = format!("{head}Content-Length: 20\r\n\r\nlogin=");
     let whole = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    for (name, start) in [("nothing", ""), ("a head", head.as_str()), ("a body", &slow_body), ("nothing more", &whole)] {
+    for (name, start) in [("nothing", ""), ("a head", head.as_str()), ("a body", &slow_body), ("nothing more", &whole)]
+    {
         let mut stream = TcpStream::connect(host).await.expect("a connection");
         stream.write_all(start.as_bytes()).await.expect("a sent beginning");
         let begin = Instant::now();

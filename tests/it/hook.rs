@@ -75,7 +75,8 @@ async fn t97_a_client_is_known_by_its_key_and_limited_to_its_scopes() {
     let right = world.hook_key().to_owned();
     for path in CALLS {
         let body = json!({"login": "ada"});
-        let (none, wrong) = (world.door().post_json(path, None, &body).await, world.door().post_json(path, Some("x"), &body).await);
+        let (none, wrong) =
+            (world.door().post_json(path, None, &body).await, world.door().post_json(path, Some("x"), &body).await);
         problem(&none, 401);
         assert_eq!((none.status, none.text()), (wrong.status, wrong.text()), "{path}");
         assert!(none.header("www-authenticate").starts_with("Bearer"), "{path}");
@@ -96,7 +97,8 @@ async fn t97_a_client_is_known_by_its_key_and_limited_to_its_scopes() {
 
 async fn t99_a_stolen_key_of_a_login_page_gets_no_password_set() {
     let world = World::start().await;
-    for more in ["to", "recipient", "email", "address", "url", "link", "redirect", "template", "purpose", "expires_in"] {
+    for more in ["to", "recipient", "email", "address", "url", "link", "redirect", "template", "purpose", "expires_in"]
+    {
         let mut body = json!({"login": "ada"});
         body[more] = "x@evil.example".into();
         problem(&world.hook("/v1/recovery", &body).await, 400);

@@ -81,7 +81,9 @@ async fn p5_a_mail_server_that_is_down_loses_no_message() {
     world.smtp().close().await;
     assert_eq!(world.hook("/v1/recovery", &json!({"login": "ada"})).await.status, 202);
     until("a message waits", async || {
-        world.asks(&["outbox"])["notices"].as_array().is_some_and(|rows| rows.iter().any(|row| row["attempts"].as_u64() > Some(0)))
+        world.asks(&["outbox"])["notices"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().any(|row| row["attempts"].as_u64() > Some(0)))
     })
     .await;
     world.smtp().open().await;
@@ -196,7 +198,8 @@ async fn t43_a_write_whose_answer_is_lost_is_settled() {
     assert!(is_set(&answer) || answer.status == 202, "{} {}", answer.status, answer.text());
     world.event(&[("event", "password-set")]).await;
     assert!(world.binds("ada", NEW).await && !is_set(&world.sets_password(&link, PASSWORD).await));
-    let written: Vec<_> = world.writes("ada").await.into_iter().filter(rekeyd_tests::slapd::Write::sets_password).collect();
+    let written: Vec<_> =
+        world.writes("ada").await.into_iter().filter(rekeyd_tests::slapd::Write::sets_password).collect();
     assert_eq!(written.len(), 1, "{written:?}");
 }
 

@@ -35,11 +35,9 @@ enum Cell {
 }
 use Cell::{No, Yes};
 
-/// One row a person: self-service, an operator's link, an operator's replacement, signing in with the right password.
-type Row = (&'static str, Cell, Cell, Cell, bool);
-
-/// What the table says of each person of a branch, where root is the operator. `boss` is helped by root, who is an owner.
-fn table(variant: Variant) -> Vec<Row> {
+/// What the table says of each person of a branch, one row a person: self-service, an operator's link, an operator's
+/// replacement, signing in with the right password. Root is the operator, and an owner, so even `boss` is helped.
+fn table(variant: Variant) -> Vec<(&'static str, Cell, Cell, Cell, bool)> {
     let mut rows = vec![
         ("ada", Yes, Yes, Yes, true),
         ("boss", No("privileged"), Yes, Yes, true),

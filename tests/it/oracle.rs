@@ -1,5 +1,6 @@
 //! P3: nobody learns who exists. The answer to a request is the same, byte by byte, whatever the account.
 
+use regex::bytes::Regex;
 use rekeyd_tests::{
     acts::address,
     http::form,
@@ -7,7 +8,6 @@ use rekeyd_tests::{
     tests,
     world::World,
 };
-use regex::bytes::Regex;
 use serde_json::json;
 
 tests! {
@@ -55,7 +55,9 @@ async fn p3_a_request_is_answered_alike_for_every_kind_of_account() {
     let text = String::from_utf8_lossy(&hooks[0].1).into_owned();
     assert!(text.starts_with("HTTP/1.1 202 ") && text.contains("\"request\":\"#\""), "{text}");
     // The kinds really are what they are meant to be.
-    for reason in ["not-found", "never-activated", "expired", "locked-by-admin", "privileged", "ambiguous", "no-contact"] {
+    for reason in
+        ["not-found", "never-activated", "expired", "locked-by-admin", "privileged", "ambiguous", "no-contact"]
+    {
         world.event(&[("event", "request-ended"), ("reason", reason)]).await;
     }
     for reason in ["frozen", "unknown"] {
@@ -67,7 +69,9 @@ async fn p3_a_request_is_answered_alike_for_every_kind_of_account() {
 async fn p3_a_request_is_answered_alike_in_every_form() {
     let world = World::start().await;
     let mut answers = Vec::new();
-    for login in ["ada", "nobody", "ADA", "ada@example.org", "nobody@example.org", "*", "a*", "ada)(uid=*", r"\2a", "' or 1=1"] {
+    for login in
+        ["ada", "nobody", "ADA", "ada@example.org", "nobody@example.org", "*", "a*", "ada)(uid=*", r"\2a", "' or 1=1"]
+    {
         answers.push((login, hook(&world, &json!({"login": login, "locale": "cy", "client_ip": "192.0.2.7"})).await));
     }
     alike(&answers);

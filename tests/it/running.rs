@@ -145,8 +145,7 @@ async fn run_tells_systemd_when_it_is_ready() {
     let socket = world.folder().join("notify");
     let systemd = UnixDatagram::bind(&socket).expect("a socket");
     systemd.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
-    let environment =
-        [("NOTIFY_SOCKET", socket.to_str().expect("a path in UTF-8")), ("WATCHDOG_USEC", "300000")];
+    let environment = [("NOTIFY_SOCKET", socket.to_str().expect("a path in UTF-8")), ("WATCHDOG_USEC", "300000")];
     let config = world.config();
     let arguments = ["--config", config.to_str().expect("a path in UTF-8")];
     let mut process = Process::start_in(&program("rekeyd"), &arguments, &environment, &world.folder().join("log"));

@@ -95,10 +95,9 @@ async fn t9_a_token_of_one_purpose_opens_nothing_of_another() {
     assert_ne!(token, not_me);
     assert!(!is_set(&world.sets_password(&format!("/r/{not_me}"), NEW).await));
     world.door().post_form(&format!("/not-me/{token}"), &[("login", "ada")]).await;
-    for (path, body) in [
-        ("/v1/ticket", json!({"ticket": not_me})),
-        ("/v1/password", json!({"ticket": not_me, "password": NEW})),
-    ] {
+    for (path, body) in
+        [("/v1/ticket", json!({"ticket": not_me})), ("/v1/password", json!({"ticket": not_me, "password": NEW}))]
+    {
         assert_eq!(world.hook(path, &body).await.status, 410, "{path}");
     }
     assert!(world.writes("ada").await.is_empty());
@@ -238,7 +237,9 @@ async fn t40_requests_at_the_same_time_do_not_mix_people() {
 async fn t73_a_password_arrives_as_it_was_typed() {
     let world = World::builder().shared(Variant::Bare).start().await;
     let long = format!("{OTHER} {}", "élan vital ".repeat(20));
-    for (login, typed) in [("ada", " spaces before and after "), ("grace", "Ünïcödé & <tags> + 100% 🫖"), ("zoë", &long)] {
+    for (login, typed) in
+        [("ada", " spaces before and after "), ("grace", "Ünïcödé & <tags> + 100% 🫖"), ("zoë", &long)]
+    {
         let link = world.forgets_and_gets_link(login).await;
         world.surely_sets_password(&link, typed).await;
         assert!(world.binds(login, typed).await, "{typed:?} was changed on its way");

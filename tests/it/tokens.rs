@@ -89,7 +89,8 @@ async fn t30_odd_tokens_open_nothing() {
     let world = World::start().await;
     let link = world.forgets_and_gets_link("ada").await;
     let token = link.trim_start_matches("/r/");
-    let swapped: String = token.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
+    let swapped: String =
+        token.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
     let odd = [
         "null".to_owned(),
         "[]".to_owned(),
@@ -221,7 +222,7 @@ async fn p4_a_restored_copy_of_the_store_voids_its_links() {
 async fn p4_a_declared_restore_voids_all_links() {
     let world = World::start().await;
     let links = [world.forgets_and_gets_link("ada").await, world.forgets_and_gets_link("grace").await];
-    let told = world.asks(&["restored", "--reason", "restored from last night"]);
+    let told = world.asks(&["restored", "--yes", "--reason", "restored from last night"]);
     assert!(told["voided"].as_u64() >= Some(2), "{told}");
     for link in &links {
         assert_eq!(world.door().get(link).await.status, 410);

@@ -26,7 +26,10 @@ async fn p6_no_secret_is_in_logs_or_files_at_any_level() {
     world.surely_sets_password(&link, NEW).await;
     world.signs_in("ada", "a-wrong-password-88").await;
     world.signs_in("ada", NEW).await;
-    world.rekeyctl(&["set-password", "grace", "--reason", "x"], "kettles of copper 9 in a row\nkettles of copper 9 in a row\n");
+    world.rekeyctl(
+        &["set-password", "grace", "--reason", "x"],
+        "kettles of copper 9 in a row\nkettles of copper 9 in a row\n",
+    );
     world.secret("kettles of copper 9 in a row");
     let drawn = world.asks(&["set-password", "zoë", "--generate", "--reason", "x"]);
     world.secret(drawn["password"].as_str().expect("a password"));
@@ -87,7 +90,7 @@ async fn p7_each_step_has_its_row() {
     let not_me = world.not_me_link("ada@example.org", 2).await;
     world.door().fill_form(&not_me, &[("login", "ada")]).await;
     let _ = world.rekeyctl(&["thaw", "ada", "--reason", "it was her"], "").fine();
-    let _ = world.rekeyctl(&["restored", "--reason", "drill"], "").fine();
+    let _ = world.rekeyctl(&["restored", "--yes", "--reason", "drill"], "").fine();
     for wanted in [
         [("event", "ticket-issued"), ("actor_kind", "visitor")],
         [("event", "notice-delivered"), ("actor_kind", "system")],
@@ -108,7 +111,8 @@ async fn p7_each_step_has_its_row() {
     assert_eq!(verify(&world)["whole"], true);
     // Each account has a trail of its own.
     let own = world.asks(&["audit", "grace", "--limit", "100"]);
-    let kinds: BTreeSet<_> = own["events"].as_array().expect("rows").iter().filter_map(|row| row["event"].as_str()).collect();
+    let kinds: BTreeSet<_> =
+        own["events"].as_array().expect("rows").iter().filter_map(|row| row["event"].as_str()).collect();
     assert!(kinds.contains("password-replaced") && !kinds.contains("password-set"), "{kinds:?}");
 }
 
@@ -137,7 +141,8 @@ async fn p7_a_row_that_was_changed_is_found() {
 }
 
 async fn p9_the_directorys_refusal_is_said_in_words() {
-    let world = World::builder().set("policy.password.min_length", "8").set("policy.password.min_score", "0").start().await;
+    let world =
+        World::builder().set("policy.password.min_length", "8").set("policy.password.min_score", "0").start().await;
     // The directory is stricter than the daemon here.
     let policy = "cn=strict,ou=policies,dc=example,dc=org";
     if !world.slapd().exists(policy).await {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Sections of which there can be several.
-const LISTS: &[&str] = &["channel", "directory", "http.client", "policy.profile"];
+const LISTS: &[&str] = &["channel", "directory", "http.client", "policy.profile", "policy.shared_network"];
 
 /// How the daemon goes to the directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
