@@ -105,7 +105,7 @@ async fn demo_its_people_behave_as_it_says() {
     let expected = [
         ("ada", Value::Null, true),
         ("grace", Value::Null, true),
-        ("noether", "never-activated".into(), false),
+        ("noether", "never-activated".into(), true),
         ("hopper", "expired".into(), false),
         ("turing", "disabled".into(), false),
         ("root", "privileged".into(), true),

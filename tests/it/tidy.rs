@@ -236,7 +236,7 @@ async fn tidy_the_sample_configuration_names_every_key() {
         world.set("directory.kind", &format!("{directory:?}"));
         world.set("channel.kind", &format!("{channel:?}"));
         for section in &sections {
-            world.set(&format!("{section}.{STRANGER}").trim_start_matches('.').to_owned(), "1");
+            world.set(format!("{section}.{STRANGER}").trim_start_matches('.'), "1");
         }
         let mut command = Command::new(program("rekeyd"));
         command.arg("--check").arg("--config").arg(world.config());
@@ -274,7 +274,7 @@ fn keys_of(text: &str) -> BTreeSet<(String, String)> {
     let mut keys = BTreeSet::new();
     for line in text.lines() {
         if let Some(found) = heading.captures(line) {
-            section = found[1].to_owned();
+            found[1].clone_into(&mut section);
         } else if let Some(found) = key.captures(line) {
             keys.insert((section.clone(), found[1].to_owned()));
         }

@@ -8,6 +8,7 @@
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
