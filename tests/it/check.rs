@@ -6,6 +6,7 @@ use rekeyd_tests::{
     acts::{Told, run},
     builder::write_secret,
     scratch,
+    slapd::Variant,
     smtp::Tls,
     tests,
     tls::{self, Flaw},
@@ -134,11 +135,11 @@ async fn ctl_check_names_every_fault_of_twelve_broken_configurations() {
 }
 
 async fn ctl_check_finds_nothing_wrong_with_a_good_world() {
-    for way in [Way::Ldaps, Way::StartTls] {
-        let world = World::builder().way(way).start().await;
+    for (variant, way) in [(Variant::Policy, Way::Ldaps), (Variant::Policy, Way::StartTls), (Variant::Bare, Way::Ldaps)] {
+        let world = World::builder().shared(variant).way(way).start().await;
         let told = check(&world, &[]);
         assert_eq!(told.code, 0, "{told:?}\n{}", world.log());
-        for said in ["clock", "post", "directory"] {
+        for said in ["channel post", "reach it", "password policy", "store"] {
             assert!(told.out.to_lowercase().contains(said), "{said} is not in {}", told.out);
         }
         assert!(world.smtp().messages().is_empty(), "a check has sent a message");

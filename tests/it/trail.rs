@@ -35,7 +35,7 @@ async fn p6_no_secret_is_in_logs_or_files_at_any_level() {
     world.secret(drawn["password"].as_str().expect("a password"));
     // Whole addresses are for the mail server alone.
     world.secret("ada@example.org");
-    assert!(world.log().len() > 100, "nothing was logged: {}", world.log());
+    assert!(world.log().contains("ready"), "nothing was logged: {}", world.log());
     // The world's end looks through its files; here is the trail, as an operator reads it.
     let trail = world.folder().join("trail.json");
     fs::write(&trail, json!(world.audit()).to_string()).expect("a written file");
@@ -161,7 +161,7 @@ async fn p9_the_directorys_refusal_is_said_in_words() {
     assert!(!is_set(&answer) && answer.text().contains("shorter"), "{}", answer.text());
     let token = link.rsplit_once('/').expect("a token").1;
     let answer = world.hook("/v1/password", &json!({"ticket": token, "password": NEW})).await;
-    assert!(answer.status == 422 && answer.text().contains("rejected-short"), "{}", answer.text());
+    assert!(answer.status == 422 && answer.text().contains("rejected-too-short"), "{}", answer.text());
     let told = world.rekeyctl(&["set-password", "ada", "--reason", "x"], &format!("{NEW}\n{NEW}\n"));
     assert!(told.code != 0 && told.err.contains("shorter"), "{told:?}");
     assert!(world.binds("ada", PASSWORD).await);

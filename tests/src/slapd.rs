@@ -390,10 +390,8 @@ include /etc/ldap/schema/inetorgperson.schema
 include /etc/ldap/schema/nis.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
-moduleload ppolicy
-moduleload memberof
 moduleload accesslog
-TLSCACertificateFile {authority}
+{modules}TLSCACertificateFile {authority}
 TLSCertificateFile {certificate}
 TLSCertificateKeyFile {key}
 password-hash {{SSHA}}
@@ -418,9 +416,9 @@ rootpw {ADMIN_PASSWORD}
 directory {folder}/db
 maxsize 1073741824
 dbnosync
-index objectClass,uid,mail,member,memberOf,entryUUID,entryCSN eq
+index objectClass,uid,mail,member,entryUUID,entryCSN{index} eq
 # Nobody can tell the state of one called "veiled": what it rests on is hidden from the daemon.
-access to dn.regex="^uid=veiled," attrs=entryUUID,memberOf,pwdAccountLockedTime,pwdChangedTime,pwdEndTime,pwdReset,pwdStartTime
+access to dn.regex="^uid=veiled," attrs=entryUUID{state}
   by dn.exact="{SERVICE}" none by * none
 access to dn.exact="{CANARY}" attrs=userPassword
   by dn.exact="{SERVICE}" write by self =xw by anonymous auth by * none
@@ -434,6 +432,19 @@ logdb cn=accesslog
 logops writes session
 logsuccess FALSE
 "#,
+        // A server without a policy does not know its attributes either.
+        modules = match variant {
+            Variant::Bare => "",
+            Variant::Policy => "moduleload ppolicy\nmoduleload memberof\n",
+        },
+        index = match variant {
+            Variant::Bare => "",
+            Variant::Policy => ",memberOf",
+        },
+        state = match variant {
+            Variant::Bare => "",
+            Variant::Policy => ",memberOf,pwdAccountLockedTime,pwdChangedTime,pwdEndTime,pwdReset,pwdStartTime",
+        },
         reset_rule = match variant {
             Variant::Bare => String::new(),
             // Less than "manage" can not write it; it makes nobody a password administrator.

@@ -271,6 +271,10 @@ impl Drop for World {
     fn drop(&mut self) {
         // A test that has failed already has said what matters.
         if thread::panicking() {
+            if UnixStream::connect(self.admin_socket()).is_ok() {
+                eprintln!("The trail:");
+                self.audit().iter().for_each(|row| eprintln!("  {row}"));
+            }
             eprintln!("The daemon's log:\n{}", self.log());
             return;
         }
