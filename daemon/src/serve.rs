@@ -25,7 +25,7 @@ use crate::{admin, http, logging};
 /// How long what is in hand may take to end after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
 /// How often the store's epoch is renewed and old rows are pruned.
-const HOUSEKEEPING: Duration = Duration::from_mins(60);
+const HOUSEKEEPING: Duration = Duration::from_hours(1);
 
 /// Why the daemon could not start or go on, with the exit status of sysexits.h.
 #[derive(Debug)]
