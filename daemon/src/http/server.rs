@@ -526,6 +526,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_head_is_an_answer_without_its_body() {
+        let running = start(Limits::default(), true).await;
+        let mut stream = connect(&running).await;
+        let two = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(two.as_bytes()).await.unwrap();
+        let (_, answers) = until_closed(&mut stream).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+        assert_eq!(answers.matches("content-length: 4").count(), 2, "{answers}");
+        assert_eq!(answers.matches("done").count(), 1, "{answers}");
+    }
+
     #[test]
     fn a_source_is_an_address_or_a_64() {
         let of = |text: &str| network(text.parse().unwrap()).to_string();
