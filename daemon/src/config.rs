@@ -171,10 +171,15 @@ impl Config {
     }
 }
 
-/// The folder of systemd credentials, if this process was given one.
+/// The folder that the unit loads its credentials from, for programs that systemd did not start.
+const CREDENTIALS: &str = "/etc/rekeyd/credentials";
+
+/// The folder of credentials: the one that systemd made for this process, or the one that it makes them from, so that
+/// `rekeyctl check` in an administrator's shell reads what the daemon will read.
 #[expect(clippy::disallowed_methods, reason = "systemd names the folder in the environment and nowhere else")]
 pub fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+    let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    given.or_else(|| Path::new(CREDENTIALS).is_dir().then(|| CREDENTIALS.into()))
 }
 
 fn read_messages(root: &Section<'_>) -> MessagesConfig {

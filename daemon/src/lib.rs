@@ -54,6 +54,7 @@
 //! * No secret type can be printed, and no text of a server is interpreted outside its flavour.
 
 pub mod admin;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;

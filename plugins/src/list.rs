@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rekeyd_core::settings::{Fault, Section};
 
+use crate::email::EmailConfig;
 use crate::file::FileConfig;
 use crate::{Channel, Messages};
 
@@ -16,7 +17,8 @@ struct Kind {
 }
 
 /// All kinds.
-const KINDS: &[Kind] = &[Kind { word: "file", read: FileConfig::read }];
+const KINDS: &[Kind] =
+    &[Kind { word: "email", read: EmailConfig::read }, Kind { word: "file", read: FileConfig::read }];
 
 /// What a `[[channel]]` section says, before files are opened.
 pub trait ChannelConfig: Send + Sync {
@@ -81,7 +83,7 @@ fodler = \"x\"
         assert_eq!(
             faults,
             [
-                "line 8: channel.kind: no channel of that kind exists. Write one of \"file\".",
+                "line 8: channel.kind: no channel of that kind exists. Write one of \"email\", \"file\".",
                 "line 10: channel.name: two channels have the same name. Give each [[channel]] a name of its own.",
                 "line 12: channel.folder: it is not an absolute path. Write the folder's path from the root, such as \
                  \"/var/lib/rekeyd/mail\".",

@@ -259,13 +259,13 @@ pub(super) fn explanation(told: Result<explain::Explanation, String>) -> Answer 
             found: told.found.into(),
             matches: told.matches,
             account: told.account.map(explained),
-            reason: told.reason.map(reason),
+            reason: told.reason.as_ref().map(reason),
         }),
         Err(why) => unavailable(why),
     }
 }
 
-fn reason(told: explain::Reason) -> Reason {
+fn reason(told: &explain::Reason) -> Reason {
     Reason { code: told.code.into(), remedy: told.remedy.into() }
 }
 
@@ -291,7 +291,7 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
     let verdict = |verdict: explain::Verdict| Verdict {
         act: verdict.act.into(),
         allowed: verdict.allowed,
-        reason: verdict.reason.map(reason),
+        reason: verdict.reason.as_ref().map(reason),
     };
     ExplainedAccount {
         id: told.id,

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use rekeyd_core::settings::Section;
 
-/// Where the socket lies unless the configuration says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/rekeyd/admin.sock";
+use super::protocol::DEFAULT_SOCKET;
 
 /// The operators' socket.
 #[derive(Clone, Debug, Eq, PartialEq)]

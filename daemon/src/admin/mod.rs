@@ -31,7 +31,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::config::{AdminConfig, DEFAULT_SOCKET};
+pub use self::config::AdminConfig;
 
 use self::answer::Answer;
 use self::routes::Asked;
@@ -44,7 +44,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long looking up a caller's groups may take.
 const RANK: Duration = Duration::from_secs(5);
 /// How long a story may take before its caller gets an answer without its outcome.
-const STORY: Duration = Duration::from_secs(60);
+const STORY: Duration = Duration::from_mins(1);
 /// How long a connection lives.
 const CONNECTION: Duration = Duration::from_mins(10);
 

@@ -8,6 +8,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+/// Where the socket lies unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/rekeyd/admin.sock";
+
 /// The longest body of a request, in bytes.
 pub const LONGEST_BODY: usize = 64 * 1024;
 

@@ -68,10 +68,10 @@ impl Asked {
     async fn read_body(path: &str, body: Incoming) -> Result<Self, Answer> {
         match path {
             "/v1/explain" => Ok(Self::Explain(login(&json::<ExplainRequest>(body).await?.login)?)),
-            "/v1/restored" => Ok(Self::Restored(reason(json::<RestoredRequest>(body).await?.reason)?)),
+            "/v1/restored" => Ok(Self::Restored(reason(&json::<RestoredRequest>(body).await?.reason)?)),
             "/v1/send-code" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::SendCode(login(&asked.login)?, reason(asked.reason)?))
+                Ok(Self::SendCode(login(&asked.login)?, reason(&asked.reason)?))
             }
             "/v1/set-password" => {
                 let asked: SetPasswordRequest = json(body).await?;
@@ -87,12 +87,12 @@ impl Asked {
                     login: login(&asked.login)?,
                     replacement,
                     must_change: asked.must_change,
-                    reason: reason(asked.reason)?,
+                    reason: reason(&asked.reason)?,
                 })
             }
             "/v1/thaw" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::Thaw(login(&asked.login)?, reason(asked.reason)?))
+                Ok(Self::Thaw(login(&asked.login)?, reason(&asked.reason)?))
             }
             _ => Err(not_there(&Method::POST, path)),
         }
@@ -199,12 +199,12 @@ fn login(text: &str) -> Result<Login, Answer> {
 }
 
 /// A reason goes into the trail as it is, so it must be one readable line.
-fn reason(text: String) -> Result<String, Answer> {
-    let text = text.trim().to_owned();
+fn reason(text: &str) -> Result<String, Answer> {
+    let text = text.trim();
     if text.is_empty() || text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control) {
         return Err(answer::bad_request(format!("the reason must be one line of 1 to {LONGEST_REASON} characters")));
     }
-    Ok(text)
+    Ok(text.to_owned())
 }
 
 /// The part of a path after its question mark.
@@ -297,9 +297,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_line() {
-        assert_eq!(reason("  first day ".into()).ok().as_deref(), Some("first day"));
+        assert_eq!(reason("  first day ").ok().as_deref(), Some("first day"));
         for odd in ["", "   ", "a\nb", "a\u{1b}[2J", &"x".repeat(501)] {
-            assert!(reason(odd.to_owned()).is_err());
+            assert!(reason(odd).is_err());
         }
     }
 }

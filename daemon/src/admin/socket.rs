@@ -59,8 +59,8 @@ pub(super) fn open(config: &AdminConfig) -> Result<Socket, String> {
         // Under its unit rekeyd may give nothing away; there its own group is the operators' already.
         chown(path, None, Some(gid)).map_err(|error| failed("it can't be given to the group", error))?;
     }
-    let mode = if gid.is_some() { 0o660 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| format!("{shown}: {error}"))?;
+    let bits = if gid.is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(bits)).map_err(|error| format!("{shown}: {error}"))?;
     let backlog = Backlog::new(64).map_err(|error| failed("no backlog", error))?;
     listen(&made, backlog).map_err(|error| failed("it can't listen", error))?;
     Ok(Socket { listener: made.into(), path: path.clone(), inode: (made_as.dev(), made_as.ino()) })

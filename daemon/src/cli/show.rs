@@ -1,0 +1,327 @@
+//! What the daemon answers, in words and tables for people. Foreign text is made harmless wherever it is put in.
+
+use super::print::{Screen, Tone, escape};
+use crate::admin::protocol::{
+    AuditEvent, Chain, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent, Status, Thawed,
+};
+
+/// How the daemon does.
+pub(super) fn status(screen: &Screen, status: &Status) -> String {
+    let since = |oldest: Option<Moment>| {
+        oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", screen.moment(oldest)))
+    };
+    let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
+    let rows = [
+        ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
+        ("directory", format!("{} {directory}", status.directory.name)),
+        ("channels", status.channels.join(", ")),
+        ("requests waiting", format!("{}{}", status.requests_waiting, since(status.oldest_request))),
+        ("messages waiting", format!("{}{}", status.notices_waiting, since(status.oldest_notice))),
+        ("messages given up", format!("{} in the last day", status.notices_failed)),
+        ("links alive", status.tickets_live.to_string()),
+        ("passwords not settled", status.claims_open.to_string()),
+        ("rows of the trail", status.events.to_string()),
+    ];
+    screen.table(&[], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+}
+
+/// Messages.
+pub(super) fn outbox(screen: &Screen, notices: &[OutboxNotice]) -> String {
+    if notices.is_empty() {
+        return "no messages\n".into();
+    }
+    let head = ["queued", "message", "login", "to", "state", "tries", "next try", "reason"];
+    let row = |notice: &OutboxNotice| {
+        vec![
+            screen.moment(notice.created),
+            notice.notice.clone(),
+            notice.login.clone(),
+            notice.to.clone(),
+            notice.state.clone(),
+            notice.attempts.to_string(),
+            notice.due.map_or_else(String::new, |due| screen.moment(due)),
+            notice.reason.clone().unwrap_or_default(),
+        ]
+    };
+    screen.table(&head, notices.iter().map(row))
+}
+
+/// Rows of the trail.
+pub(super) fn audit(screen: &Screen, events: &[AuditEvent]) -> String {
+    if events.is_empty() {
+        return "nothing happened\n".into();
+    }
+    let head = ["number", "when", "event", "who", "to whom", "outcome", "why"];
+    let row = |event: &AuditEvent| {
+        let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
+        let why: Vec<String> = event.reason.iter().cloned().chain(details).collect();
+        vec![
+            event.number.to_string(),
+            screen.moment(event.at),
+            event.event.clone(),
+            format!("{} {}", event.actor_kind, event.actor.as_deref().unwrap_or("(erased)")),
+            event.account.clone().unwrap_or_default(),
+            event.outcome.clone(),
+            why.join(", "),
+        ]
+    };
+    screen.table(&head, events.iter().map(row))
+}
+
+/// Whether the trail is whole.
+pub(super) fn chain(chain: Chain) -> String {
+    if chain.whole {
+        format!("the audit trail is whole: {} rows, each fitting the one before\n", chain.rows)
+    } else {
+        format!("the audit trail is broken at row {}: it was changed, or a row before it is gone\n", chain.rows)
+    }
+}
+
+/// Why an account may or may not do something.
+pub(super) fn explanation(screen: &Screen, explanation: &Explanation) -> String {
+    let mut text = String::new();
+    if let Some(account) = &explanation.account {
+        text.push_str(&explained(screen, account));
+    } else if explanation.matches.is_empty() {
+        text.push_str("no entry of the directory matches this login\n");
+    } else {
+        text.push_str("several entries match this login, so nobody can say whose it is:\n");
+        for id in &explanation.matches {
+            line(&mut text, &format!("  {}", escape(id)));
+        }
+    }
+    if let (None, Some(reason)) = (&explanation.account, &explanation.reason) {
+        line(&mut text, &format!("\nreason code: {}\n{}", escape(&reason.code), escape(&reason.remedy)));
+    }
+    text
+}
+
+fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
+    let mut text = String::new();
+    let names = account.names.join(", ");
+    let name = if names.is_empty() { &account.login } else { &names };
+    let about = [
+        ("login", account.login.clone()),
+        ("name", name.clone()),
+        ("entry", account.entry.clone()),
+        ("stable id", account.id.clone()),
+        ("read from", account.server.clone()),
+        ("password mark", account.stamp.clone()),
+        ("activated", account.activated.map_or_else(|| "not that rekeyd knows".into(), |at| screen.moment(at))),
+        ("frozen until", account.frozen_until.map_or_else(String::new, |until| screen.moment(until))),
+        ("password rules", account.profile.clone().unwrap_or_else(|| "the general ones".into())),
+        ("groups", if account.groups.is_empty() { "none".into() } else { account.groups.join("\n") }),
+    ];
+    let about = about.into_iter().filter(|(_, value)| !value.is_empty());
+    text.push_str(&listed(screen, about));
+
+    section(&mut text, "Findings");
+    if account.findings.is_empty() {
+        text.push_str("none: an active account\n");
+    } else {
+        let head = ["finding", "rests on", "value", "said by", "until"];
+        let row = |finding: &crate::admin::protocol::ExplainedFinding| {
+            vec![
+                finding.words.clone(),
+                finding.attribute.clone(),
+                finding.value.clone(),
+                finding.server.clone(),
+                finding.until.map_or_else(String::new, |until| screen.moment(until)),
+            ]
+        };
+        text.push_str(&screen.table(&head, account.findings.iter().map(row)));
+    }
+
+    section(&mut text, "Verdicts");
+    let widest = account.verdicts.iter().map(|verdict| verdict.act.chars().count()).max().unwrap_or(0);
+    for verdict in &account.verdicts {
+        let act = format!("{:widest$}", escape(&verdict.act));
+        match &verdict.reason {
+            Some(reason) if !verdict.allowed => {
+                let no = screen.paint(Tone::Bad, "no");
+                line(&mut text, &format!("{act}  {no}   {}", escape(&reason.code)));
+                line(
+                    &mut text,
+                    &format!("{:widest$}       {}", "", screen.paint(Tone::Quiet, &escape(&reason.remedy))),
+                );
+            }
+            _ if verdict.allowed => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Good, "yes"))),
+            _ => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Bad, "no"))),
+        }
+    }
+
+    section(&mut text, "Addresses");
+    if account.contacts.is_empty() {
+        text.push_str("none\n");
+    } else {
+        let head = ["kind", "address", "from", "proved", "may be used"];
+        let row = |contact: &crate::admin::protocol::ExplainedContact| {
+            vec![
+                contact.kind.clone(),
+                contact.address.clone(),
+                contact.source.clone(),
+                contact.proved.map_or_else(|| "no".into(), |at| screen.moment(at)),
+                if contact.permitted { "yes".into() } else { "no, by policy".into() },
+            ]
+        };
+        text.push_str(&screen.table(&head, account.contacts.iter().map(row)));
+    }
+
+    section(&mut text, "Latest events");
+    text.push_str(&audit(screen, &account.events));
+    text
+}
+
+/// Names with values; a value of several lines stays in its column.
+fn listed<'a>(screen: &Screen, rows: impl Iterator<Item = (&'a str, String)>) -> String {
+    let rows = rows.flat_map(|(name, value)| {
+        let lines: Vec<_> = value.split('\n').map(str::to_owned).collect();
+        lines
+            .into_iter()
+            .enumerate()
+            .map(move |(at, line)| vec![if at == 0 { name.to_owned() } else { String::new() }, line])
+    });
+    screen.table(&[], rows)
+}
+
+/// A message is on its way.
+pub(super) fn sent(login: &str, sent: &Sent) -> String {
+    let what = if sent.purpose == "activation" { "an activation link" } else { "a reset link" };
+    format!("{what} for {} is on its way to {}\n", escape(login), escape(&sent.to.join(", ")))
+}
+
+/// A password was replaced; the password itself is not part of what is said.
+pub(super) fn replaced(login: &str, replaced: &Replaced) -> String {
+    let then =
+        if replaced.must_change { "the new one must be changed at the next sign-in" } else { "the new one stays" };
+    format!("the old password of {} has stopped; {then}\n", escape(login))
+}
+
+/// A freeze was lifted, or there was none.
+pub(super) fn thawed(login: &str, thawed: &Thawed) -> String {
+    if thawed.thawed {
+        format!("self-service works again for {}\n", escape(login))
+    } else {
+        format!("self-service was not frozen for {}\n", escape(login))
+    }
+}
+
+/// A restore was declared.
+pub(super) fn restored(restored: Restored) -> String {
+    format!("{} links are void now; whoever waits for one asks again\n", restored.voided)
+}
+
+fn section(text: &mut String, title: &str) {
+    line(text, &format!("\n{title}"));
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use rekeyd_core::domain::Timestamp;
+
+    use super::super::print::tests::plain;
+    use super::*;
+    use crate::admin::protocol::{ExplainedContact, ExplainedFinding, Reason, Verdict};
+
+    fn account() -> ExplainedAccount {
+        let at = Moment(Timestamp::from_millis(1_700_000_000_000));
+        ExplainedAccount {
+            id: "a1".into(),
+            login: "turing".into(),
+            entry: "uid=turing,ou=people,dc=example,dc=org".into(),
+            server: "ldap://one".into(),
+            names: vec!["Alan \u{1b}]0;owned\u{7}Turing".into()],
+            stamp: "pwdChangedTime=20240101000000Z".into(),
+            findings: vec![ExplainedFinding {
+                finding: "disabled".into(),
+                words: "disabled by an administrator".into(),
+                attribute: "pwdAccountLockedTime".into(),
+                value: "000001010000Z".into(),
+                server: "ldap://one".into(),
+                until: None,
+            }],
+            groups: vec!["cn=staff,dc=example,dc=org".into(), "cn=all,dc=example,dc=org".into()],
+            contacts: vec![ExplainedContact {
+                kind: "email".into(),
+                address: "t…@e….org".into(),
+                source: "mail".into(),
+                proved: Some(at),
+                permitted: true,
+            }],
+            verdicts: vec![
+                Verdict {
+                    act: "reset by the person".into(),
+                    allowed: false,
+                    reason: Some(Reason {
+                        code: "disabled".into(),
+                        remedy: "Enable the account in the directory.".into(),
+                    }),
+                },
+                Verdict { act: "sign in".into(), allowed: true, reason: None },
+            ],
+            profile: None,
+            activated: Some(at),
+            frozen_until: None,
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_explanation_reads_top_to_bottom() {
+        let explanation =
+            Explanation { found: "account".into(), matches: Vec::new(), account: Some(account()), reason: None };
+        let expected = "\
+login           turing
+name            Alan \\u{1b}]0;owned\\u{7}Turing
+entry           uid=turing,ou=people,dc=example,dc=org
+stable id       a1
+read from       ldap://one
+password mark   pwdChangedTime=20240101000000Z
+activated       2023-11-14 22:13:20 UTC
+password rules  the general ones
+groups          cn=staff,dc=example,dc=org
+                cn=all,dc=example,dc=org
+
+Findings
+FINDING                       RESTS ON              VALUE          SAID BY     UNTIL
+disabled by an administrator  pwdAccountLockedTime  000001010000Z  ldap://one
+
+Verdicts
+reset by the person  no   disabled
+                          Enable the account in the directory.
+sign in              yes
+
+Addresses
+KIND   ADDRESS    FROM  PROVED                   MAY BE USED
+email  t…@e….org  mail  2023-11-14 22:13:20 UTC  yes
+
+Latest events
+nothing happened
+";
+        assert_eq!(super::explanation(&plain(), &explanation), expected);
+    }
+
+    #[test]
+    fn who_is_not_found_or_ambiguous_is_told_with_a_remedy() {
+        let reason = Reason { code: "ambiguous".into(), remedy: "Narrow the filter.".into() };
+        let matches = vec!["1:a".into(), "1:b".into()];
+        let told = Explanation { found: "ambiguous".into(), matches, account: None, reason: Some(reason) };
+        let text = super::explanation(&plain(), &told);
+        assert!(
+            text.contains("  1:a\n  1:b\n") && text.ends_with("reason code: ambiguous\nNarrow the filter.\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn t126_foreign_text_in_messages_is_harmless() {
+        let sent =
+            Sent { account: "a".into(), purpose: "reset".into(), request: "r".into(), to: vec!["a\u{1b}[2J@b".into()] };
+        assert_eq!(super::sent("a\u{202e}da", &sent), "a reset link for a\\u{202e}da is on its way to a\\u{1b}[2J@b\n");
+    }
+}
