@@ -77,6 +77,7 @@ reset-life-days =
         [one] This link works for one more day.
        *[other] This link works for another { $count } days.
     }
+reset-errors-title = Please check your new password
 reset-nothing-lost = Your link still works.
 reset-empty = Type a new password.
 reset-impossible = This password is far too long, or has a character that no password can have.
