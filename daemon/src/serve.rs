@@ -73,10 +73,13 @@ impl Failure {
 /// # Errors
 /// [`Failure::System`] where the kernel refuses.
 pub fn harden() -> Result<(), Failure> {
-    use nix::sys::resource::{Resource, setrlimit};
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let refused = |error: nix::Error| Failure::System(format!("the kernel refuses hardening: {error}"));
     nix::sys::prctl::set_dumpable(false).map_err(refused)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused)?;
+    // As many connections as the door takes do not fit the usual soft limit.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(refused)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(refused)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     // A second call finds the first one's provider, which is the same.
     drop(rustls::crypto::ring::default_provider().install_default());
