@@ -412,7 +412,7 @@ mod tests {
     use std::path::PathBuf;
 
     use rekeyd_core::domain::{Facts, Purpose, Ticket};
-    use rekeyd_core::policy::authority::{Operator, Verb};
+    use rekeyd_core::policy::authority::{Operator, Rank, Verb};
     use rekeyd_core::policy::eligibility::{Act, Eligibility, judge};
     use rekeyd_core::policy::password::{AcceptedPassword, accept};
     use rekeyd_core::policy::permit::Claimed;
@@ -583,7 +583,7 @@ mod tests {
         ] {
             let account = trial.account(login).await;
             let Eligibility::Allow(terms) =
-                judge(&account, &Facts::default(), Act::ReplacePassword, rank(), &rules(), NOW)
+                judge(&account, &Facts::default(), Act::ReplacePassword, Some(Rank::Owner), &rules(), NOW)
             else {
                 panic!("{login}")
             };
@@ -597,15 +597,12 @@ mod tests {
         }
     }
 
-    fn rank() -> Option<rekeyd_core::policy::authority::Rank> {
-        Some(rekeyd_core::policy::authority::Rank::Owner)
-    }
-
     #[tokio::test]
     async fn an_operators_password_must_be_changed() {
         let trial = trial();
         let account = trial.account("ada").await;
-        let Eligibility::Allow(terms) = judge(&account, &Facts::default(), Act::ReplacePassword, rank(), &rules(), NOW)
+        let Eligibility::Allow(terms) =
+            judge(&account, &Facts::default(), Act::ReplacePassword, Some(Rank::Owner), &rules(), NOW)
         else {
             panic!("ada")
         };

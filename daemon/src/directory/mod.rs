@@ -5,6 +5,7 @@
 //! matches, and a password is written only with a [`Permit`].
 
 pub mod config;
+pub mod ldap;
 pub mod ldif;
 mod ldif_file;
 mod ldif_format;
@@ -20,10 +21,13 @@ use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
 use self::config::Kind;
+use self::ldap::Ldap;
 use self::ldif::Ldif;
 
 /// A directory that rekeyd stands in front of.
 pub enum Directory {
+    /// Servers that speak LDAP.
+    Ldap(Box<Ldap>),
     /// One LDIF file.
     Ldif(Ldif),
 }
@@ -97,12 +101,7 @@ impl Directory {
     /// A fault of the configuration that only this machine can show, such as an unreadable file of authorities.
     pub fn open(config: &DirectoryConfig, key: DirectoryKey) -> Result<Self, Fault> {
         match &config.kind {
-            Kind::Ldap(_) => Err(Fault {
-                line: 0,
-                key: "directory.kind".into(),
-                what: "LDAP is not there yet".into(),
-                remedy: "Use kind = \"ldif\".".into(),
-            }),
+            Kind::Ldap(ldap) => Ldap::open(config, ldap, key).map(|ldap| Self::Ldap(Box::new(ldap))),
             Kind::Ldif(file) => Ok(Self::Ldif(Ldif::open(config, file, key))),
         }
     }
@@ -110,6 +109,7 @@ impl Directory {
     /// The key that rekeyd knows it by.
     pub fn key(&self) -> DirectoryKey {
         match self {
+            Self::Ldap(ldap) => ldap.key(),
             Self::Ldif(ldif) => ldif.key(),
         }
     }
@@ -117,6 +117,7 @@ impl Directory {
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         match self {
+            Self::Ldap(ldap) => ldap.name(),
             Self::Ldif(ldif) => ldif.name(),
         }
     }
@@ -124,6 +125,7 @@ impl Directory {
     /// Finds the one account that a login means, with all its groups and its standing, on any server.
     pub async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
         match self {
+            Self::Ldap(ldap) => ldap.find(login, now).await,
             Self::Ldif(ldif) => ldif.find(login, now).await,
         }
     }
@@ -131,6 +133,7 @@ impl Directory {
     /// Reads an account again, by its stable id, on a server that takes writes.
     pub async fn read(&self, id: &AccountId, now: Timestamp) -> Result<Found, Error> {
         match self {
+            Self::Ldap(ldap) => ldap.read(id, now).await,
             Self::Ldif(ldif) => ldif.read(id, now).await,
         }
     }
@@ -138,6 +141,7 @@ impl Directory {
     /// Writes one password: exactly one write reaches the directory. The mandate comes back, to be spent or released.
     pub async fn write(&self, permit: Permit) -> (Mandate, Written) {
         match self {
+            Self::Ldap(ldap) => ldap.write(permit).await,
             Self::Ldif(ldif) => ldif.write(permit).await,
         }
     }
@@ -145,17 +149,16 @@ impl Directory {
     /// Looks at the server of an unsure write again: has the stamp changed?
     pub async fn settle(&self, id: &AccountId, before: &Stamp, server: &str, now: Timestamp) -> Result<Settled, Error> {
         match self {
-            Self::Ldif(ldif) => {
-                // One file is one server.
-                let _ = server;
-                ldif.settle(id, before, now).await
-            }
+            Self::Ldap(ldap) => ldap.settle(id, before, server).await,
+            // One file is one server.
+            Self::Ldif(ldif) => ldif.settle(id, before, now).await,
         }
     }
 
     /// Checks a password by a bind of its own connection. It counts as a sign-in attempt in the directory.
     pub async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         match self {
+            Self::Ldap(ldap) => ldap.verify(account, password).await,
             Self::Ldif(ldif) => ldif.verify(account, password).await,
         }
     }
@@ -163,6 +166,7 @@ impl Directory {
     /// Tries what rekeyd will need, writes nothing but the canary, and says in words how each thing went.
     pub async fn probe(&self, now: Timestamp) -> Vec<Probe> {
         match self {
+            Self::Ldap(ldap) => ldap.probe(now).await,
             Self::Ldif(ldif) => ldif.probe(now).await,
         }
     }
@@ -170,6 +174,7 @@ impl Directory {
     /// Whether the last operation reached a server, for status and health; asks nothing.
     pub fn is_up(&self) -> bool {
         match self {
+            Self::Ldap(ldap) => ldap.is_up(),
             Self::Ldif(ldif) => ldif.is_up(),
         }
     }

@@ -191,10 +191,7 @@ fn string_in_ber(ber: &[u8]) -> Option<&[u8]> {
 /// Prepares a value as RFC 4518 does for attributes that ignore case, and escapes it in hexadecimal.
 fn normal(bytes: impl AsRef<[u8]>) -> String {
     let Ok(text) = std::str::from_utf8(bytes.as_ref()) else {
-        return bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
-            text.push_str(&format!("\\{byte:02x}"));
-            text
-        });
+        return bytes.as_ref().iter().flat_map(|byte| escaped(*byte)).collect();
     };
     let mapped = text.chars().filter(|c| !is_ignorable(*c)).map(|c| if c.is_whitespace() { ' ' } else { c });
     let folded: String = mapped.nfkc().flat_map(char::to_lowercase).nfkc().collect();
@@ -206,15 +203,19 @@ fn normal(bytes: impl AsRef<[u8]>) -> String {
         }
         for c in word.chars() {
             match c {
-                '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=' | '\0' => {
-                    out.push_str(&format!("\\{:02x}", c as u32));
-                }
+                special @ ('"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=' | '\0') => out.extend(escaped(special as u8)),
                 '#' if out.is_empty() => out.push_str("\\23"),
                 c => out.push(c),
             }
         }
     }
     out
+}
+
+/// A byte as a name writes it where it can't stand for itself.
+fn escaped(byte: u8) -> [char; 3] {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    ['\\', digit(byte >> 4), digit(byte & 15)]
 }
 
 /// Characters that RFC 4518 maps to nothing. The control characters among them don't include white space.
@@ -308,7 +309,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_value_survives_its_normal_form(value in "\\PC{0,30}", base in "[a-z]{1,8}") {
-            let escaped: String = value.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+            let escaped: String = value.bytes().flat_map(super::escaped).collect();
             let text = format!("cn={escaped},o={base}");
             let dn = Dn::parse(&text).unwrap();
             prop_assert_eq!(Dn::parse(dn.as_str()), Ok(dn.clone()));

@@ -1,0 +1,270 @@
+//! A directory of servers that speak LDAP.
+//!
+//! Look-ups take the first server that answers, verdicts before a write take one that takes writes, and a write goes to
+//! the very server that the verdict was made on. Searches ask for exact attributes and at most two people; absent
+//! attributes count as absent only where the search itself proves that they would have been found.
+
+mod connect;
+mod gather;
+mod nature;
+mod probe;
+mod secret;
+mod tls;
+mod upstream;
+mod wire;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ldap3::Scope;
+use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::{Flavour, Settled, Verified};
+use rekeyd_core::settings::Fault;
+use zeroize::Zeroizing;
+
+use self::connect::Connector;
+use self::nature::Wanted;
+use self::upstream::{Session, Upstream};
+use self::wire::{Failure, Query};
+use super::config::{DirectoryConfig, LdapConfig};
+use super::{Error, Found};
+
+/// A directory of servers that speak LDAP.
+pub struct Ldap {
+    key: DirectoryKey,
+    name: String,
+    wanted: Wanted,
+    upstreams: Vec<Upstream>,
+    up: AtomicBool,
+}
+
+impl Ldap {
+    pub(super) fn open(config: &DirectoryConfig, ldap: &LdapConfig, key: DirectoryKey) -> Result<Self, Fault> {
+        let connector = Connector::new(ldap).map_err(|what| Fault {
+            line: 0,
+            key: "directory.ca_file".into(),
+            what,
+            remedy: "Name a file of certificates in PEM.".into(),
+        })?;
+        let connector = Arc::new(connector);
+        let upstreams = ldap.endpoints.iter();
+        Ok(Self {
+            key,
+            name: config.name.clone(),
+            upstreams: upstreams.map(|one| Upstream::new(one.clone(), ldap, Arc::clone(&connector))).collect(),
+            wanted: Wanted {
+                mapping: config.mapping.clone(),
+                search: config.search.clone(),
+                watched: config.watched_groups.clone(),
+                flavour: Flavour::OpenLdap(OpenLdap {
+                    ppolicy: true,
+                    conditions: Conditions::Full,
+                    defined: Vec::new(),
+                }),
+                ldap: ldap.clone(),
+            },
+            up: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn key(&self) -> DirectoryKey {
+        self.key
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
+        let mut last = None;
+        for upstream in &self.upstreams {
+            if let Some(failure) = upstream.resting() {
+                last = worse(last, failure);
+                continue;
+            }
+            let mut found = self.find_on(upstream, login, now).await;
+            if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = found {
+                // A connection that was kept may have ended unnoticed; a second failure is the server's.
+                found = self.find_on(upstream, login, now).await;
+            }
+            match found {
+                Ok(found) => return Ok(self.answered(found)),
+                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+            }
+        }
+        Err(self.no_answer(last))
+    }
+
+    async fn find_on(&self, upstream: &Upstream, login: &Login, now: Timestamp) -> Result<Found, Failure> {
+        let session = upstream.session(&self.wanted).await?;
+        let attributes = session.nature.flavour.attributes(&self.wanted.mapping);
+        for attribute in self.wanted.mapping.logins.iter().filter(|name| session.nature.defines(name)) {
+            let step = Filter::equal(attribute, login.as_str());
+            let filter = Filter::And(vec![self.wanted.search.filter.clone(), step]);
+            let (entries, more) = self.people(&session, filter, &attributes).await?;
+            // The server's own matching is wider than what was typed, and a look-alike must not find another account.
+            let mut same: Vec<Entry> =
+                entries.into_iter().filter(|entry| entry.texts(attribute).any(|value| login.is(value))).collect();
+            match (same.pop(), same.pop()) {
+                (Some(entry), None) if !more => {
+                    let account = self.account(upstream, &session, entry, None, now).await?;
+                    return Ok(Found::Account(Box::new(account)));
+                }
+                (None, _) if !more => {}
+                (one, other) => {
+                    let ids = one.into_iter().chain(other);
+                    let ids = ids.filter_map(|entry| session.nature.flavour.id(self.key, &entry).ok());
+                    return Ok(Found::Ambiguous(ids.collect()));
+                }
+            }
+        }
+        Ok(Found::NotFound)
+    }
+
+    pub(super) async fn read(&self, id: &AccountId, now: Timestamp) -> Result<Found, Error> {
+        let mut last = None;
+        for upstream in self.upstreams.iter().filter(|upstream| upstream.server().writable) {
+            if let Some(failure) = upstream.resting() {
+                last = worse(last, failure);
+                continue;
+            }
+            let mut found = self.read_on(upstream, id, now).await;
+            if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = found {
+                found = self.read_on(upstream, id, now).await;
+            }
+            match found {
+                Ok(found) => return Ok(self.answered(found)),
+                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+            }
+        }
+        Err(self.no_answer(last.or(Some(Failure::Unreachable("no server takes writes".into())))))
+    }
+
+    async fn read_on(&self, upstream: &Upstream, id: &AccountId, now: Timestamp) -> Result<Found, Failure> {
+        let session = upstream.session(&self.wanted).await?;
+        let flavour = &session.nature.flavour;
+        let attributes = flavour.attributes(&self.wanted.mapping);
+        let person = vec![self.wanted.search.filter.clone(), Filter::equal(flavour.id_attribute(), id.stable.as_str())];
+        // One search finds the entry and proves that what it lacks would be seen.
+        let mut proving = person.clone();
+        proving.extend(flavour.must_read(&self.wanted.mapping).iter().map(|name| Filter::readable(name)));
+        let (mut entries, _) = self.people(&session, Filter::And(proving), &attributes).await?;
+        let mut hidden = Some(Vec::new());
+        if entries.is_empty() {
+            (entries, _) = self.people(&session, Filter::And(person), &attributes).await?;
+            hidden = None;
+        }
+        match (entries.pop(), entries.pop()) {
+            (Some(entry), None) => {
+                Ok(Found::Account(Box::new(self.account(upstream, &session, entry, hidden, now).await?)))
+            }
+            (None, _) => Ok(Found::NotFound),
+            (Some(_), Some(_)) => Ok(Found::Ambiguous(vec![id.clone()])),
+        }
+    }
+
+    pub(super) async fn settle(&self, id: &AccountId, before: &Stamp, server: &str) -> Result<Settled, Error> {
+        let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
+        if let Some(failure) = upstream.resting() {
+            return Err(self.no_answer(Some(failure)));
+        }
+        let settled = async {
+            let session = upstream.session(&self.wanted).await?;
+            let flavour = &session.nature.flavour;
+            let filter = Filter::equal(flavour.id_attribute(), id.stable.as_str());
+            let attributes = flavour.attributes(&self.wanted.mapping);
+            let (entries, _) = self.people(&session, filter, &attributes).await?;
+            let stamp = entries.first().and_then(|entry| flavour.stamp(entry, &self.wanted.mapping).ok());
+            Ok(stamp.map_or(Settled::Undecidable, |after| flavour.settled(before, &after)))
+        };
+        match settled.await {
+            Ok(settled) => Ok(self.answered(settled)),
+            Err(failure) => {
+                let failure = self.failed(upstream, failure);
+                Err(self.no_answer(Some(failure)))
+            }
+        }
+    }
+
+    pub(super) async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
+        let mut last = None;
+        let first = self.named(&account.server.name);
+        let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
+        for upstream in first.into_iter().chain(others) {
+            if let Some(failure) = upstream.resting() {
+                last = worse(last, failure);
+                continue;
+            }
+            let bound = async {
+                let link = upstream.anonymous().await?;
+                link.bind(&account.name, Zeroizing::new(password.expose().to_owned())).await
+            };
+            match bound.await {
+                Ok(reply) => match self.wanted.flavour.verified(&reply) {
+                    Ok(verified) => return Ok(self.answered(verified)),
+                    Err(words) => last = worse(last, self.failed(upstream, Failure::Unreachable(words))),
+                },
+                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+            }
+        }
+        Err(self.no_answer(last))
+    }
+
+    /// People that fit a filter, and whether there are more of them than two.
+    async fn people(
+        &self,
+        session: &Session,
+        filter: Filter,
+        attributes: &[String],
+    ) -> Result<(Vec<Entry>, bool), Failure> {
+        let base = self.wanted.search.base.0.as_str();
+        let found = session.link.search(Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }).await?;
+        match found.reply.code {
+            0 => Ok((found.entries, false)),
+            4 => Ok((found.entries, true)),
+            32 => Err(Failure::Refused(format!("{base} is not there, or rekeyd's account may not see it"))),
+            10 => Err(Failure::Refused(format!("{base} is on another server"))),
+            3 | 11 | 51 | 52 | 80 => Err(Failure::Unreachable(found.reply.words())),
+            _ => Err(Failure::Refused(format!("the search for people is refused: {}", found.reply.words()))),
+        }
+    }
+
+    fn named(&self, server: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.endpoint.url == server)
+    }
+
+    fn answered<T>(&self, answer: T) -> T {
+        self.up.store(true, Ordering::Relaxed);
+        answer
+    }
+
+    fn failed(&self, upstream: &Upstream, failure: Failure) -> Failure {
+        upstream.rest(&failure);
+        failure
+    }
+
+    fn no_answer(&self, last: Option<Failure>) -> Error {
+        self.up.store(false, Ordering::Relaxed);
+        match last {
+            Some(Failure::Refused(why)) => Error::Misconfigured(why),
+            Some(failure) => Error::Unavailable(failure.to_string()),
+            None => Error::Unavailable("no server is configured".into()),
+        }
+    }
+}
+
+/// Of two failures the one that somebody must act on.
+fn worse(so_far: Option<Failure>, failure: Failure) -> Option<Failure> {
+    match so_far {
+        Some(refused @ Failure::Refused(_)) => Some(refused),
+        _ => Some(failure),
+    }
+}

@@ -1,0 +1,338 @@
+//! What one server is: which attributes it knows, whether it keeps a password policy, which policy is the default, whose
+//! account ours is, and how far a write can carry a condition. Learnt from the server itself and, where one is
+//! configured, from the canary: an entry of rekeyd's own whose password it may read.
+
+use ldap3::Scope;
+use rekeyd_core::domain::{Dn, EntryName, Timestamp};
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::{Flavour, Mapping, policy_entry, ppolicy};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use zeroize::Zeroizing;
+
+use super::wire::{Failure, Link, Query};
+use crate::directory::config::{DefaultPolicy, Identity, LdapConfig, Overlay, Search};
+
+/// The assertion control (RFC 4528).
+const ASSERTION: &str = "1.3.6.1.1.12";
+/// The password-modify operation (RFC 3062).
+const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
+
+/// The attributes by which groups name their members.
+pub(super) const MEMBERSHIP: [&str; 4] = ["member", "uniqueMember", "memberUid", "gidNumber"];
+
+/// What is to be learnt, and where.
+pub(super) struct Wanted {
+    pub(super) mapping: Mapping,
+    pub(super) search: Search,
+    pub(super) watched: Vec<Dn>,
+    pub(super) ldap: LdapConfig,
+    /// The product, before anything is known of the server.
+    pub(super) flavour: Flavour,
+}
+
+/// What one server is.
+pub(super) struct Nature {
+    /// How to speak of its entries.
+    pub(super) flavour: Flavour,
+    /// The policy of accounts that name none: its entry, that there is none, or why that is not known.
+    pub(super) default_policy: Result<Option<EntryName>, String>,
+    /// The names in lower case of the attributes that its schema defines, of those that matter here.
+    pub(super) defined: Vec<String>,
+    /// Our own entry.
+    pub(super) own: Option<Dn>,
+    /// Why the groups of nobody are known.
+    pub(super) groups_in_doubt: Option<String>,
+    /// Attributes that nobody's entry shows us, as the canary proves.
+    pub(super) blind: Vec<String>,
+    /// What its root entry says that it can do.
+    pub(super) root: Root,
+    /// What the canary has shown.
+    pub(super) proof: Proof,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Root {
+    /// Whether it takes a condition on a write.
+    pub(super) assertion: bool,
+    /// Whether it has the password-modify operation.
+    pub(super) password_modify: bool,
+    /// Whether it answers the password policy control.
+    pub(super) policy_control: bool,
+    /// Where its data begins.
+    pub(super) contexts: Vec<String>,
+    /// Where its schema is.
+    pub(super) schema: Option<String>,
+}
+
+/// What writing the canary's password has shown.
+#[derive(Clone, Debug)]
+pub(super) struct Proof {
+    /// How far a write can carry a condition.
+    pub(super) conditions: Conditions,
+    /// How it went, in words.
+    pub(super) words: String,
+    /// Whether that is as good as it can be.
+    pub(super) whole: bool,
+    /// What the server says was the moment of the write; `Some(None)` where it does not show that.
+    pub(super) stamped: Option<Option<Timestamp>>,
+}
+
+impl Nature {
+    /// Learns what a server is. The canary is written only where `proof` is still empty.
+    pub(super) async fn learn(link: &Link, wanted: &Wanted, proof: &mut Option<Proof>) -> Result<Self, Failure> {
+        let root = root(link).await?;
+        let defined = schema(link, &root, wanted).await?;
+        let ppolicy = match wanted.ldap.ppolicy {
+            Overlay::Yes => true,
+            Overlay::No => false,
+            Overlay::Auto => defined.iter().any(|name| name == "pwdchangedtime"),
+        };
+        let without = Flavour::OpenLdap(OpenLdap { ppolicy, conditions: Conditions::Full, defined: defined.clone() });
+        let proof = match proof {
+            Some(proof) => proof.clone(),
+            None => proof.insert(prove(link, wanted, &without, ppolicy, &root).await?).clone(),
+        };
+        let own = match &wanted.ldap.identity {
+            Identity::Simple { dn, .. } => Dn::parse(&dn.0).ok(),
+            Identity::External => {
+                link.who_am_i().await?.and_then(|name| name.strip_prefix("dn:").and_then(|dn| Dn::parse(dn).ok()))
+            }
+        };
+        Ok(Self {
+            flavour: Flavour::OpenLdap(OpenLdap { ppolicy, conditions: proof.conditions, defined: defined.clone() }),
+            default_policy: if ppolicy { default_policy(link, wanted, &root).await? } else { Ok(None) },
+            groups_in_doubt: watched_groups(link, wanted, &defined).await?,
+            blind: if ppolicy && proof.stamped == Some(None) { vec!["pwdChangedTime".into()] } else { Vec::new() },
+            defined,
+            own,
+            root,
+            proof,
+        })
+    }
+
+    /// Whether the password policy overlay keeps the state of accounts.
+    pub(super) fn has_policies(&self) -> bool {
+        let Flavour::OpenLdap(openldap) = &self.flavour;
+        openldap.ppolicy
+    }
+
+    /// Whether the server's schema knows an attribute.
+    pub(super) fn defines(&self, attribute: &str) -> bool {
+        defines(&self.defined, attribute)
+    }
+}
+
+fn defines(defined: &[String], attribute: &str) -> bool {
+    let bare = attribute.split(';').next().unwrap_or(attribute);
+    defined.iter().any(|known| known.eq_ignore_ascii_case(bare))
+}
+
+/// Reads one entry by its name; `None` where there is none, or none that we may see.
+pub(super) async fn entry(link: &Link, name: &str, attributes: &[String]) -> Result<Option<Entry>, Failure> {
+    let filter = Filter::present("objectClass");
+    let found = link.search(Query { base: name, scope: Scope::Base, filter, attributes, limit: 1 }).await?;
+    Ok(found.entries.into_iter().next())
+}
+
+async fn root(link: &Link) -> Result<Root, Failure> {
+    let names = ["supportedControl", "supportedExtension", "namingContexts", "subschemaSubentry"].map(str::to_owned);
+    let Some(entry) = entry(link, "", &names).await? else {
+        return Err(Failure::Refused("the server's root entry can't be read".into()));
+    };
+    let lists = |name: &str, oid: &str| entry.texts(name).any(|value| value == oid);
+    Ok(Root {
+        assertion: lists("supportedControl", ASSERTION),
+        password_modify: lists("supportedExtension", PASSWORD_MODIFY),
+        policy_control: lists("supportedControl", ppolicy::OID),
+        contexts: entry.texts("namingContexts").map(str::to_owned).collect(),
+        schema: entry.texts("subschemaSubentry").next().map(str::to_owned),
+    })
+}
+
+/// The names of the attributes that matter here and that the schema defines, in lower case.
+async fn schema(link: &Link, root: &Root, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+    let place = root.schema.as_deref().unwrap_or("cn=Subschema");
+    let Some(entry) = entry(link, place, &["attributeTypes".to_owned()]).await? else {
+        return Err(Failure::Refused(format!("the server's schema ({place}) can't be read")));
+    };
+    let mut matters = wanted.flavour.attributes(&wanted.mapping);
+    matters.extend(MEMBERSHIP.into_iter().chain(policy_entry::ATTRIBUTES).map(str::to_owned));
+    let mut asked = Vec::new();
+    wanted.search.filter.attributes(&mut asked);
+    matters.extend(asked.into_iter().map(str::to_owned));
+    let matters: Vec<String> =
+        matters.iter().map(|name| name.split(';').next().unwrap_or(name).to_ascii_lowercase()).collect();
+    let mut defined: Vec<String> =
+        entry.texts("attributeTypes").flat_map(names_in).filter(|name| matters.contains(name)).collect();
+    if defined.is_empty() {
+        return Err(Failure::Refused(format!("the server's schema ({place}) shows no attribute types")));
+    }
+    defined.sort_unstable();
+    defined.dedup();
+    Ok(defined)
+}
+
+/// The names of one attribute type as a schema describes it: `( 1.2 NAME 'a' …` or `( 1.2 NAME ( 'a' 'b' ) …`.
+fn names_in(description: &str) -> Vec<String> {
+    let Some((_, rest)) = description.split_once(" NAME ") else { return Vec::new() };
+    let rest = rest.trim_start();
+    let end = if rest.starts_with('(') { rest.find(')') } else { rest.match_indices('\'').nth(1).map(|(at, _)| at) };
+    let names = end.and_then(|end| rest.get(..end)).unwrap_or_default();
+    names.split('\'').skip(1).step_by(2).map(str::to_ascii_lowercase).collect()
+}
+
+/// The policy of accounts that name none, where the configuration leaves it to be found: the only one there is.
+async fn default_policy(
+    link: &Link,
+    wanted: &Wanted,
+    root: &Root,
+) -> Result<Result<Option<EntryName>, String>, Failure> {
+    match &wanted.ldap.default_policy {
+        DefaultPolicy::None => return Ok(Ok(None)),
+        DefaultPolicy::Named(name) => return Ok(Ok(Some(name.clone()))),
+        DefaultPolicy::Discovered => {}
+    }
+    let base = Dn::parse(&wanted.search.base.0).ok();
+    let holds = |context: &&String| {
+        Dn::parse(context)
+            .is_ok_and(|context| base.as_ref().is_some_and(|base| *base == context || base.is_below(&context)))
+    };
+    let context = root.contexts.iter().find(holds).map_or(wanted.search.base.0.as_str(), String::as_str);
+    let filter = Filter::equal("objectClass", "pwdPolicy");
+    let found = link.search(Query { base: context, scope: Scope::Subtree, filter, attributes: &[], limit: 2 }).await?;
+    let mut policies = found.entries.into_iter();
+    Ok(match (policies.next(), policies.next()) {
+        (Some(only), None) => Ok(Some(only.name().clone())),
+        (None, _) => Err(format!(
+            "no password policy can be seen below {context}; set default_policy to ppolicy_default, or to \"none\""
+        )),
+        (Some(_), Some(_)) => {
+            Err(format!("there are several password policies below {context}; set default_policy to ppolicy_default"))
+        }
+    })
+}
+
+/// Whether the groups that verdicts rest on are there and show their members.
+async fn watched_groups(link: &Link, wanted: &Wanted, defined: &[String]) -> Result<Option<String>, Failure> {
+    let members: Vec<&str> = MEMBERSHIP.into_iter().filter(|name| defines(defined, name)).collect();
+    let searchable = Filter::And(members.iter().map(|name| Filter::readable(name)).collect());
+    for group in &wanted.watched {
+        let name = group.as_str();
+        let query = |filter| Query { base: name, scope: Scope::Base, filter, attributes: &[], limit: 1 };
+        if link.search(query(searchable.clone())).await?.entries.is_empty() {
+            let there = !link.search(query(Filter::present("objectClass"))).await?.entries.is_empty();
+            let what = if there { "rekeyd's account may not see its members" } else { "it is not there" };
+            return Ok(Some(format!("verdicts rest on the group {name}, and {what}")));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes a random password to the canary with a condition, and looks at what the server made of it.
+async fn prove(link: &Link, wanted: &Wanted, flavour: &Flavour, ppolicy: bool, root: &Root) -> Result<Proof, Failure> {
+    let none = |words: String, whole| Proof { conditions: Conditions::None, words, whole, stamped: None };
+    if !ppolicy {
+        return Ok(none("there is no password policy overlay, so that nothing could be a condition".into(), true));
+    }
+    let Some(canary) = &wanted.ldap.canary else {
+        let words = "no canary is configured: passwords are set by the password-modify operation, right after a look";
+        return Ok(none(words.into(), false));
+    };
+    let attributes = flavour.attributes(&wanted.mapping);
+    let Some(before) = entry(link, &canary.0, &attributes).await? else {
+        return Ok(none(format!("the canary {} can't be read", canary.0), false));
+    };
+    let Ok(password) = random_password() else {
+        return Ok(none("the system gives no randomness".into(), false));
+    };
+    let replace = [("userPassword", Zeroizing::new(password.as_bytes().to_vec()))];
+    let mut tries = Vec::new();
+    if root.assertion {
+        let core = OpenLdap { ppolicy, conditions: Conditions::Core, defined: defined_of(flavour) };
+        tries.push((Conditions::Full, flavour.clone()));
+        tries.push((Conditions::Core, Flavour::OpenLdap(core)));
+    }
+    let mut reached = None;
+    let mut last = "the server has no assertion control".to_owned();
+    for (conditions, flavour) in tries {
+        let stamp = match flavour.stamp(&before, &wanted.mapping) {
+            Ok(stamp) => stamp,
+            Err(bad) => {
+                last = format!("{} of the canary: {}", bad.attribute, bad.why);
+                break;
+            }
+        };
+        let reply = link.modify(canary, &replace, stamp.guard()).await?;
+        match reply.code {
+            0 => {
+                reached = Some(conditions);
+                break;
+            }
+            // The canary is as it was read, so that the server can't work out what the condition says.
+            122 => last = "the server can't work the condition out".into(),
+            _ => {
+                last = format!("the canary's password can't be set: {}", reply.words());
+                break;
+            }
+        }
+    }
+    let Some(conditions) = reached else { return Ok(none(last, false)) };
+    let Some(after) = entry(link, &canary.0, &attributes).await? else {
+        return Ok(none("the canary can't be read again".into(), false));
+    };
+    let stamped = after.moment("pwdChangedTime").ok().flatten();
+    let seen = Proof { stamped: Some(stamped), ..none(String::new(), false) };
+    let values = after.values("userPassword");
+    let hashed = values
+        .iter()
+        .all(|value| value.starts_with(b"{") && value.contains(&b'}') && value.as_slice() != password.as_bytes());
+    Ok(match (values.is_empty(), hashed) {
+        (true, _) => Proof { words: "rekeyd may not read the canary's userPassword".into(), ..seen },
+        (false, false) => Proof {
+            words: "the server keeps a password from a Modify in clear text; turn on ppolicy_hash_cleartext".into(),
+            ..seen
+        },
+        (false, true) => Proof {
+            conditions,
+            words: match conditions {
+                Conditions::Full => "passwords are written by a Modify that carries the whole account's state".into(),
+                _ => "passwords are written by a Modify that carries the policy's state, without your markers".into(),
+            },
+            whole: conditions == Conditions::Full,
+            ..seen
+        },
+    })
+}
+
+fn defined_of(flavour: &Flavour) -> Vec<String> {
+    let Flavour::OpenLdap(openldap) = flavour;
+    openldap.defined.clone()
+}
+
+/// A password that nobody knows and every quality check likes.
+fn random_password() -> Result<Zeroizing<String>, ring::error::Unspecified> {
+    let mut bytes = Zeroizing::new([0_u8; 24]);
+    SystemRandom::new().fill(bytes.as_mut_slice())?;
+    Ok(Zeroizing::new(format!("aA1!{}", data_encoding::BASE64URL_NOPAD.encode(bytes.as_slice()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_in;
+
+    #[test]
+    fn names_of_attribute_types_are_read() {
+        for (text, names) in [
+            ("( 2.5.4.3 NAME ( 'cn' 'commonName' ) DESC 'the ( name )' SUP name )", &["cn", "commonname"][..]),
+            ("( 1.3.6.1.4.1.42.2.27.8.1.16 NAME 'pwdChangedTime' DESC 'x' )", &["pwdchangedtime"]),
+            ("( 1.2.3 DESC 'nameless' )", &[]),
+            ("( 1.2 NAME (", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(names_in(text), names, "{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! One server as it is used: a few shared connections, a rest after each failure, and what was learnt of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rekeyd_core::domain::Server;
+use rekeyd_core::flavour::policy_entry::PolicyView;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::connect::Connector;
+use super::nature::{Nature, Proof, Wanted};
+use super::wire::{Failure, Link};
+use crate::directory::config::{Endpoint, LdapConfig};
+
+/// How long what was learnt of a server, its policies included, holds.
+const FRESH: Duration = Duration::from_secs(300);
+const FRESH_POLICY: Duration = Duration::from_secs(60);
+
+/// One server.
+pub(super) struct Upstream {
+    pub(super) endpoint: Endpoint,
+    connector: Arc<Connector>,
+    slots: Vec<Mutex<Option<Link>>>,
+    turn: AtomicUsize,
+    cool_down: Duration,
+    rest: Lock<Option<(Instant, Failure)>>,
+    read_only: AtomicBool,
+    nature: Mutex<Option<(Instant, Arc<Nature>)>>,
+    proof: Mutex<Option<Proof>>,
+    policies: Lock<HashMap<String, (Instant, PolicyView)>>,
+}
+
+/// A connection together with what is known of the server behind it.
+pub(super) struct Session {
+    pub(super) link: Link,
+    pub(super) nature: Arc<Nature>,
+}
+
+impl Upstream {
+    pub(super) fn new(endpoint: Endpoint, config: &LdapConfig, connector: Arc<Connector>) -> Self {
+        Self {
+            endpoint,
+            connector,
+            slots: (0..config.connections).map(|_| Mutex::new(None)).collect(),
+            turn: AtomicUsize::new(0),
+            cool_down: config.cool_down,
+            rest: Lock::new(None),
+            read_only: AtomicBool::new(false),
+            nature: Mutex::new(None),
+            proof: Mutex::new(None),
+            policies: Lock::new(HashMap::new()),
+        }
+    }
+
+    /// Its name in evidence, and whether it takes writes as far as is known.
+    pub(super) fn server(&self) -> Server {
+        Server { name: self.endpoint.url.clone(), writable: !self.read_only.load(Ordering::Relaxed) }
+    }
+
+    /// Remembers that it is a copy that takes no writes.
+    pub(super) fn takes_no_writes(&self) {
+        self.read_only.store(true, Ordering::Relaxed);
+    }
+
+    /// Why it is left alone at the moment, if it is.
+    pub(super) fn resting(&self) -> Option<Failure> {
+        let now = Instant::now();
+        held(&self.rest).as_ref().filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
+    }
+
+    /// Leaves it alone for a while.
+    pub(super) fn rest(&self, failure: &Failure) {
+        log::debug!(event = "directory-rests", server = self.endpoint.url.as_str(); "{failure}");
+        *held(&self.rest) = Some((Instant::now() + self.cool_down, failure.clone()));
+    }
+
+    /// A shared connection with what is known of the server.
+    pub(super) async fn session(&self, wanted: &Wanted) -> Result<Session, Failure> {
+        let link = self.link().await?;
+        let mut known = self.nature.lock().await;
+        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+            return Ok(Session { link, nature: Arc::clone(nature) });
+        }
+        let mut proof = self.proof.lock().await;
+        let nature = Nature::learn(&link, wanted, &mut proof).await?;
+        let nature = Arc::new(nature);
+        *known = Some((Instant::now(), Arc::clone(&nature)));
+        Ok(Session { link, nature })
+    }
+
+    /// Forgets what was learnt, so that the next session learns it anew; the proof on the canary too.
+    pub(super) async fn forget(&self) {
+        *self.nature.lock().await = None;
+        *self.proof.lock().await = None;
+        held(&self.policies).clear();
+        *held(&self.rest) = None;
+    }
+
+    /// A shared connection, made if there is none that can be used.
+    async fn link(&self) -> Result<Link, Failure> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
+        let Some(slot) = self.slots.get(turn) else {
+            return Err(Failure::Unreachable("no connections are configured".into()));
+        };
+        let mut slot = slot.lock().await;
+        if let Some(link) = slot.as_ref().filter(|link| link.is_usable()) {
+            return Ok(link.clone());
+        }
+        // Whoever waited here while another one failed need not fail again.
+        if let Some(failure) = self.resting() {
+            return Err(failure);
+        }
+        let link = self.fresh().await?;
+        *slot = Some(link.clone());
+        Ok(link)
+    }
+
+    /// A connection of one's own, known as rekeyd.
+    pub(super) async fn fresh(&self) -> Result<Link, Failure> {
+        self.connector.service(&self.endpoint).await
+    }
+
+    /// A connection of one's own, known as nobody yet.
+    pub(super) async fn anonymous(&self) -> Result<Link, Failure> {
+        self.connector.anonymous(&self.endpoint).await
+    }
+
+    /// A policy that was read a short while ago.
+    pub(super) fn known_policy(&self, name: &str) -> Option<PolicyView> {
+        let policies = held(&self.policies);
+        policies.get(name).filter(|(since, _)| since.elapsed() < FRESH_POLICY).map(|(_, view)| view.clone())
+    }
+
+    /// Remembers a policy.
+    pub(super) fn learnt_policy(&self, name: &str, view: &PolicyView) {
+        held(&self.policies).insert(name.to_owned(), (Instant::now(), view.clone()));
+    }
+}
+
+fn held<T>(lock: &Lock<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

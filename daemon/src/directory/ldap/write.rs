@@ -1,0 +1,161 @@
+//! The one write. It goes to the server that the verdict was made on, with the condition that the account is still what
+//! the verdict was about, or right after a look on the same connection where the server takes no condition.
+
+use rekeyd_core::domain::{AccountId, EntryName, Stamp};
+use rekeyd_core::flavour::{Change, Flavour, Outcome, Reply, Settled};
+use rekeyd_core::policy::permit::{Mandate, Permit};
+use zeroize::Zeroizing;
+
+use super::upstream::{Session, Upstream};
+use super::wire::{Failure, Link};
+use super::{Ldap, nature};
+use crate::directory::Written;
+
+/// What a write needs once the permit has given its mandate back.
+struct Target {
+    id: AccountId,
+    name: EntryName,
+    stamp: Stamp,
+    must_change: bool,
+}
+
+impl Ldap {
+    pub(in crate::directory) async fn write(&self, permit: Permit) -> (Mandate, Written) {
+        let server = permit.server().name.clone();
+        let Some(upstream) = self.named(&server) else {
+            return (permit.into_mandate(), Written::NotDone(format!("{server} is no longer configured")));
+        };
+        let session = match upstream.session(&self.wanted).await {
+            Ok(session) => session,
+            Err(failure) => {
+                let failure = self.failed(upstream, failure);
+                return (permit.into_mandate(), Written::NotDone(failure.to_string()));
+            }
+        };
+        let change = session.nature.flavour.change(&permit);
+        let target = Target {
+            id: permit.account().clone(),
+            name: permit.name().clone(),
+            stamp: permit.stamp().clone(),
+            must_change: permit.must_change(),
+        };
+        let mandate = permit.into_mandate();
+        let written = match change {
+            Ok(Change::Exop { password }) => self.by_operation(upstream, &session, &target, &password).await,
+            Ok(Change::Modify { replace, condition }) => {
+                self.by_modify(upstream, &session, &target, &replace, condition.as_deref()).await
+            }
+            Err(rejection) => Written::Rejected(rejection),
+        };
+        (mandate, written)
+    }
+
+    async fn by_modify(
+        &self,
+        upstream: &Upstream,
+        session: &Session,
+        target: &Target,
+        replace: &[(&'static str, Zeroizing<Vec<u8>>)],
+        condition: Option<&str>,
+    ) -> Written {
+        let flavour = &session.nature.flavour;
+        let failure = match session.link.modify(&target.name, replace, condition).await {
+            Ok(reply) => return self.concluded(upstream, flavour, target, &reply),
+            Err(failure) => failure,
+        };
+        let sent = !matches!(failure, Failure::Unreachable(_));
+        log::debug!(event = "write-unanswered", server = upstream.endpoint.url.as_str(); "{failure}");
+        // The condition makes the same write harmless a second time: it fits only if the first was never done.
+        let again = match upstream.fresh().await {
+            Ok(link) => link,
+            Err(failure) => return self.unanswered(upstream, failure, sent),
+        };
+        let reply = match again.modify(&target.name, replace, condition).await {
+            Ok(reply) => reply,
+            Err(failure) => return self.unanswered(upstream, failure, true),
+        };
+        if reply.code == 0 || !sent {
+            return self.concluded(upstream, flavour, target, &reply);
+        }
+        // Refused because it had been done: the condition fails, or the password is in the history by now.
+        match self.look(&again, flavour, target).await {
+            Ok(Some(stamp)) if flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
+                self.answered(Written::Done)
+            }
+            Ok(Some(stamp)) if stamp == target.stamp => self.concluded(upstream, flavour, target, &reply),
+            Ok(_) => Written::Unsure { server: upstream.endpoint.url.clone() },
+            Err(failure) => self.unanswered(upstream, failure, true),
+        }
+    }
+
+    async fn by_operation(
+        &self,
+        upstream: &Upstream,
+        session: &Session,
+        target: &Target,
+        password: &Zeroizing<String>,
+    ) -> Written {
+        let flavour = &session.nature.flavour;
+        // Two tries, since a kept connection may have ended unnoticed and nothing is written before the look.
+        let mut link = session.link.clone();
+        let mut looked = self.look(&link, flavour, target).await;
+        if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
+            link = match upstream.fresh().await {
+                Ok(link) => link,
+                Err(failure) => return self.unanswered(upstream, failure, false),
+            };
+            looked = self.look(&link, flavour, target).await;
+        }
+        match looked {
+            Ok(Some(now)) if now == target.stamp && now.guard() == target.stamp.guard() => {}
+            Ok(_) => return self.answered(Written::Stale),
+            Err(failure) => return self.unanswered(upstream, failure, false),
+        }
+        let failure = match link.set_password(&target.name, password).await {
+            Ok(reply) => return self.concluded(upstream, flavour, target, &reply),
+            Err(failure) => failure,
+        };
+        if let Failure::Unreachable(_) = failure {
+            return self.unanswered(upstream, failure, false);
+        }
+        // A changed mark says that it was done. An unchanged one says nothing yet: it may still be under way.
+        if let Ok(link) = upstream.fresh().await
+            && let Ok(Some(now)) = self.look(&link, flavour, target).await
+            && flavour.settled(&target.stamp, &now) == Settled::Changed
+        {
+            return self.answered(Written::Done);
+        }
+        self.unanswered(upstream, failure, true)
+    }
+
+    /// The mark of the entry as it is now; `None` where it is gone or another one has its name.
+    async fn look(&self, link: &Link, flavour: &Flavour, target: &Target) -> Result<Option<Stamp>, Failure> {
+        let attributes = flavour.attributes(&self.wanted.mapping);
+        let Some(entry) = nature::entry(link, &target.name.0, &attributes).await? else { return Ok(None) };
+        let same = flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
+        Ok(flavour.stamp(&entry, &self.wanted.mapping).ok().filter(|_| same))
+    }
+
+    /// What an answer means.
+    fn concluded(&self, upstream: &Upstream, flavour: &Flavour, target: &Target, reply: &Reply) -> Written {
+        if reply.code == 10 {
+            upstream.takes_no_writes();
+        }
+        self.answered(match flavour.outcome(reply, target.must_change) {
+            Outcome::Done => Written::Done,
+            Outcome::NotDone(why) => Written::NotDone(why),
+            Outcome::Rejected(rejection) => Written::Rejected(rejection),
+            Outcome::Stale => Written::Stale,
+        })
+    }
+
+    /// What no answer means.
+    fn unanswered(&self, upstream: &Upstream, failure: Failure, sent: bool) -> Written {
+        let failure = self.failed(upstream, failure);
+        if sent {
+            Written::Unsure { server: upstream.endpoint.url.clone() }
+        } else {
+            Written::NotDone(failure.to_string())
+        }
+    }
+}
