@@ -16,7 +16,7 @@ use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list};
 use crate::admin::AdminConfig;
 use crate::directory::DirectoryConfig;
 use crate::flow::Identity;
-use crate::http::HttpConfig;
+use crate::http;
 use crate::store::StoreConfig;
 
 /// Where the configuration lies unless a program is told otherwise.
@@ -31,7 +31,7 @@ pub struct Config {
     /// How much of its own doing rekeyd logs.
     pub log_level: LevelFilter,
     /// `[http]`: hook and pages.
-    pub http: HttpConfig,
+    pub http: http::Config,
     /// `[admin]`: the operators' socket.
     pub admin: AdminConfig,
     /// `[store]`.
@@ -93,7 +93,7 @@ impl Config {
             ("trace", LevelFilter::Trace),
         ];
         let log_level = root.choice("log_level", &levels, LevelFilter::Info);
-        let http = HttpConfig::read(root.section("http"));
+        let http = http::Config::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
         let directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);
@@ -171,10 +171,15 @@ impl Config {
     }
 }
 
-/// The folder of systemd credentials, if this process was given one.
+/// The folder that the unit loads its credentials from, for programs that systemd did not start.
+const CREDENTIALS: &str = "/etc/rekeyd/credentials";
+
+/// The folder of credentials: the one that systemd made for this process, or the one that it makes them from, so that
+/// `rekeyctl check` in an administrator's shell reads what the daemon will read.
 #[expect(clippy::disallowed_methods, reason = "systemd names the folder in the environment and nowhere else")]
 pub fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+    let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    given.or_else(|| Path::new(CREDENTIALS).is_dir().then(|| CREDENTIALS.into()))
 }
 
 fn read_messages(root: &Section<'_>) -> MessagesConfig {

@@ -293,7 +293,9 @@ struct Style {
 
 impl Style {
     fn of(stream: &impl IsTerminal) -> Self {
-        if stream.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        #[expect(clippy::disallowed_methods, reason = "NO_COLOR is how people tell every program at once")]
+        let wanted = std::env::var_os("NO_COLOR").is_none();
+        if wanted && stream.is_terminal() {
             Self { bold: "\u{1b}[1m", dim: "\u{1b}[2m", plain: "\u{1b}[0m" }
         } else {
             Self { bold: "", dim: "", plain: "" }

@@ -122,13 +122,13 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
 
     let (stop, stopped) = watch::channel(false);
-    let http =
-        http::Door::bind(&config.http, &config.public_url, Arc::clone(&rekeyd)).await.map_err(Failure::Listen)?;
-    let handle = http.handle();
-    let listen = handle.address();
+    let cannot = |error: std::io::Error| Failure::Listen(format!("{}: {error}", config.http.listen));
+    let server = http::Server::bind(config.http.listen).await.map_err(cannot)?;
+    let listen = server.address();
+    let http = Arc::new(http::Door::new(Arc::clone(&rekeyd), config.http.clone()).map_err(Failure::System)?);
     let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let mut tasks: JoinSet<()> = JoinSet::new();
-    tasks.spawn(http.serve(stopped.clone()));
+    tasks.spawn(Arc::clone(&http).run(server, stopped.clone()));
     tasks.spawn(admin.serve(stopped.clone()));
     tasks.spawn(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()));
@@ -138,7 +138,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
 
-    let failure = watch_over(run, &rekeyd, &handle, config).await;
+    let failure = watch_over(run, &rekeyd, &http, config).await;
     notify(&[NotifyState::Stopping]);
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
@@ -154,7 +154,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
 }
 
 /// Waits for signals until one ends the daemon, or until the store breaks.
-async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, mut config: Config) -> Option<Failure> {
+async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, mut config: Config) -> Option<Failure> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         return Some(Failure::System("signals can't be waited for".into()));
@@ -178,7 +178,7 @@ async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, mut co
 }
 
 /// Reads the configuration again. A bad file changes nothing, and the log says which lines are bad.
-async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &mut Config) {
+async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut Config) {
     // From systemd 257 a reload without the moment it began at counts as never ended; both go in one datagram.
     if let Ok(began) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, began]);
@@ -193,7 +193,7 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Handle, config: &m
                 log::warn!(event = "reload", key = kept; "a changed key counts only after a restart: {kept}");
             }
             rekeyd.exchange(parts);
-            http.reload(&new.http, &new.public_url);
+            http.reload(new.http.clone());
             *config = new;
             log::info!(event = "reload"; "the configuration was read again");
             notify(&[NotifyState::Ready, NotifyState::Status("configuration read again")]);

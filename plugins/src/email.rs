@@ -29,7 +29,7 @@ pub struct EmailConfig {
     name: String,
     line: usize,
     hosts: Vec<Host>,
-    tls: Tls,
+    tls: Encryption,
     ca_file: Option<PathBuf>,
     login: Option<(String, SecretSource)>,
     hello: String,
@@ -38,10 +38,10 @@ pub struct EmailConfig {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Tls {
+enum Encryption {
     Implicit,
     None,
-    StartTls,
+    Upgrade,
 }
 
 /// The channel.
@@ -81,13 +81,13 @@ impl EmailConfig {
     pub(crate) fn read(section: &Section<'_>, name: String) -> Option<Box<dyn ChannelConfig>> {
         let tls = section.choice(
             "tls",
-            &[("starttls", Tls::StartTls), ("implicit", Tls::Implicit), ("none", Tls::None)],
-            Tls::StartTls,
+            &[("starttls", Encryption::Upgrade), ("implicit", Encryption::Implicit), ("none", Encryption::None)],
+            Encryption::Upgrade,
         );
         let port = match tls {
-            Tls::Implicit => 465,
-            Tls::None => 25,
-            Tls::StartTls => 587,
+            Encryption::Implicit => 465,
+            Encryption::None => 25,
+            Encryption::Upgrade => 587,
         };
         let remedy = "Write HOST:PORT, such as \"smtp.example.org:587\".";
         let hosts = section.list("hosts", remedy, |text| parse_host(text, port));
@@ -95,7 +95,7 @@ impl EmailConfig {
             section.fault("hosts", "it is missing", "Write hosts = [\"HOST:PORT\"], the first choice first.");
         }
         let hosts = hosts.unwrap_or_default();
-        if tls == Tls::None && !hosts.iter().all(is_this_machine) {
+        if tls == Encryption::None && !hosts.iter().all(is_this_machine) {
             let what = "clear text is only for a smart host on this machine";
             section.fault("tls", what, "Write \"starttls\" or \"implicit\", or a host such as \"127.0.0.1:25\".");
         }
@@ -129,7 +129,7 @@ impl EmailConfig {
             connect: section.duration("connect_timeout", seconds(1)..=seconds(60), seconds(10)),
             answer: section.duration("timeout", seconds(1)..=seconds(120), seconds(30)),
         };
-        let sender = Sender::read(section)?;
+        let sender = Sender::read(section, None)?;
         Some(Box::new(Self {
             name,
             line: section.line(),
@@ -155,9 +155,9 @@ impl ChannelConfig for EmailConfig {
             faults.push(Fault { line: self.line, key: format!("channel.{key}"), what, remedy: remedy.to_owned() });
         };
         let security = match self.tls {
-            Tls::None => Ok(Security::None),
-            Tls::Implicit => tls::client(self.ca_file.as_deref()).map(Security::Implicit),
-            Tls::StartTls => tls::client(self.ca_file.as_deref()).map(Security::StartTls),
+            Encryption::None => Ok(Security::None),
+            Encryption::Implicit => tls::client(self.ca_file.as_deref()).map(Security::Implicit),
+            Encryption::Upgrade => tls::client(self.ca_file.as_deref()).map(Security::Upgrade),
         };
         let security = security
             .map_err(|what| fault("ca_file", what, "Name a file of PEM certificates that the service may read."))

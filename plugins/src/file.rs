@@ -13,6 +13,9 @@ use rekeyd_core::settings::{Fault, Section};
 use crate::mime::Sender;
 use crate::{Channel, ChannelConfig, Delivered, Messages};
 
+/// Whom letters come from where nothing is said; nobody gets them by mail.
+const NOBODY: &str = "rekeyd@rekeyd.invalid";
+
 /// What a section of the kind `file` says.
 pub struct FileConfig {
     name: String,
@@ -39,7 +42,7 @@ impl FileConfig {
                 Err("it is not an absolute path".into())
             }
         });
-        let sender = Sender::read(section);
+        let sender = Sender::read(section, Some(NOBODY));
         Some(Box::new(Self { name, folder: folder?, sender: sender? }))
     }
 }

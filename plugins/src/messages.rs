@@ -16,7 +16,7 @@ pub struct MessagesConfig {
     pub organisation: String,
     /// What the password opens; the organisation where nothing is said.
     pub service: String,
-    /// Whom people turn to when they are stuck, in words; each language has its own where nothing is said.
+    /// Whom people turn to when they are stuck, as in "turn to the service desk, room 101"; each language has its own where nothing is said.
     pub help: Option<String>,
     /// A page for people who are stuck.
     pub help_url: Option<String>,
@@ -67,6 +67,9 @@ impl MessagesConfig {
                     "time_zone",
                     "Write a name of the time zone database, such as \"Europe/London\" or \"UTC\".",
                     |name| {
+                        if name == "UTC" {
+                            return Ok(TimeZone::UTC);
+                        }
                         TimeZone::get(name)
                             .map_err(|_| "this machine knows no such time zone; the package tzdata has them".to_owned())
                     },

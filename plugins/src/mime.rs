@@ -35,8 +35,9 @@ pub struct Letter {
 }
 
 impl Sender {
-    /// Reads `from`, `from_name`, `reply_to` and `bounce_to` of a channel.
-    pub fn read(section: &Section<'_>) -> Option<Self> {
+    /// Reads `from`, `from_name`, `reply_to` and `bounce_to` of a channel; `default` is for channels whose letters go
+    /// nowhere.
+    pub fn read(section: &Section<'_>, default: Option<&str>) -> Option<Self> {
         let remedy = "Write a plain address of ASCII characters, such as \"no-reply@example.org\".";
         let reply_to = section.parsed("reply_to", remedy, plain_address);
         let bounce_to = section.parsed("bounce_to", remedy, plain_address);
@@ -48,7 +49,10 @@ impl Sender {
                 Ok(text.to_owned())
             }
         });
-        let from = section.parsed_required("from", remedy, plain_address)?;
+        let from = match default {
+            Some(default) if !section.has("from") => plain_address(default).ok()?,
+            _ => section.parsed_required("from", remedy, plain_address)?,
+        };
         Some(Self { bounce_to: bounce_to.unwrap_or_else(|| from.clone()), from, name, reply_to })
     }
 
@@ -121,7 +125,27 @@ fn plain_address(text: &str) -> Result<Address, String> {
 /// Whether CR and LF come only as pairs: a lone one could end a line, and so the letter, at one server and not at the
 /// next.
 fn ends_of_lines_are_whole(bytes: &[u8]) -> bool {
-    let pairs = bytes.windows(2).filter(|pair| pair == b"\r\n").count();
-    let of = |byte: u8| bytes.iter().filter(|b| **b == byte).count();
-    pairs == of(b'\r') && pairs == of(b'\n')
+    let mut before = None;
+    for byte in bytes.iter().copied().chain([0]) {
+        if (before == Some(b'\r')) != (byte == b'\n') {
+            return false;
+        }
+        before = Some(byte);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t81_a_lone_end_of_line_is_seen() {
+        for fine in ["", "a\r\nb", "\r\n\r\n"] {
+            assert!(ends_of_lines_are_whole(fine.as_bytes()), "{fine:?}");
+        }
+        for broken in ["\r", "\n", "a\nb\r\n", "a\rb\r\n", "\r\r\n", "\r\n\n", "a\r"] {
+            assert!(!ends_of_lines_are_whole(broken.as_bytes()), "{broken:?}");
+        }
+    }
 }

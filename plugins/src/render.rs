@@ -152,7 +152,7 @@ impl Templates {
                         name: rich.then(|| "Ada".to_owned()),
                         link: with_link.then(link),
                         not_me: rich.then(link),
-                        valid_for: with_link.then_some(Duration::from_secs(1800)),
+                        valid_for: with_link.then_some(Duration::from_mins(30)),
                         at: Timestamp::from_millis(0),
                     };
                     faults.extend(self.render(&sample, config, words).err());
@@ -209,18 +209,23 @@ fn needs_link(kind: NoticeKind) -> bool {
 /// What one notice gives to its templates.
 fn context(notice: &Notice, language: &str, config: &MessagesConfig, words: &Words) -> Value {
     let languages = [language.to_owned()];
-    let text = |id: &str, args: &[(&str, &str)]| words.say(&languages, id, args);
     let organisation = config.organisation.as_str();
     let mut values: BTreeMap<&'static str, String> = [
         ("organisation", organisation.to_owned()),
         ("service", config.service.clone()),
-        ("help", config.help.clone().unwrap_or_else(|| text("help-default", &[("organisation", organisation)]))),
+        (
+            "help",
+            config
+                .help
+                .clone()
+                .unwrap_or_else(|| words.say(&languages, "help-default", &[("organisation", organisation)])),
+        ),
         ("help_url", config.help_url.clone().unwrap_or_default()),
         ("sign_in_url", config.sign_in_url.clone().unwrap_or_default()),
         ("login", untrusted::login(&notice.login)),
         ("name", notice.name.as_deref().map(untrusted::name).unwrap_or_default()),
-        ("at", moment(notice.at, &config.time_zone, &text)),
-        ("valid", notice.valid_for.map(|valid| span(valid, &text)).unwrap_or_default()),
+        ("at", moment(notice.at, &config.time_zone, words, &languages)),
+        ("valid", notice.valid_for.map(|valid| span(valid, words, &languages)).unwrap_or_default()),
     ]
     .into();
 
@@ -253,23 +258,25 @@ fn address_value(address: String) -> Value {
 }
 
 /// A moment as the language writes it, to the minute, with its time zone.
-fn moment(at: Timestamp, zone: &TimeZone, text: &dyn Fn(&str, &[(&str, &str)]) -> String) -> String {
+fn moment(at: Timestamp, zone: &TimeZone, words: &Words, languages: &[String]) -> String {
     let at = jiff::Timestamp::from_millisecond(at.millis()).unwrap_or_default().to_zoned(zone.clone());
     let part = |format: &str| at.strftime(format).to_string();
     let (day, month, year) = (part("%-d"), part("%-m"), part("%Y"));
     let (clock, zone) = (part("%H:%M"), part("%Z"));
-    text("moment", &[("day", &day), ("month", &month), ("year", &year), ("clock", &clock), ("zone", &zone)])
+    let args: [(&str, &str); 5] =
+        [("day", &day), ("month", &month), ("year", &year), ("clock", &clock), ("zone", &zone)];
+    words.say(languages, "moment", &args)
 }
 
 /// A length of time in the largest unit that tells it exactly; below a minute it is one minute.
-fn span(length: Duration, text: &dyn Fn(&str, &[(&str, &str)]) -> String) -> String {
+fn span(length: Duration, words: &Words, languages: &[String]) -> String {
     let minutes = length.as_secs().div_ceil(60).max(1);
     let (id, count) = match minutes {
         minutes if minutes % 1440 == 0 => ("span-days", minutes / 1440),
         minutes if minutes % 60 == 0 => ("span-hours", minutes / 60),
         minutes => ("span-minutes", minutes),
     };
-    text(id, &[("count", &count.to_string())])
+    words.say(languages, id, &[("count", &count.to_string())])
 }
 
 /// Without white space at the ends of lines, with at most one empty line in a row and none at the beginning.
@@ -295,6 +302,7 @@ fn tidy(text: &str) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -307,13 +315,11 @@ mod tests {
 
     #[test]
     fn lengths_of_time_are_told_in_the_largest_unit_that_is_exact() {
-        let text = |id: &str, args: &[(&str, &str)]| {
-            format!("{id} {}", args.iter().map(|(_, value)| *value).collect::<String>())
-        };
+        let words = Words::built_in().unwrap();
         for (seconds, told) in
-            [(1, "minutes 1"), (1800, "minutes 30"), (5400, "minutes 90"), (7200, "hours 2"), (604_800, "days 7")]
+            [(1, "one minute"), (1800, "30 minutes"), (5400, "90 minutes"), (7200, "2 hours"), (604_800, "7 days")]
         {
-            assert_eq!(span(Duration::from_secs(seconds), &text), format!("span-{told}"));
+            assert_eq!(span(Duration::from_secs(seconds), &words, &[]), told);
         }
     }
 

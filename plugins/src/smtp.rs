@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::mime::Letter;
+use crate::reply::Reply;
 use crate::secret::Secret;
 use crate::tls;
 
@@ -41,7 +42,7 @@ pub(crate) enum Security {
     /// Not at all, which only a host on this machine may be.
     None,
     /// By the command STARTTLS, before anything else is said.
-    StartTls(Arc<ClientConfig>),
+    Upgrade(Arc<ClientConfig>),
 }
 
 /// Who we are to the host.
@@ -83,13 +84,6 @@ pub(crate) enum Trouble {
     Lacking(String),
     /// The host said no.
     Refused(Step, Reply),
-}
-
-/// An answer of the host.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) code: u16,
-    lines: Vec<String>,
 }
 
 /// An open connection on which letters can be handed over, one after the other.
@@ -138,7 +132,7 @@ impl Dialogue {
         dialogue.answer(Step::Greeting, 220).await?;
         let ehlo = format!("EHLO {hello}");
         let mut offers = dialogue.command(Step::Ehlo, &ehlo, 250).await?;
-        if let Security::StartTls(config) = security {
+        if let Security::Upgrade(config) = security {
             if offers.keyword("STARTTLS").is_none() {
                 return Err(broken("it offers no encryption (STARTTLS), so nothing more is said to it"));
             }
@@ -256,7 +250,7 @@ impl Dialogue {
                 Wire::Clear(stream) => stream.read_buf(&mut self.heard).await,
                 Wire::Encrypted(stream) => stream.read_buf(&mut self.heard).await,
             };
-            if read.map_err(lost)? == 0 {
+            if read.map_err(|error| lost(&error))? == 0 {
                 return Err(broken("it closed the connection"));
             }
         };
@@ -275,70 +269,7 @@ impl Dialogue {
                 failed => failed,
             },
         };
-        written.map_err(lost)
-    }
-}
-
-impl Reply {
-    /// One whole answer at the beginning of what was heard, and its length; `None` while its last line is missing.
-    fn parse(heard: &[u8]) -> Result<Option<(Self, usize)>, &'static str> {
-        let mut lines = Vec::new();
-        let mut code = None;
-        let mut length = 0;
-        for line in heard.split_inclusive(|byte| *byte == b'\n') {
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            length += line.len();
-            let line = String::from_utf8_lossy(line);
-            let line = line.trim_end_matches(['\r', '\n']);
-            let (digits, rest) = line.split_at_checked(3).ok_or("it does not speak SMTP")?;
-            let this = digits.parse::<u16>().ok().filter(|code| (200..600).contains(code));
-            let this = this.ok_or("it does not speak SMTP")?;
-            if code.is_some_and(|code| code != this) {
-                return Err("its answer has two codes");
-            }
-            code = Some(this);
-            lines.push(rest.get(1..).unwrap_or_default().to_owned());
-            match rest.chars().next() {
-                Some('-') => {}
-                Some(' ') | None => return Ok(Some((Self { code: this, lines }, length))),
-                Some(_) => return Err("it does not speak SMTP"),
-            }
-        }
-        Ok(None)
-    }
-
-    /// What follows a keyword in the answer to EHLO, if it is there.
-    fn keyword(&self, keyword: &str) -> Option<Vec<&str>> {
-        let mut found: Option<Vec<&str>> = None;
-        for line in self.lines.iter().skip(1) {
-            // Old servers write `AUTH=PLAIN`.
-            let mut words = line.split([' ', '=']);
-            if words.next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)) {
-                found.get_or_insert_default().extend(words);
-            }
-        }
-        found
-    }
-
-    /// Whether it speaks of our standing with the host rather than of the recipient: not signed in, not allowed, out
-    /// of order, or an enhanced code of security (RFC 3463, X.7.X).
-    pub(crate) fn is_about_us(&self) -> bool {
-        let subject = self.lines.first().and_then(|line| line.split('.').nth(1));
-        matches!(self.code, 503 | 530 | 535) || subject == Some("7")
-    }
-
-    /// The answer for logs: without addresses, and without the name of the recipient's mailbox.
-    fn words(&self, letter_to: &str) -> String {
-        let mailbox = letter_to.split('@').next().unwrap_or_default();
-        let text = self.lines.first().map(String::as_str).unwrap_or_default();
-        let words = text.split_whitespace().map(|word| {
-            let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-            if word.contains('@') || (!bare.is_empty() && bare.eq_ignore_ascii_case(mailbox)) { "…" } else { word }
-        });
-        let text: String = words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(120).collect();
-        format!("{} {text}", self.code)
+        written.map_err(|error| lost(&error))
     }
 }
 
@@ -387,7 +318,7 @@ async fn connect(host: &Host) -> Result<TcpStream, Trouble> {
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                stream.set_nodelay(true).map_err(lost)?;
+                stream.set_nodelay(true).map_err(|error| lost(&error))?;
                 return Ok(stream);
             }
             Err(error) => last = Trouble::Broken(format!("it can't be reached: {}", error.kind())),
@@ -420,7 +351,7 @@ fn broken(why: &str) -> Trouble {
     Trouble::Broken(why.to_owned())
 }
 
-fn lost(error: io::Error) -> Trouble {
+fn lost(error: &io::Error) -> Trouble {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match error.kind() {
         BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => broken("it closed the connection"),
@@ -430,33 +361,7 @@ fn lost(error: io::Error) -> Trouble {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn reply(text: &str) -> Reply {
-        Reply::parse(text.as_bytes()).unwrap().unwrap().0
-    }
-
-    #[test]
-    fn answers_are_read_whole_or_not_at_all() {
-        assert!(Reply::parse(b"250-a\r\n250").unwrap().is_none());
-        assert!(Reply::parse(b"250-a\r\n").unwrap().is_none());
-        let (reply, length) = Reply::parse(b"250-a\r\n250-AUTH=LOGIN\r\n250 auth PLAIN\r\n220 x").unwrap().unwrap();
-        assert_eq!((reply.code, length), (250, 39));
-        assert_eq!(reply.keyword("AUTH").unwrap(), ["LOGIN", "PLAIN"]);
-        assert!(reply.keyword("STARTTLS").is_none());
-        for odd in
-            ["HTTP/1.1 400 Bad\r\n", "\r\n", "25\r\n", "250-a\r\n251 b\r\n", "250_x\r\n", "999 x\r\n", "é50 x\r\n"]
-        {
-            assert!(Reply::parse(odd.as_bytes()).is_err(), "{odd}");
-        }
-    }
-
-    #[test]
-    fn p6_answers_lose_the_address_before_they_are_told() {
-        let said = reply("550 5.1.1 <ada@example.org>: Recipient Ada unknown\x07\r\n").words("ada@example.org");
-        assert_eq!(said, "550 5.1.1 … Recipient … unknown");
-    }
 
     #[test]
     fn t81_dots_do_not_end_a_letter() {

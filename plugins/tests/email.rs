@@ -20,9 +20,9 @@ fn to(hosts: &[&Smtp], more: &str) -> Box<dyn Channel> {
     let hosts: Vec<_> = hosts.iter().map(|host| format!("localhost:{}", host.port)).collect();
     channel(
         &format!(
-            "kind = \"email\"\nhosts = {hosts:?}\nfrom = \"no-reply@example.org\"\nca_file = {:?}\n\
+            "kind = \"email\"\nhosts = {hosts:?}\nfrom = \"no-reply@example.org\"\nca_file = \"{}\"\n\
              connect_timeout = \"2s\"\ntimeout = \"1s\"\n{more}",
-            authority()
+            authority().display()
         ),
         &messages(MESSAGES).unwrap(),
     )
@@ -46,7 +46,7 @@ fn told(delivered: Delivered, host: &Smtp) -> (&'static str, String) {
 
 #[tokio::test]
 async fn t81_t85_one_letter_to_one_recipient_from_the_configured_sender() {
-    let host = Smtp::with(Tls::StartTls, &[]).await;
+    let host = Smtp::with(Tls::Upgrade, &[]).await;
     let channel = to(&[&host], "bounce_to = \"bounces@example.org\"\nreply_to = \"help@example.org\"");
     let mut notice = notice(NoticeKind::ResetLink);
     notice.name = Some("\r\n.\r\nMAIL FROM:<x@evil.example>\r\n.".to_owned());
@@ -128,7 +128,7 @@ async fn each_step_that_fails_ends_as_what_is_true() {
         ("END", "hang", "unsure", "it did not answer in time"),
     ];
     for (step, says, word, why) in cases {
-        let host = Smtp::with(Tls::StartTls, &[(*step, *says)]).await;
+        let host = Smtp::with(Tls::Upgrade, &[(*step, *says)]).await;
         let (ended, reason) = told(send(&*to(&[&host], "")).await, &host);
         assert_eq!((ended, reason.as_str()), (*word, *why), "{step} {says}");
         let spoken = ["clear EHLO example.org", "clear STARTTLS", "clear QUIT"];
@@ -144,7 +144,7 @@ async fn t84_nothing_is_said_in_clear_text_or_to_a_stranger() {
     assert_eq!((word, why.as_str()), ("later", "it offers no encryption (STARTTLS), so nothing more is said to it"));
     assert_eq!(host.commands(), ["clear EHLO example.org"]);
 
-    for tls in [Tls::StartTls, Tls::Implicit] {
+    for tls in [Tls::Upgrade, Tls::Implicit] {
         let host = Smtp::start(Script { tls, certificate: "other.example", ..Script::default() }).await;
         let how = if tls == Tls::Implicit { "tls = \"implicit\"" } else { "" };
         let (word, why) = told(send(&*to(&[&host], how)).await, &host);
@@ -184,19 +184,19 @@ async fn the_next_host_is_tried_only_while_the_first_has_surely_not_taken_the_le
         ("RCPT", "450 later"),
         ("END", "452 full"),
     ] {
-        let (first, second) = (Smtp::with(Tls::StartTls, &[(step, says)]).await, Smtp::with(Tls::StartTls, &[]).await);
+        let (first, second) = (Smtp::with(Tls::Upgrade, &[(step, says)]).await, Smtp::with(Tls::Upgrade, &[]).await);
         assert_eq!(send(&*signed_in(&[&first, &second])).await, Delivered::Delivered, "{step}");
         assert_eq!(second.letters().len(), 1);
     }
     for (step, says) in [("RCPT", "550 5.1.1 no"), ("END", "cut"), ("END", "554 no"), ("END", "hang")] {
-        let (first, second) = (Smtp::with(Tls::StartTls, &[(step, says)]).await, Smtp::with(Tls::StartTls, &[]).await);
+        let (first, second) = (Smtp::with(Tls::Upgrade, &[(step, says)]).await, Smtp::with(Tls::Upgrade, &[]).await);
         let delivered = send(&*signed_in(&[&first, &second])).await;
         assert!(matches!(delivered, Delivered::Never(_) | Delivered::Unsure(_)), "{step}");
         assert_eq!(second.connections(), 0, "{step}");
     }
-    let mut gone = Smtp::with(Tls::StartTls, &[]).await;
+    let mut gone = Smtp::with(Tls::Upgrade, &[]).await;
     gone.port = 1;
-    let second = Smtp::with(Tls::StartTls, &[]).await;
+    let second = Smtp::with(Tls::Upgrade, &[]).await;
     assert_eq!(send(&*to(&[&gone, &second], "")).await, Delivered::Delivered);
 }
 
@@ -206,16 +206,16 @@ fn signed_in(hosts: &[&Smtp]) -> Box<dyn Channel> {
     let path = folder.path().join("smtp");
     fs::write(&path, "geheim\n").unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-    to(hosts, &format!("username = \"svc\"\npassword_file = {path:?}"))
+    to(hosts, &format!("username = \"svc\"\npassword_file = \"{}\"", path.display()))
 }
 
 #[tokio::test]
 async fn signing_in_comes_after_encryption_and_its_failure_waits_for_an_operator() {
-    let host = Smtp::with(Tls::StartTls, &[]).await;
+    let host = Smtp::with(Tls::Upgrade, &[]).await;
     assert_eq!(send(&*signed_in(&[&host])).await, Delivered::Delivered);
     assert_eq!(host.commands()[3], "AUTH PLAIN AHN2YwBnZWhlaW0=");
 
-    let host = Smtp::with(Tls::StartTls, &[("EHLO", "250-test\r\n250 AUTH=LOGIN XOAUTH2")]).await;
+    let host = Smtp::with(Tls::Upgrade, &[("EHLO", "250-test\r\n250 AUTH=LOGIN XOAUTH2")]).await;
     assert_eq!(send(&*signed_in(&[&host])).await, Delivered::Delivered);
     assert_eq!(host.commands()[3..6], ["AUTH LOGIN", "c3Zj", "Z2VoZWlt"]);
 
@@ -224,7 +224,7 @@ async fn signing_in_comes_after_encryption_and_its_failure_waits_for_an_operator
         (("AUTH", "454 4.7.0 not now"), "our sign-in was refused: 454"),
         (("EHLO", "250 test"), "it offers no way to sign in that is known here (AUTH PLAIN or LOGIN)"),
     ] {
-        let host = Smtp::with(Tls::StartTls, &[steps]).await;
+        let host = Smtp::with(Tls::Upgrade, &[steps]).await;
         assert_eq!(told(send(&*signed_in(&[&host])).await, &host), ("later", why.to_owned()));
         assert_eq!(signed_in(&[&host]).probe().await.unwrap_err(), format!("localhost:{}: {why}", host.port));
     }
@@ -233,21 +233,21 @@ async fn signing_in_comes_after_encryption_and_its_failure_waits_for_an_operator
 #[tokio::test]
 async fn an_address_beyond_ascii_needs_a_host_that_carries_it() {
     let jürgen = recipient("jürgen@bücher.example");
-    let host = Smtp::with(Tls::StartTls, &[]).await;
+    let host = Smtp::with(Tls::Upgrade, &[]).await;
     assert_eq!(to(&[&host], "").deliver(&jürgen, &notice(NoticeKind::ResetLink)).await, Delivered::Delivered);
     let commands = host.commands();
     assert_eq!(commands[3], "MAIL FROM:<no-reply@example.org> SMTPUTF8 BODY=8BITMIME");
     assert_eq!(commands[4], "RCPT TO:<jürgen@xn--bcher-kva.example>");
     assert!(host.letters()[0].contains("\r\nTo: jürgen@xn--bcher-kva.example\r\n"));
 
-    let host = Smtp::with(Tls::StartTls, &[("EHLO", "250 test")]).await;
+    let host = Smtp::with(Tls::Upgrade, &[("EHLO", "250 test")]).await;
     let delivered = to(&[&host], "").deliver(&jürgen, &notice(NoticeKind::ResetLink)).await;
     assert_eq!(delivered, Delivered::Never("the address needs a smart host that carries SMTPUTF8".into()));
 }
 
 #[tokio::test]
 async fn a_connection_that_the_host_closed_meanwhile_costs_nothing() {
-    let host = Smtp::with(Tls::StartTls, &[]).await;
+    let host = Smtp::with(Tls::Upgrade, &[]).await;
     let channel: Arc<dyn Channel> = Arc::from(to(&[&host], ""));
     let sends = (0..5).map(|_| {
         let channel = Arc::clone(&channel);
@@ -271,7 +271,7 @@ async fn a_connection_that_the_host_closed_meanwhile_costs_nothing() {
 
 #[tokio::test]
 async fn a_probe_says_what_was_found_and_sends_nothing() {
-    let host = Smtp::with(Tls::StartTls, &[]).await;
+    let host = Smtp::with(Tls::Upgrade, &[]).await;
     let found = signed_in(&[&host]).probe().await.unwrap();
     assert_eq!(found, format!("localhost:{}: ready (TLS 1.3, signed in by PLAIN)", host.port));
     assert!(!host.commands().iter().any(|line| line.starts_with("MAIL")));

@@ -16,7 +16,7 @@ use rekeyd_plugins::Delivered;
 async fn letter(notice: &Notice) -> String {
     let folder = tempfile::tempdir().unwrap();
     let channel = channel(
-        &format!("kind = \"file\"\nfolder = {:?}\nfrom = \"no-reply@example.org\"", folder.path()),
+        &format!("kind = \"file\"\nfolder = \"{}\"\nfrom = \"no-reply@example.org\"", folder.path().display()),
         &messages(MESSAGES).unwrap(),
     );
     assert_eq!(channel.deliver(&recipient("Ada.L@bücher.example"), notice).await, Delivered::Delivered);
@@ -62,7 +62,7 @@ async fn p5_the_same_notice_is_the_same_letter_to_the_byte() {
 async fn file_a_repeat_replaces_its_own_file_which_only_the_service_reads() {
     let folder = tempfile::tempdir().unwrap();
     let inside = folder.path().join("a/mail");
-    let section = format!("kind = \"file\"\nfolder = {inside:?}\nfrom = \"no-reply@example.org\"");
+    let section = format!("kind = \"file\"\nfolder = \"{}\"\nfrom = \"no-reply@example.org\"", inside.display());
     let channel = channel(&section, &messages(MESSAGES).unwrap());
     assert!(channel.probe().await.unwrap().contains("a/mail"));
     for _ in 0..2 {
@@ -153,7 +153,7 @@ fn t86_an_operators_template_is_proved_when_it_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let templates = folder.path().join("reset-link");
     fs::create_dir(&templates).unwrap();
-    let section = format!("{MESSAGES}templates = {:?}\n", folder.path());
+    let section = format!("{MESSAGES}templates = \"{}\"\n", folder.path().display());
     let with = |file: &str, text: &str| {
         fs::write(folder.path().join(file), text).unwrap();
         let loaded = messages(&section);
@@ -197,7 +197,7 @@ fn an_operators_words_replace_and_translate() {
     fs::write(folder.path().join("en.ftl"), "reset-link-subject = New password, { $login }\n").unwrap();
     fs::create_dir(folder.path().join("cy")).unwrap();
     fs::write(folder.path().join("cy/ours.ftl"), "greeting-name = Helo { $name },\n").unwrap();
-    let section = format!("{MESSAGES}words = {:?}\n", folder.path());
+    let section = format!("{MESSAGES}words = \"{}\"\n", folder.path().display());
     let loaded = messages(&section).unwrap();
     assert_eq!(loaded.render(&notice(NoticeKind::ResetLink)).unwrap().subject, "New password, ada");
     let mut welsh = notice(NoticeKind::ResetLink);

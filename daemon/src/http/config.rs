@@ -11,7 +11,7 @@ use super::request::Authority;
 
 /// How the HTTP door is set up.
 #[derive(Clone, Debug)]
-pub struct HttpConfig {
+pub struct Config {
     /// Where it listens, in plain HTTP; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -57,7 +57,7 @@ impl Default for Limits {
     }
 }
 
-impl Default for HttpConfig {
+impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
@@ -69,7 +69,7 @@ impl Default for HttpConfig {
     }
 }
 
-impl HttpConfig {
+impl Config {
     /// Reads `[http]`. Faults are reported to the section's document.
     pub fn read(section: Section<'_>) -> Self {
         let default = Self::default();
@@ -182,10 +182,10 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> (HttpConfig, Vec<String>) {
+    fn read(text: &str) -> (Config, Vec<String>) {
         let document = Document::parse(text);
         let root = document.root();
-        let config = HttpConfig::read(root.section("http"));
+        let config = Config::read(root.section("http"));
         root.finish();
         (config, document.into_faults().iter().map(ToString::to_string).collect())
     }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Refusal};
 use super::clients::{self, Client, Scope};
-use super::porter::Call;
+use super::door::Call;
 use super::response::Answer;
 use super::{language, request};
 use crate::flow::reset::{self, Look};

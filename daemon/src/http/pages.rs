@@ -5,9 +5,9 @@ use hyper::StatusCode;
 use rekeyd_core::domain::{Actor, BadLogin, Login, NewPassword, Source, Token};
 
 use super::answer::{self, Refusal, SetPage};
+use super::door::Call;
 use super::form::{BadForm, Form};
 use super::page::{ICON, Message, Mood, Next, Page, Reset, Text};
-use super::porter::Call;
 use super::response::Answer;
 use crate::flow::reset::{self, Look, Opened};
 use crate::flow::{forgotten, not_me};

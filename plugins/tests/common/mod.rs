@@ -15,7 +15,7 @@ use rekeyd_plugins::{Channel, Messages, MessagesConfig, list};
 pub(crate) const MESSAGES: &str = r#"
 organisation = "Example University"
 service = "Campus Login"
-help = "Turn to the Service Point in the library, room 0.12, phone 555 0100."
+help = "the Service Point in the library, room 0.12, phone 555 0100"
 help_url = "https://www.example.org/help"
 "#;
 
@@ -66,7 +66,7 @@ pub(crate) fn notice(kind: NoticeKind) -> Notice {
         name: Some("Ada Lovelace".to_owned()),
         link: link("/r/").filter(|_| with_link),
         not_me: link("/not-me/").filter(|_| with_not_me),
-        valid_for: with_link.then_some(Duration::from_secs(1800)),
+        valid_for: with_link.then_some(Duration::from_mins(30)),
         at: Timestamp::from_millis(1_795_200_000_123),
     }
 }

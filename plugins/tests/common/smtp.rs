@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) enum Tls {
     Implicit,
     Never,
-    StartTls,
+    Upgrade,
 }
 
 /// What the host does at a step that is not the usual: an answer (lines end with CR LF by themselves), `cut` or `hang`.
@@ -29,7 +29,7 @@ pub(crate) struct Script {
 
 impl Default for Script {
     fn default() -> Self {
-        Self { tls: Tls::StartTls, steps: HashMap::new(), certificate: "localhost" }
+        Self { tls: Tls::Upgrade, steps: HashMap::new(), certificate: "localhost" }
     }
 }
 
@@ -112,7 +112,7 @@ where
         match verb.as_str() {
             "EHLO" => {
                 let usual = match (script.tls, encrypted) {
-                    (Tls::StartTls, false) => "250-test\r\n250 STARTTLS",
+                    (Tls::Upgrade, false) => "250-test\r\n250 STARTTLS",
                     _ => "250-test\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN",
                 };
                 say(&mut stream, step(if encrypted { "EHLO" } else { "CLEAR-EHLO" }, usual)).await?;
@@ -188,6 +188,7 @@ fn acceptor(name: &str) -> TlsAcceptor {
 /// An authority, and certificates for `localhost` and for another name, made once by `openssl`.
 fn certificates() -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "a test makes its certificates by openssl")]
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let script = r#"set -e

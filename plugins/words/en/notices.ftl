@@ -1,5 +1,5 @@
 # What messages say. Every text here may use $service (what the password opens), $organisation (whose it is), $help
-# and $help_url (whom to turn to), $sign_in_url, $login and $name (as the directory has them), $at (the time it tells
+# and $help_url (whom to turn to, as "the service desk"), $sign_in_url, $login and $name (as the directory has them), $at (the time it tells
 # of) and $valid (how long its link lives).
 
 ## Shared by several messages
@@ -19,8 +19,8 @@ link-life = The link works once, for { $valid } after this message was sent. If 
 nobody-asks-link = Nobody will ever ask you for this link or for your password, not by mail, not on the phone, not in person. Do not forward this message.
 nobody-asks-password = Nobody will ever ask you for your password, not by mail, not on the phone, not in person.
 footer = This message was sent automatically by { $organisation }.
-footer-help = Help: { $help }
-help-default = Please turn to the service desk of { $organisation }.
+footer-help = Do you need help? Turn to { $help }.
+help-default = the service desk of { $organisation }
 
 not-me-link = This was not me
 
@@ -55,7 +55,7 @@ password-changed-not-me = Was this not you? Then tell us at once. Sessions will 
 password-replaced-subject = Your password for { $service } was replaced
 password-replaced-title = Your password was replaced
 password-replaced-lead = An operator of { $organisation } has replaced the password of your account for { $service }. Your old password no longer works.
-password-replaced-fine = If you asked for this, all is well. If you do not have the new password yet, or did not expect this: { $help }
+password-replaced-fine = If you asked for this, all is well. If you do not have the new password yet, or did not expect this, turn to { $help }.
 password-replaced-not-me = Did you not ask for this? You can also tell us here:
 
 ## Refused: it can't be done this way
@@ -63,5 +63,5 @@ password-replaced-not-me = Did you not ask for this? You can also tell us here:
 recovery-refused-subject = About your password for { $service }
 recovery-refused-title = Your password can't be reset by mail
 recovery-refused-lead = Somebody, probably you, asked to set a new password for { $service }. For this account that can't be done by a link in a message. Nothing has changed.
-recovery-refused-help = If you need a new password: { $help }
+recovery-refused-help = If you need a new password, turn to { $help }.
 recovery-refused-not-me = Was this not you? Then you need not do anything.

@@ -1,6 +1,6 @@
 ### The pages of rekeyd, in English.
 ###
-### Names in braces are filled in; a number goes in as $count, $least or $most.
+### Names in braces are filled in; a number goes in as $count. What passwords must be stands in rules.ftl.
 
 ## On every page
 
@@ -19,7 +19,7 @@ forgot-title = Forgot your password?
 forgot-lead = Tell us who you are, and we send a link to the email address that we already have for you. With it you set a new password yourself.
 forgot-login-hint = The name you sign in with.
 forgot-submit = Send me a link
-forgot-note = Until you set a new password, the present one keeps working.
+forgot-note = Your present password keeps working until you set a new one.
 forgot-empty = Type your login name.
 forgot-forbidden = A login name has no line breaks or control characters.
 forgot-long = This is longer than any login name.
@@ -30,7 +30,7 @@ sent-title = Check your email
 sent-text = If there is an account by that name whose password can be reset here, a message with a link is on its way.
 sent-wait = It usually arrives within a few minutes.
 sent-spam = Nothing there? Have a look at the spam folder, and check that you typed the right name.
-sent-still = Until you set a new password, the present one keeps working.
+sent-still = Your present password keeps working until you set a new one.
 too-often-title = Please wait a little
 too-often-text = Too many requests came from your network.
 too-often-minutes =
@@ -54,15 +54,11 @@ busy-text = Your request was not taken, and nothing was changed. Please try agai
 ## /r/…: a new password
 
 reset-title = Set a new password
-reset-lead = The present password keeps working until you have set a new one.
+reset-lead = Your present password keeps working until you set this one.
 activation-title = Welcome! Set your password
 activation-lead = Your account is ready. Choose the password that you will sign in with.
 reset-account-label = Account
-rules-title = Your password
-rule-length = At least { $least } characters. Longer is better: several words in a row are easy to remember.
-rule-own-words = Not made of your login name, your own name or your address.
-rule-common = Not a password that many people use.
-rule-score = Hard to guess: three or four words that have nothing to do with each other are good.
+rules-title = What it should be like
 reset-password-label = New password
 reset-confirm-label = New password, once more
 reset-submit = Set password
@@ -85,29 +81,6 @@ reset-nothing-lost = Your link still works.
 reset-empty = Type a new password.
 reset-impossible = This password is far too long, or has a character that no password can have.
 reset-differs = The two passwords differ. Type the same one twice.
-
-## Why a password was not good enough
-
-weakness-too-short = It is too short: it needs at least { $least } characters.
-weakness-too-long = It is too long: it may have at most { $most } characters.
-weakness-common = It is one of the commonest passwords, and among the first that attackers try.
-weakness-context-address = It is made of words of your address.
-weakness-context-login = It is made of your login name.
-weakness-context-name = It is made of your own name.
-weakness-context-organisation = It is made of words that belong to your organisation.
-weakness-forbidden-control = It holds a character that can’t be typed everywhere, such as a tab or a line break.
-weakness-forbidden-direction = It holds an invisible mark that turns the direction of writing.
-weakness-forbidden-invisible = It holds an invisible character. Some emoji are made with them; leave those out.
-weakness-forbidden-other = It holds a character that can’t be in a password.
-weakness-forbidden-unassigned = It holds a character that stands for nothing.
-weakness-guessable = It is easy to guess. Add another word or two.
-weakness-guessable-date = It is easy to guess: dates and years are tried early.
-weakness-guessable-keyboard = It is easy to guess: neighbouring keys are tried early.
-weakness-guessable-like-common = It is easy to guess: it is near to a password that many people use.
-weakness-guessable-name = It is easy to guess: names are tried early.
-weakness-guessable-repeat = It is easy to guess: it repeats itself.
-weakness-guessable-sequence = It is easy to guess: sequences such as abcd are tried early.
-weakness-guessable-word = It is easy to guess: one word is not enough.
 
 ## What the directory says to a new password
 
@@ -145,8 +118,7 @@ done-locked-days =
        *[other] The account stays locked for another { $count } days, because of wrong passwords.
     }
 gone-title = This link no longer works
-gone-text = Nothing was changed. You can ask for a new link.
-gone-used = A link works once, and for a limited time.
+gone-text = A link works once, and for a limited time. You can ask for a new one.
 gone-newest = If you have several messages, use the link in the newest.
 gone-still = Did you just set a password with it? Then it is done, and you can sign in.
 refused-title = This password can’t be set here

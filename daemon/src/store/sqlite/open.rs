@@ -282,7 +282,7 @@ fn settle(
     let memory = Cell::new(Memory::load(connection)?);
     let mut voided = None;
     if epoch::compare(connection, &config.epoch_file)? == epoch::Seen::Foreign {
-        let event = Event::new(now, EventKind::Restored, Actor::System, None, "voided").because("another epoch");
+        let event = Event::new(now, EventKind::Restored, Actor::System, None, "voided").because("another-epoch");
         let restoring = connection.unchecked_transaction()?;
         let before = memory.get();
         let desk = Desk { connection: &restoring, key, chance, memory: &memory };

@@ -1,4 +1,4 @@
-//! Who answers at the door: checks what every request must pass, hands it to its story, and dresses what comes back.
+//! The door itself: checks what every request must pass, hands it to its story, and dresses what comes back.
 //!
 //! The order is that of cost: target, host, route, method, who asks, where the form comes from, media type; then the
 //! body; then the story. A panic ends in a 500, a story that does not end in time in a 503, or, where a password may be
@@ -16,22 +16,22 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use rekeyd_core::domain::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use super::answer::{self, Refusal};
 use super::clients::Client;
-use super::config::HttpConfig;
+use super::config::Config;
 use super::page::{Frame, Page, STYLE, Say, Templates, Text};
 use super::request::{self, Site};
 use super::response::{Answer, Dress};
 use super::routes::{self, Audience, Endpoint, Route};
-use super::server::Peer;
+use super::server::{Peer, Server};
 use super::{forwarded, hook, language, pages};
 use crate::flow::{Identity, Rekeyd, health};
 
-/// Answers requests.
-pub(super) struct Porter {
+/// The HTTP door.
+pub struct Door {
     rekeyd: Arc<Rekeyd>,
     templates: Templates,
     setting: RwLock<Arc<Setting>>,
@@ -40,7 +40,7 @@ pub(super) struct Porter {
 
 /// What a reload exchanges, all together.
 pub(super) struct Setting {
-    pub(super) config: HttpConfig,
+    pub(super) config: Config,
     pub(super) site: Site,
     identity: Identity,
     dress: Dress,
@@ -49,8 +49,8 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    fn new(config: HttpConfig, public_url: &str, identity: Identity) -> Self {
-        let site = Site::new(public_url, config.hosts.clone());
+    fn new(config: Config, identity: Identity) -> Self {
+        let site = Site::new(&identity.public_url, config.hosts.clone());
         let dress = Dress::new(STYLE, site.https);
         Self { config, site, identity, dress, still: Mutex::default() }
     }
@@ -58,7 +58,7 @@ impl Setting {
 
 /// A request that has passed all checks, with all that its story needs.
 pub(super) struct Call {
-    pub(super) porter: Arc<Porter>,
+    pub(super) door: Arc<Door>,
     pub(super) rekeyd: Arc<Rekeyd>,
     pub(super) setting: Arc<Setting>,
     /// The client's address, behind the trusted proxies.
@@ -73,7 +73,7 @@ pub(super) struct Call {
 impl Call {
     /// A page as an answer.
     pub(super) fn page(&self, status: StatusCode, page: &Page) -> Answer {
-        self.porter.page(&self.setting, &self.languages, status, page)
+        self.door.page(&self.setting, &self.languages, status, page)
     }
 
     /// A text in one of these languages.
@@ -83,30 +83,40 @@ impl Call {
     }
 }
 
-impl Porter {
-    /// For these stories.
+impl Door {
+    /// A door to these stories.
     ///
     /// # Errors
     /// Words, where a built-in template is broken.
-    pub(super) fn new(rekeyd: Arc<Rekeyd>, config: HttpConfig, public_url: &str) -> Result<Self, String> {
+    pub fn new(rekeyd: Arc<Rekeyd>, config: Config) -> Result<Self, String> {
         let templates = Templates::new().map_err(|error| format!("a page's template is broken: {error}"))?;
         let free = Semaphore::new(config.limits.requests);
-        let setting = Setting::new(config, public_url, rekeyd.identity());
+        let setting = Setting::new(config, rekeyd.identity());
         Ok(Self { rekeyd, templates, setting: RwLock::new(Arc::new(setting)), free })
     }
 
-    /// Takes a new configuration, and the present identity and words with it.
-    pub(super) fn reload(&self, config: HttpConfig, public_url: &str) {
-        let setting = Arc::new(Setting::new(config, public_url, self.rekeyd.identity()));
+    /// Takes a new configuration, and the present identity and words with it; `listen` and the limits stay until a
+    /// restart. To be called after [`Rekeyd::exchange`].
+    pub fn reload(&self, config: Config) {
+        let setting = Arc::new(Setting::new(config, self.rekeyd.identity()));
         *self.setting.write().unwrap_or_else(PoisonError::into_inner) = setting;
     }
 
-    pub(super) fn setting(&self) -> Arc<Setting> {
+    /// Serves until `stop` turns true, then ends in order: what is in work is answered.
+    pub async fn run(self: Arc<Self>, server: Server, stop: watch::Receiver<bool>) {
+        let limits = self.setting().config.limits;
+        let exempt = |ip: IpAddr| ip.is_loopback() || self.setting().config.trusts(ip);
+        let door = Arc::clone(&self);
+        let handle = move |request, peer| Arc::clone(&door).handle(request, peer);
+        server.run(limits, exempt, handle, stop).await;
+    }
+
+    fn setting(&self) -> Arc<Setting> {
         Arc::clone(&self.setting.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Answers one request, whatever it is.
-    pub(super) async fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<Full<Bytes>>
+    pub async fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -174,7 +184,7 @@ impl Porter {
                 _ => Zeroizing::default(),
             };
             let call = Call {
-                porter: Arc::clone(self),
+                door: Arc::clone(self),
                 rekeyd: Arc::clone(&self.rekeyd),
                 setting: Arc::clone(setting),
                 client,
