@@ -164,6 +164,7 @@ impl Config {
         let changed = [
             ("http.listen", self.http.listen != old.http.listen),
             ("admin.socket", self.admin.socket != old.admin.socket),
+            ("admin.group", self.admin.group != old.admin.group),
             ("store.path", self.store.path != old.store.path),
             ("log_level", self.log_level != old.log_level),
         ];
