@@ -140,6 +140,8 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
+    let greeting = Arc::clone(&rekeyd);
+    tasks.spawn(async move { flow::health::greet(&greeting).await });
 
     let failure = watch_over(run, &rekeyd, &http, config).await;
     notify(&[NotifyState::Stopping]);
