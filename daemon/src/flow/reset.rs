@@ -21,8 +21,9 @@ use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, act_of, rank_of};
 use crate::directory::{Settled, Written, hold};
 use crate::store::{Spend, StoredTicket, TicketState};
 
-/// The longest that one setting may take before its holder is told that the outcome is unknown.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest that one setting may take before its holder is told that the outcome is unknown; shorter than the time
+/// that a door gives a whole request, so that it is this answer that is seen.
+const DEADLINE: Duration = Duration::from_secs(12);
 /// A write without an answer is looked for this often, with a pause between.
 const LOOKS: u32 = 3;
 
