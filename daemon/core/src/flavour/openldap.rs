@@ -30,6 +30,10 @@ const STATE: [&str; 7] = [
 const GUARDED: [&str; 5] =
     ["pwdChangedTime", "pwdAccountLockedTime", "pwdAccountTmpLockoutEnd", "pwdStartTime", "pwdEndTime"];
 
+/// The end of an account as POSIX keeps it (RFC 2307): days since 1970; absent or negative is never.
+const SHADOW_EXPIRE: &str = "shadowExpire";
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
 /// A lock that lies so little in the future counts: clocks differ. Later ones have not begun.
 const CLOCKS: std::time::Duration = std::time::Duration::from_mins(5);
 
@@ -58,13 +62,14 @@ pub enum Conditions {
 
 impl OpenLdap {
     pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword"])
+        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword", SHADOW_EXPIRE])
     }
 
     /// What must be proved readable before "absent" means anything.
     pub(super) fn must_read(&self, markers: &Markers) -> Vec<String> {
         let state = if self.ppolicy { STATE.as_slice() } else { &["entryCSN"] };
-        let mut all: Vec<String> = state.iter().copied().chain(markers.attributes()).map(str::to_owned).collect();
+        let state = state.iter().copied().chain([SHADOW_EXPIRE]);
+        let mut all: Vec<String> = state.chain(markers.attributes()).map(str::to_owned).collect();
         all.retain(|attribute| self.defines(attribute));
         all.sort_unstable();
         all.dedup();
@@ -103,7 +108,7 @@ impl OpenLdap {
         };
         let mut parts = vec![as_read("entryUUID")?];
         let state = if self.ppolicy { GUARDED.as_slice() } else { &["entryCSN"] };
-        for attribute in state.iter().filter(|attribute| self.defines(attribute)) {
+        for attribute in state.iter().copied().chain([SHADOW_EXPIRE]).filter(|attribute| self.defines(attribute)) {
             parts.push(as_read(attribute)?);
         }
         if self.conditions != Conditions::Core {
@@ -125,9 +130,8 @@ impl OpenLdap {
                 standing.add(reading.evidence(Finding::Disabled, "userPassword", "a hash that nothing fits"));
             }
         }
-        if self.ppolicy
-            && let Err(bad) = overlay(reading, standing)
-        {
+        let overlay = if self.ppolicy { overlay(reading, standing) } else { Ok(()) };
+        for bad in [shadow(reading, standing), overlay].into_iter().filter_map(Result::err) {
             standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
         }
     }
@@ -228,6 +232,17 @@ impl OpenLdap {
     }
 }
 
+/// What the end of a POSIX account says. Some programs read 0 as never and some as long ago, so here it is long ago.
+fn shadow(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
+    let end = reading.entry.number(SHADOW_EXPIRE)?.filter(|days| *days >= 0);
+    if let Some(days) = end
+        && days.saturating_mul(DAY) <= reading.now.millis()
+    {
+        standing.add(reading.evidence(Finding::Expired, SHADOW_EXPIRE, &days.to_string()));
+    }
+    Ok(())
+}
+
 /// What the overlay's attributes say; `Err` is the first that can't be read.
 fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
     let entry = reading.entry;
@@ -314,5 +329,52 @@ pub fn plain_policy() -> Policy {
         min_length: 0,
         must_change: true,
         safe_modify: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::{DirectoryKey, EntryName, Server};
+
+    /// What the end of a POSIX account makes of it on the day 20 000.
+    fn found(value: &str) -> Option<Finding> {
+        let mut entry = Entry::new(EntryName("uid=ada,dc=x".into()));
+        entry.add(SHADOW_EXPIRE, value);
+        let server = Server { name: "s".into(), writable: true };
+        let reading = Reading {
+            entry: &entry,
+            directory: DirectoryKey(1),
+            server: &server,
+            groups: &Ok(Vec::new()),
+            policy: &PolicyView::None,
+            hidden: &[],
+            shared: &[],
+            now: Timestamp::from_millis(20_000 * DAY),
+        };
+        let mut standing = Standing::default();
+        OpenLdap { ppolicy: false, conditions: Conditions::None, defined: Vec::new() }
+            .standing(&reading, &mut standing);
+        standing.evidence().first().map(|evidence| evidence.finding)
+    }
+
+    #[test]
+    fn t54_the_end_of_a_posix_account_is_read_exactly() {
+        for (value, expected) in [
+            ("-1", None),
+            ("0", Some(Finding::Expired)),
+            ("1", Some(Finding::Expired)),
+            ("19999", Some(Finding::Expired)),
+            ("20000", Some(Finding::Expired)),
+            ("20001", None),
+            ("9223372036854775807", None),
+            ("9223372036854775808", Some(Finding::Unknown)),
+            ("", Some(Finding::Unknown)),
+            ("never", Some(Finding::Unknown)),
+        ] {
+            assert_eq!(found(value), expected, "{value}");
+        }
     }
 }
