@@ -306,6 +306,7 @@ async fn t107_methods_that_a_route_does_not_have_are_named() {
 
 async fn t22_health_says_nothing_of_people() {
     let world = World::start().await;
+    world.reaches_the_directory().await;
     let look = async || {
         let (alive, ready) = (world.door().get("/healthz").await, world.door().get("/readyz").await);
         (alive.status, alive.text(), ready.status, ready.text())

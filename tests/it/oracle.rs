@@ -95,6 +95,7 @@ async fn t16_a_mail_server_that_fails_changes_no_answer() {
 
 async fn t17_what_comes_after_a_request_is_alike_too() {
     let world = World::start().await;
+    world.reaches_the_directory().await;
     let mut answers = Vec::new();
     for login in ["ada", "nobody"] {
         page(&world, login).await;

@@ -160,7 +160,7 @@ async fn p4_a_policy_that_refuses_does_not_use_it_up() {
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(answer.text().contains("rejected-in-history"), "{}", answer.text());
     let answer = world.sets_password(&link, PASSWORD).await;
-    assert!(answer.status == 422 && answer.text().contains("used before"), "{}", answer.text());
+    assert!(answer.status == 422 && answer.text().contains("had this password before"), "{}", answer.text());
     world.event(&[("event", "password-rejected"), ("reason", "in-history")]).await;
     world.surely_sets_password(&link, NEW).await;
 }

@@ -29,6 +29,7 @@ pub mod proxy;
 pub mod scratch;
 pub mod secrets;
 pub mod slapd;
+mod slapd_config;
 pub mod smtp;
 pub mod tls;
 pub mod world;

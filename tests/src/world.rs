@@ -244,6 +244,12 @@ impl World {
         self.write_config();
     }
 
+    /// Waits until the daemon has asked the directory for the first time, which it does once it is ready.
+    pub async fn reaches_the_directory(&self) {
+        let up = async || self.door().get("/readyz").await.json()["directory"] == "up";
+        crate::acts::until("the directory answers", up).await;
+    }
+
     /// Waits until nothing is left to send; says what is left when the time is over.
     ///
     /// It blocks, because it belongs to the end of a test, where nothing can be awaited.
