@@ -96,8 +96,13 @@ impl Config {
         let http = http::Config::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
-        let directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);
+        let mut directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);
         let rules = Rules::read(root.section("policy"));
+        if let Some(directory) = &mut directory {
+            // What verdicts rest on must be readable, or nobody's groups are known.
+            let profiles = rules.profiles.iter().flat_map(|profile| &profile.groups);
+            directory.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
+        }
         let messages = read_messages(&root);
         let channels = list::read(&root);
         if !root.has("channel") {
@@ -164,6 +169,7 @@ impl Config {
         let changed = [
             ("http.listen", self.http.listen != old.http.listen),
             ("admin.socket", self.admin.socket != old.admin.socket),
+            ("admin.group", self.admin.group != old.admin.group),
             ("store.path", self.store.path != old.store.path),
             ("log_level", self.log_level != old.log_level),
         ];

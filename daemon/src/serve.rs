@@ -25,7 +25,7 @@ use crate::{admin, http, logging};
 /// How long what is in hand may take to end after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
 /// How often the store's epoch is renewed and old rows are pruned.
-const HOUSEKEEPING: Duration = Duration::from_mins(60);
+const HOUSEKEEPING: Duration = Duration::from_hours(1);
 
 /// Why the daemon could not start or go on, with the exit status of sysexits.h.
 #[derive(Debug)]
@@ -73,10 +73,13 @@ impl Failure {
 /// # Errors
 /// [`Failure::System`] where the kernel refuses.
 pub fn harden() -> Result<(), Failure> {
-    use nix::sys::resource::{Resource, setrlimit};
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let refused = |error: nix::Error| Failure::System(format!("the kernel refuses hardening: {error}"));
     nix::sys::prctl::set_dumpable(false).map_err(refused)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused)?;
+    // As many connections as the door takes do not fit the usual soft limit.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(refused)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(refused)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     // A second call finds the first one's provider, which is the same.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -137,6 +140,8 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
+    let greeting = Arc::clone(&rekeyd);
+    tasks.spawn(async move { flow::health::greet(&greeting).await });
 
     let failure = watch_over(run, &rekeyd, &http, config).await;
     notify(&[NotifyState::Stopping]);

@@ -29,6 +29,7 @@ const BUILT_IN: &[(&str, &[(&str, &str)])] = &[(
     &[
         (NOTICES, include_str!("../words/en/notices.ftl")),
         ("words/en/pages.ftl", include_str!("../words/en/pages.ftl")),
+        ("words/en/rules.ftl", include_str!("../words/en/rules.ftl")),
         ("words/en/times.ftl", include_str!("../words/en/times.ftl")),
     ],
 )];

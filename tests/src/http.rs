@@ -1,13 +1,13 @@
 //! A client for the doors: what was sent and what came back, with nothing in between.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE},
 };
 use hyper_util::rt::TokioIo;
 use regex::Regex;
@@ -57,6 +57,12 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
+    /// The cookies that the answer sets, as the next request sends them.
+    pub fn cookies(&self) -> String {
+        let set = self.headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().expect("ASCII"));
+        set.map(|cookie| cookie.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("; ")
+    }
+
     /// What a browser would send without being asked: the hidden fields of the page's form.
     pub fn hidden_fields(&self) -> Vec<(String, String)> {
         let input = Regex::new(r#"<input[^>]*type="?hidden[^>]*>"#).expect("a pattern");
@@ -77,9 +83,24 @@ impl Door {
 
     /// Sends a form.
     pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let body: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        self.post_form_with(path, &[], fields).await
+    }
+
+    /// Sends a form with more headers.
+    pub async fn post_form_with(&self, path: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
         let kind = [(CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded")];
-        self.send(Method::POST, path, &kind, body.join("&").into()).await
+        self.send(Method::POST, path, &[&kind, headers].concat(), form(fields).into()).await
+    }
+
+    /// Asks for a page with a form, fills it in as a person does, and sends it as a browser does.
+    pub async fn fill_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let page = self.get(path).await;
+        let hidden = page.hidden_fields();
+        let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fields: Vec<_> = hidden.chain(fields.iter().copied()).collect();
+        let cookies = page.cookies();
+        let headers = [(COOKIE.as_str(), cookies.as_str())];
+        self.post_form_with(path, if cookies.is_empty() { &[] } else { &headers }, &fields).await
     }
 
     /// Sends JSON, with a key if one is given.
@@ -94,7 +115,7 @@ impl Door {
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str())) {
-            request = request.header(HOST, "localhost");
+            request = request.header(HOST, self.host());
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -109,12 +130,28 @@ impl Door {
         timeout(LIMIT, call).await.unwrap_or_else(|_| panic!("no answer from {path}"))
     }
 
+    /// The name of the door, as a client that knows nothing better calls it.
+    fn host(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
     /// Sends these bytes and gives every byte that comes back until the end; ask for `Connection: close`.
     pub async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        self.try_raw(bytes).await.expect("an answer")
+    }
+
+    /// As [`Self::raw`], where the connection may break.
+    ///
+    /// # Errors
+    /// What the system says of the connection.
+    pub async fn try_raw(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let call = async {
             match self {
-                Self::Tcp(address) => pour(TcpStream::connect(address).await.expect("a connection"), bytes).await,
-                Self::Unix(path) => pour(UnixStream::connect(path).await.expect("a connection"), bytes).await,
+                Self::Tcp(address) => pour(TcpStream::connect(address).await?, bytes).await,
+                Self::Unix(path) => pour(UnixStream::connect(path).await?, bytes).await,
             }
         };
         timeout(LIMIT, call).await.expect("an end of the answer")
@@ -134,11 +171,17 @@ async fn exchange(
     Answer { status: head.status, headers: head.headers, body }
 }
 
-async fn pour(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Vec<u8> {
-    stream.write_all(bytes).await.expect("a sent request");
+async fn pour(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    stream.write_all(bytes).await?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("an answer");
-    answer
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// The body that a browser sends for a form.
+pub fn form(fields: &[(&str, &str)]) -> String {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    fields.join("&")
 }
 
 /// Percent-encodes everything but letters and digits.

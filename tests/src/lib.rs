@@ -1,12 +1,14 @@
 //! What tests stand on: the real daemon, and real servers around it that can be asked what happened in them.
 //!
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
+//!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
-//! * [`slapd`] is the directory and [`branch`] the people in it; [`smtp`] takes the mail and [`mail`] reads it;
+//! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -15,16 +17,20 @@
     clippy::missing_panics_doc
 )]
 
+pub mod acts;
 pub mod branch;
 pub mod browser;
+pub mod builder;
 pub mod harness;
 pub mod http;
 pub mod mail;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod secrets;
 pub mod slapd;
+mod slapd_config;
 pub mod smtp;
 pub mod tls;
 pub mod world;
-mod world_config;
+pub mod world_config;

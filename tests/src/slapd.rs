@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     process::{Process, free_port},
-    scratch, tls,
+    scratch, slapd_config,
 };
 
 /// The suffix of every directory.
@@ -28,7 +28,7 @@ pub const CANARY: &str = "uid=rekeyd-canary,ou=services,dc=example,dc=org";
 /// The password of [`SERVICE`].
 pub const SERVICE_PASSWORD: &str = "service-bind-Pw-4711";
 
-const ADMIN_PASSWORD: &str = "admin-bind-Pw-0815";
+pub(crate) const ADMIN_PASSWORD: &str = "admin-bind-Pw-0815";
 /// A server that takes longer to start, or to stop, is broken.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -98,7 +98,7 @@ impl Slapd {
         for part in ["db", "log"] {
             fs::create_dir(folder.join(part)).expect("a new folder");
         }
-        fs::write(folder.join("slapd.conf"), config(variant, &folder)).expect("a written file");
+        fs::write(folder.join("slapd.conf"), slapd_config::text(variant, &folder)).expect("a written file");
         for _ in 0..5 {
             let (port, tls_port) = (free_port(), free_port());
             let process = launch(&folder, port, tls_port);
@@ -367,78 +367,4 @@ fn launch(folder: &Path, port: u16, tls_port: u16) -> Process {
     let config = folder.join("slapd.conf");
     let arguments = ["-d", "0", "-f", config.to_str().expect("a path in UTF-8"), "-h", &listeners];
     Process::start(Path::new("/usr/sbin/slapd"), &arguments, &folder.join("out"))
-}
-
-fn config(variant: Variant, folder: &Path) -> String {
-    let folder = folder.display();
-    let (authority, server) = (tls::authority().display(), tls::server());
-    let (certificate, key) = (server.certificate.display(), server.key.display());
-    let user = nix::unistd::getuid();
-    let group = nix::unistd::getgid();
-    let overlays = match variant {
-        Variant::Bare => String::new(),
-        Variant::Policy => format!(
-            "overlay memberof\noverlay ppolicy\nppolicy_default cn=default,ou=policies,{SUFFIX}\n\
-             ppolicy_hash_cleartext\nppolicy_use_lockout\n"
-        ),
-    };
-    format!(
-        r#"
-include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-include /etc/ldap/schema/nis.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-moduleload ppolicy
-moduleload memberof
-moduleload accesslog
-TLSCACertificateFile {authority}
-TLSCertificateFile {certificate}
-TLSCertificateKeyFile {key}
-password-hash {{SSHA}}
-sizelimit 2000
-authz-regexp "gidNumber={group}\\+uidNumber={user},cn=peercred,cn=external,cn=auth" "{SERVICE}"
-
-# The access log must come before the database that logs into it.
-database mdb
-suffix cn=accesslog
-directory {folder}/log
-rootdn cn=accesslog
-rootpw {ADMIN_PASSWORD}
-maxsize 1073741824
-dbnosync
-index reqStart,reqType,reqDN,reqAuthzID,reqResult eq
-index objectClass eq
-
-database mdb
-suffix {SUFFIX}
-rootdn {ADMIN}
-rootpw {ADMIN_PASSWORD}
-directory {folder}/db
-maxsize 1073741824
-dbnosync
-index objectClass,uid,mail,member,memberOf,entryUUID,entryCSN eq
-# Nobody can tell the state of one called "veiled": what it rests on is hidden from the daemon.
-access to dn.regex="^uid=veiled," attrs=entryUUID,memberOf,pwdAccountLockedTime,pwdChangedTime,pwdEndTime,pwdReset,pwdStartTime
-  by dn.exact="{SERVICE}" none by * none
-access to dn.exact="{CANARY}" attrs=userPassword
-  by dn.exact="{SERVICE}" write by self =xw by anonymous auth by * none
-access to attrs=userPassword
-  by dn.exact="{SERVICE}" =xw by self =xw by anonymous auth by * none
-{reset_rule}access to *
-  by dn.exact="{SERVICE}" read by self read by users =x by * none
-{overlays}
-overlay accesslog
-logdb cn=accesslog
-logops writes session
-logsuccess FALSE
-"#,
-        reset_rule = match variant {
-            Variant::Bare => String::new(),
-            // Less than "manage" can not write it; it makes nobody a password administrator.
-            Variant::Policy =>
-                format!("access to attrs=pwdReset\n  by dn.exact=\"{SERVICE}\" manage by self read by * none\n"),
-        },
-    )
 }

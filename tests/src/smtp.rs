@@ -78,6 +78,8 @@ pub enum Fault {
     Slow(Duration),
     /// At [`Step::Body`]: the message is kept, and the connection ends without an answer.
     TakeAndDrop,
+    /// At [`Step::Body`]: the message is kept, and the answer comes so much later.
+    TakeAndWait(Duration),
 }
 
 /// A running server. Dropping it ends it.
@@ -129,6 +131,11 @@ impl Smtp {
     /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// When TLS begins.
+    pub fn tls(&self) -> Tls {
+        self.shared.tls
     }
 
     /// Refuses connections from now on, until [`Self::open`].
@@ -253,6 +260,7 @@ enum Next {
     Failed,
     Go,
     TakeAndEnd,
+    TakeAndWait(Duration),
 }
 
 struct Session<'a, S> {
@@ -310,7 +318,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             match self.step(step).await? {
                 Next::Go => {}
                 Next::Failed => continue,
-                Next::End | Next::TakeAndEnd => return Ok(None),
+                Next::End | Next::TakeAndEnd | Next::TakeAndWait(_) => return Ok(None),
             }
             match step {
                 Step::Ehlo => self.greet().await?,
@@ -382,13 +390,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
         let message = Message { from: self.from.take().unwrap_or_default(), to: std::mem::take(&mut self.to), raw };
         let next = self.step(Step::Body).await?;
-        if matches!(next, Next::Go | Next::TakeAndEnd) {
+        if matches!(next, Next::Go | Next::TakeAndEnd | Next::TakeAndWait(_)) {
             self.shared.state.lock().expect("the state").messages.push(message);
         }
-        if matches!(next, Next::Go) {
+        if let Next::TakeAndWait(delay) = next {
+            tokio::time::sleep(delay).await;
+        }
+        if matches!(next, Next::Go | Next::TakeAndWait(_)) {
             self.reply("250 2.0.0 taken").await?;
         }
-        Ok(matches!(next, Next::Go | Next::Failed))
+        Ok(matches!(next, Next::Go | Next::Failed | Next::TakeAndWait(_)))
     }
 
     /// Lets a scripted fault happen.
@@ -410,6 +421,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 Ok(Next::Go)
             }
             Some(Fault::TakeAndDrop) => Ok(Next::TakeAndEnd),
+            Some(Fault::TakeAndWait(delay)) => Ok(Next::TakeAndWait(delay)),
         }
     }
 

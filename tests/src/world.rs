@@ -4,130 +4,35 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Output, Stdio},
+    process::ExitStatus,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use hyper::{Method, body::Bytes};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    branch::{Branch, PASSWORD},
-    http::{Answer, Door},
+    branch::Branch,
+    builder::Builder,
+    http::Door,
     mail::Message,
-    process::{Process, free_port},
-    scratch, secrets,
-    slapd::{SERVICE_PASSWORD, Slapd, Variant},
-    smtp::{self, Smtp, Tls},
-    world_config,
+    process::Process,
+    secrets,
+    slapd::Slapd,
+    smtp::Smtp,
+    world_config::{self, Way},
 };
 
 /// Whatever takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// What a world is made of. Made by [`World::builder`].
-pub struct Builder {
-    directory: Kind,
-    mail: Option<Tls>,
-    settings: BTreeMap<String, String>,
-}
-
-enum Kind {
-    Given(Arc<Slapd>),
-    Shared(Variant),
-}
-
-impl Builder {
-    /// Stands on the shared server of this kind, in a branch of its own.
-    #[must_use]
-    pub fn shared(mut self, variant: Variant) -> Self {
-        self.directory = Kind::Shared(variant);
-        self
-    }
-
-    /// Stands on this server, which the test may stop.
-    #[must_use]
-    pub fn slapd(mut self, slapd: &Arc<Slapd>) -> Self {
-        self.directory = Kind::Given(Arc::clone(slapd));
-        self
-    }
-
-    /// Sends mail to a server that speaks TLS like this.
-    #[must_use]
-    pub fn smtp(mut self, tls: Tls) -> Self {
-        self.mail = Some(tls);
-        self
-    }
-
-    /// Writes mail into a folder instead of sending it.
-    #[must_use]
-    pub fn mail_folder(mut self) -> Self {
-        self.mail = None;
-        self
-    }
-
-    /// Sets a key of the configuration, such as `pace.per_account`, to a value as it is written in the file.
-    #[must_use]
-    pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.settings.insert(key.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Starts everything, and waits until the daemon is ready.
-    pub async fn start(self) -> World {
-        let slapd = match self.directory {
-            Kind::Given(slapd) => slapd,
-            Kind::Shared(variant) => Slapd::shared(variant).await,
-        };
-        let branch = Branch::grow(&slapd).await;
-        let smtp = match self.mail {
-            Some(tls) => Some(Smtp::start(tls).await),
-            None => None,
-        };
-        let folder = scratch::folder("w");
-        for part in ["state", "secrets", "mail"] {
-            fs::create_dir(folder.join(part)).expect("a new folder");
-        }
-        let key = format!("hook-key-{}-{}", std::process::id(), scratch::next());
-        for (name, secret) in [("bind", SERVICE_PASSWORD), ("smtp", smtp::PASSWORD), ("hook", &key)] {
-            let file = folder.join("secrets").join(name);
-            fs::write(&file, secret).expect("a written file");
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("permissions");
-        }
-        let known = [PASSWORD, SERVICE_PASSWORD, smtp::PASSWORD, &key].map(str::to_owned);
-        let mut world = World {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            branch,
-            folder,
-            key,
-            may_leave_mail: AtomicBool::new(false),
-            process: Mutex::new(None),
-            secrets: Mutex::new(known.into()),
-            settings: Mutex::new(self.settings),
-            smtp,
-        };
-        for _ in 0..5 {
-            world.address.set_port(free_port());
-            world.write_config();
-            world.launch();
-            if world.becomes_ready().await {
-                return world;
-            }
-            let taken = world.log().contains("in use");
-            assert!(taken, "the daemon does not start:\n{}", world.log());
-        }
-        panic!("no free port for the daemon");
-    }
-}
 
 /// A running daemon, everything around it, and what a visitor, a login page and an administrator do with it.
 ///
@@ -136,14 +41,15 @@ pub struct World {
     /// The people, and the directory that holds them.
     pub branch: Branch,
     /// The mail server, unless mail goes to a folder.
-    smtp: Option<Smtp>,
-    address: SocketAddr,
-    folder: PathBuf,
-    key: String,
-    may_leave_mail: AtomicBool,
-    process: Mutex<Option<Process>>,
-    secrets: Mutex<BTreeSet<String>>,
-    settings: Mutex<BTreeMap<String, String>>,
+    pub(crate) smtp: Option<Smtp>,
+    pub(crate) address: Mutex<SocketAddr>,
+    pub(crate) folder: PathBuf,
+    pub(crate) key: String,
+    pub(crate) may_leave_mail: AtomicBool,
+    pub(crate) process: Mutex<Option<Process>>,
+    pub(crate) secrets: Mutex<BTreeSet<String>>,
+    pub(crate) settings: Mutex<BTreeMap<String, String>>,
+    pub(crate) way: Way,
 }
 
 impl World {
@@ -154,7 +60,7 @@ impl World {
 
     /// A world that is not like every other.
     pub fn builder() -> Builder {
-        Builder { directory: Kind::Shared(Variant::Policy), mail: Some(Tls::StartTls), settings: BTreeMap::new() }
+        Builder::default()
     }
 
     // What the parts are.
@@ -176,17 +82,37 @@ impl World {
 
     /// The pages and the hook.
     pub fn door(&self) -> Door {
-        Door::Tcp(self.address)
+        Door::Tcp(self.address())
+    }
+
+    /// Where the daemon listens.
+    pub fn address(&self) -> SocketAddr {
+        *locked(&self.address)
     }
 
     /// The address of the pages, as people see it.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
+    }
+
+    /// The folder of everything that belongs to this world.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder in which the daemon keeps what it remembers.
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    /// The daemon's database.
+    pub fn database(&self) -> PathBuf {
+        self.state().join("rekeyd.db")
+    }
+
+    /// The administrator's socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.folder.join("admin.sock")
     }
 
     /// The folder that takes the mail in a world without a mail server.
@@ -214,84 +140,14 @@ impl World {
         locked(&self.secrets).insert(secret.to_owned());
     }
 
+    /// Everything that was named so far, and the tokens of all messages.
+    pub fn secrets(&self) -> Vec<String> {
+        locked(&self.secrets).iter().cloned().chain(self.tokens()).collect()
+    }
+
     /// This test ends while notices wait, and means to.
     pub fn leaves_mail_behind(&self) {
         self.may_leave_mail.store(true, Ordering::Relaxed);
-    }
-
-    // What a visitor does.
-
-    /// Fills in the page for those who forgot their password.
-    pub async fn forgets(&self, login: &str) -> Answer {
-        let fields = self.door().get("/forgot").await.hidden_fields();
-        self.send_form("/forgot", &fields, &[("login", login)]).await
-    }
-
-    /// Waits for so many messages to an address, and gives the path of the reset link in the last one.
-    pub async fn link(&self, address: &str, count: usize) -> String {
-        let messages = self.smtp().wait_for_mail_to(address, count).await;
-        let link = messages.last().expect("a message").link("/r/");
-        link.strip_prefix(&self.url("")).unwrap_or_else(|| panic!("a link to somewhere else: {link}")).to_owned()
-    }
-
-    /// Somebody forgets the password, and gets a link. Gives its path.
-    pub async fn forgets_and_gets_link(&self, login: &str) -> String {
-        let address = format!("{login}@example.org");
-        let count = self.smtp().messages_to(&address).len() + 1;
-        let answer = self.forgets(login).await;
-        assert!(answer.status.is_success() || answer.status.is_redirection(), "{answer:?}");
-        self.link(&address, count).await
-    }
-
-    /// Opens a link and sets a password on its page.
-    pub async fn sets_password(&self, link: &str, password: &str) -> Answer {
-        self.secret(password);
-        let fields = self.door().get(link).await.hidden_fields();
-        self.send_form(link, &fields, &[("password", password), ("confirm", password)]).await
-    }
-
-    async fn send_form(&self, path: &str, hidden: &[(String, String)], fields: &[(&str, &str)]) -> Answer {
-        let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let fields: Vec<_> = hidden.chain(fields.iter().copied()).collect();
-        self.door().post_form(path, &fields).await
-    }
-
-    // What a login page does.
-
-    /// Calls the hook with the right key.
-    pub async fn hook(&self, path: &str, body: &Value) -> Answer {
-        self.door().post_json(path, Some(&self.key), body).await
-    }
-
-    /// Asks whether a password is right.
-    pub async fn signs_in(&self, login: &str, password: &str) -> Answer {
-        self.secret(password);
-        self.hook("/v1/sign-in", &json!({"login": login, "password": password})).await
-    }
-
-    // What an administrator does.
-
-    /// Calls the administrator's socket.
-    pub async fn admin(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let kind = [("content-type", "application/json")];
-        Door::Unix(self.admin_socket()).send(method, path, if body.is_empty() { &[] } else { &kind }, body).await
-    }
-
-    /// Runs `rekeyctl`, typing these lines when it asks.
-    pub fn rekeyctl(&self, arguments: &[&str], typed: &str) -> Output {
-        let mut command = Command::new(program("rekeyctl"));
-        command.arg("--socket").arg(self.admin_socket()).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("rekeyctl");
-        // A program that asks for nothing may have ended already.
-        child.stdin.take().expect("its input").write_all(typed.as_bytes()).ok();
-        child.wait_with_output().expect("its output")
-    }
-
-    /// The administrator's socket.
-    pub fn admin_socket(&self) -> PathBuf {
-        self.folder.join("admin.sock")
     }
 
     // What happens to the daemon.
@@ -308,8 +164,13 @@ impl World {
 
     /// Stops the daemon as the system does, and gives how it ended.
     pub fn stop(&self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ends()
+    }
+
+    /// Waits for a daemon that was told to end, and gives how it ended.
+    pub fn ends(&self) -> ExitStatus {
         let mut process = locked(&self.process).take().expect("a running daemon");
-        process.signal(Signal::SIGTERM);
         process.wait(LIMIT)
     }
 
@@ -326,38 +187,49 @@ impl World {
         assert!(self.becomes_ready().await, "the daemon does not start again:\n{}", self.log());
     }
 
+    /// Tells the daemon to read its configuration again, and waits until it says how that went.
+    pub async fn reload(&self) {
+        let told = |log: &str| log.matches("event=reload").count();
+        let before = told(&self.log());
+        self.signal(Signal::SIGHUP);
+        crate::acts::until("the configuration was read again", async || told(&self.log()) > before).await;
+    }
+
     /// Changes a key of the configuration file. The daemon reads it when it is told to, or started again.
     pub fn set(&self, key: &str, value: &str) {
         locked(&self.settings).insert(key.to_owned(), value.to_owned());
         self.write_config();
     }
 
-    fn write_config(&self) {
+    pub(crate) fn write_config(&self) {
         let smtp = self.smtp.as_ref();
         let place = world_config::Place {
-            address: self.address,
+            address: self.address(),
             base: self.branch.base(),
             folder: &self.folder,
+            hook_key: &self.key,
             slapd: self.slapd(),
             smtp,
+            way: &self.way,
         };
         fs::write(self.config(), world_config::text(&place, &locked(&self.settings))).expect("a written file");
     }
 
-    fn launch(&self) {
+    /// Starts the daemon and waits for nothing.
+    pub fn launch(&self) {
         let config = self.config();
         let arguments = ["--config", config.to_str().expect("a path in UTF-8")];
         *locked(&self.process) = Some(Process::start(&program("rekeyd"), &arguments, &self.folder.join("log")));
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.
-    async fn becomes_ready(&self) -> bool {
+    pub async fn becomes_ready(&self) -> bool {
         let start = Instant::now();
         loop {
             if locked(&self.process).as_mut().expect("a daemon").ended().is_some() {
                 return false;
             }
-            let listens = tokio::net::TcpStream::connect(self.address).await.is_ok();
+            let listens = tokio::net::TcpStream::connect(self.address()).await.is_ok();
             if listens && self.door().get("/readyz").await.status.is_success() {
                 return true;
             }
@@ -366,13 +238,25 @@ impl World {
         }
     }
 
+    /// Lets the daemon listen on another port from its next start on.
+    pub fn moves_to(&self, port: u16) {
+        locked(&self.address).set_port(port);
+        self.write_config();
+    }
+
+    /// Waits until the daemon has asked the directory for the first time, which it does once it is ready.
+    pub async fn reaches_the_directory(&self) {
+        let up = async || self.door().get("/readyz").await.json()["directory"] == "up";
+        crate::acts::until("the directory answers", up).await;
+    }
+
     /// Waits until nothing is left to send; says what is left when the time is over.
     ///
     /// It blocks, because it belongs to the end of a test, where nothing can be awaited.
     fn undelivered(&self) -> Option<String> {
         let start = Instant::now();
         loop {
-            let left = blocking_get(&self.admin_socket(), "/v1/outbox");
+            let left = blocking_get(&self.admin_socket(), "/v1/outbox?waiting=true&limit=1000");
             let left = world_config::undelivered(&left);
             if left.is_none() || start.elapsed() > LIMIT {
                 return left;
@@ -393,6 +277,10 @@ impl Drop for World {
     fn drop(&mut self) {
         // A test that has failed already has said what matters.
         if thread::panicking() {
+            if UnixStream::connect(self.admin_socket()).is_ok() {
+                eprintln!("The trail:");
+                self.audit().iter().for_each(|row| eprintln!("  {row}"));
+            }
             eprintln!("The daemon's log:\n{}", self.log());
             return;
         }
@@ -405,7 +293,7 @@ impl Drop for World {
             let status = self.stop();
             assert!(status.success(), "the daemon ended with {status}:\n{}", self.log());
         }
-        let secrets: Vec<_> = locked(&self.secrets).iter().cloned().chain(self.tokens()).collect();
+        let secrets = self.secrets();
         let places = [self.folder.join("log"), self.state()];
         let found: Vec<_> = places.iter().flat_map(|place| secrets::found_in(place, &secrets)).collect();
         assert!(found.is_empty(), "{}", found.join("\n"));
@@ -424,7 +312,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn blocking_get(socket: &Path, path: &str) -> Value {
+/// Asks the administrator's socket without awaiting, which the end of a test can not.
+pub(crate) fn blocking_get(socket: &Path, path: &str) -> Value {
     let mut stream = UnixStream::connect(socket).expect("the administrator's socket");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a sent request");

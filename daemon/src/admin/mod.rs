@@ -227,3 +227,253 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use nix::unistd::{Group, getegid};
+    use rekeyd_core::domain::MasterKey;
+    use rekeyd_plugins::Messages;
+    use ring::rand::SystemRandom;
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::directory::Directory;
+    use crate::flow::{Clock, Parts};
+    use crate::store::Store;
+
+    /// A door in a folder of its own, in front of a small directory.
+    struct World {
+        folder: TempDir,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    }
+
+    impl World {
+        async fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+            let write = |name: &str, text: &str| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            };
+            write("keys", &MasterKey::from_bytes([7; 32]).encode());
+            write("people.ldif", PEOPLE);
+            for part in ["store", "epoch", "mail"] {
+                std::fs::create_dir(folder.path().join(part)).unwrap();
+            }
+            let group = Group::from_gid(getegid()).unwrap().unwrap().name;
+            let text = CONFIG.replace("DIR", &folder.path().display().to_string()).replace("GROUP", &group);
+            let config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
+            let keys = config.keys().unwrap();
+            let clock = Clock::default();
+            let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new()).unwrap();
+            let key = opened.store.directory_key("trial").await.unwrap();
+            let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
+            let parts = Parts {
+                directory: Directory::open(&config.directory, key).unwrap(),
+                channels: config.open_channels(&messages).unwrap(),
+                identity: config.identity(),
+                rules: config.rules.clone(),
+                messages,
+                keys,
+            };
+            let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
+            let door = Door::bind(&config.admin, rekeyd).unwrap();
+            let (stop, stopped) = watch::channel(false);
+            Self { folder, stop, task: tokio::spawn(door.serve(stopped)) }
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.folder.path().join("admin.sock")
+        }
+
+        async fn connect(&self) -> UnixStream {
+            UnixStream::connect(self.socket()).await.unwrap()
+        }
+
+        async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+            let length = body.len();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: rekeyd\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            let mut stream = self.connect().await;
+            // The door may answer and close before it has read all of it.
+            drop(stream.write_all(request.as_bytes()).await);
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("cache-control: no-store"), "{head}");
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+        }
+
+        async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+            self.ask("POST", path, &body.to_string()).await
+        }
+    }
+
+    const CONFIG: &str = r#"
+public_url = "http://127.0.0.1:8080"
+key_file = "DIR/keys"
+[admin]
+socket = "DIR/admin.sock"
+group = "GROUP"
+allow_user_namespace = true
+[store]
+path = "DIR/store/rekeyd.db"
+epoch_file = "DIR/epoch/epoch"
+[[directory]]
+name = "trial"
+kind = "ldif"
+file = "DIR/people.ldif"
+base = "dc=example,dc=org"
+[directory.markers]
+disabled = ["employeeType=disabled"]
+[[channel]]
+kind = "file"
+folder = "DIR/mail"
+from = "no-reply@example.org"
+[policy]
+privileged_groups = []
+[messages]
+organisation = "Example School"
+help = "the desk"
+"#;
+
+    const PEOPLE: &str = "dn: dc=example,dc=org
+objectClass: domain
+dc: example
+
+dn: uid=ada,dc=example,dc=org
+objectClass: inetOrgPerson
+uid: ada
+cn: Ada Lovelace
+sn: Lovelace
+mail: ada@example.org
+entryUUID: 75b7c289-df25-49dc-8fa2-081933c803f5
+pwdChangedTime: 20260105090000Z
+userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thdrlQ
+
+dn: uid=turing,dc=example,dc=org
+objectClass: inetOrgPerson
+uid: turing
+cn: Alan Turing
+sn: Turing
+mail: turing@example.org
+entryUUID: 75b7c289-df25-49dc-8fa2-081933c803f6
+pwdChangedTime: 20260105090000Z
+employeeType: disabled
+userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thdrlQ
+";
+
+    #[tokio::test]
+    async fn every_verb_tells_its_story() {
+        let world = World::start().await;
+        let (code, status) = world.ask("GET", "/v1/status", "").await;
+        assert_eq!(
+            (code, &status["requests_waiting"], &status["directory"]["name"]),
+            (200, &json!(0), &json!("trial"))
+        );
+
+        let (code, told) = world.post("/v1/explain", json!({"login": "turing"})).await;
+        assert_eq!((code, &told["account"]["findings"][0]["finding"]), (200, &json!("disabled")));
+        let (code, told) = world.post("/v1/explain", json!({"login": "nobody"})).await;
+        assert_eq!((code, &told["found"]), (200, &json!("not-found")));
+
+        let (code, sent) = world.post("/v1/send-code", json!({"login": "ada", "reason": "first day"})).await;
+        assert_eq!((code, &sent["to"]), (200, &json!(["a…@e….org"])));
+        let (code, refused) = world.post("/v1/send-code", json!({"login": "turing", "reason": "x"})).await;
+        assert_eq!((code, &refused["code"]), (409, &json!("disabled")));
+        let (code, refused) = world.post("/v1/send-code", json!({"login": "nobody", "reason": "x"})).await;
+        assert_eq!((code, &refused["code"]), (404, &json!("not-found")));
+
+        let (code, weak) =
+            world.post("/v1/set-password", json!({"login": "ada", "reason": "x", "password": "lovelace"})).await;
+        assert_eq!(
+            (code, &weak["code"], &weak["violations"][0]["id"]),
+            (422, &json!("weak"), &json!("weakness-too-short"))
+        );
+        let (code, set) =
+            world.post("/v1/set-password", json!({"login": "ada", "reason": "x", "generate": true})).await;
+        assert_eq!((code, &set["must_change"]), (200, &json!(true)));
+        assert!(set["password"].as_str().is_some_and(|password| password.len() >= 26));
+
+        let (code, thawed) = world.post("/v1/thaw", json!({"login": "ada", "reason": "x"})).await;
+        assert_eq!((code, &thawed["thawed"]), (200, &json!(false)));
+        let (code, audit) = world.ask("GET", "/v1/audit?login=ada&limit=1", "").await;
+        assert_eq!((code, &audit["events"][0]["outcome"]), (200, &json!("replaced")));
+        let (code, chain) = world.ask("GET", "/v1/audit/verify", "").await;
+        assert_eq!((code, &chain["whole"]), (200, &json!(true)));
+        let (code, outbox) = world.ask("GET", "/v1/outbox?waiting=true", "").await;
+        assert_eq!((code, outbox["notices"].as_array().map(Vec::len)), (200, Some(1)));
+        if nix::unistd::geteuid().is_root() {
+            let (code, restored) = world.post("/v1/restored", json!({"reason": "x"})).await;
+            assert_eq!((code, restored["voided"].is_u64()), (200, true));
+        }
+        world.stop.send_replace(true);
+        world.task.await.unwrap();
+        assert!(!world.folder.path().join("admin.sock").exists());
+    }
+
+    #[tokio::test]
+    async fn t121_what_is_not_known_is_refused_and_nothing_done() {
+        let world = World::start().await;
+        for (method, path, body, status) in [
+            ("GET", "/", "", 404),
+            ("GET", "/v1/../v1/status", "", 404),
+            ("POST", "/v1/erase", "{}", 404),
+            ("POST", "/v1/status", "{}", 405),
+            ("GET", "/v1/explain", "", 405),
+            ("DELETE", "/v1/status", "", 405),
+            ("GET", "/v1/status?verbose=1", "", 400),
+            ("GET", "/v1/audit?limit=0", "", 400),
+            ("POST", "/v1/explain", "", 400),
+            ("POST", "/v1/explain", "[]", 400),
+            ("POST", "/v1/explain", r#"{"login":""}"#, 400),
+            ("POST", "/v1/explain", r#"{"login":"ada","admin":true}"#, 400),
+            ("POST", "/v1/send-code", r#"{"login":"ada"}"#, 400),
+            ("POST", "/v1/send-code", r#"{"login":"ada","reason":" "}"#, 400),
+            ("POST", "/v1/set-password", r#"{"login":"ada","reason":"x"}"#, 400),
+            ("POST", "/v1/set-password", r#"{"login":"ada","reason":"x","password":""}"#, 400),
+            ("POST", "/v1/set-password", r#"{"login":"ada","reason":"x","password":"p","generate":true}"#, 400),
+        ] {
+            let (code, problem) = world.ask(method, path, body).await;
+            assert_eq!(code, status, "{method} {path} {body}: {problem}");
+        }
+        let (_, audit) = world.ask("GET", "/v1/audit", "").await;
+        assert_eq!(audit["events"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn t127_bodies_and_connections_are_bounded() {
+        let world = World::start().await;
+        let (code, _) = world.ask("POST", "/v1/explain", &"x".repeat(protocol::LONGEST_BODY + 1)).await;
+        assert_eq!(code, 413);
+        let held: Vec<_> = futures_util::future::join_all((0..CONNECTIONS).map(|_| world.connect())).await;
+        let mut one_more = world.connect().await;
+        let mut answer = String::new();
+        one_more.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        drop(held);
+        for _ in 0..100 {
+            let mut stream = world.connect().await;
+            drop(stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await);
+            answer.clear();
+            drop(stream.read_to_string(&mut answer).await);
+            if answer.ends_with("ok\n") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("places are not given back");
+    }
+}

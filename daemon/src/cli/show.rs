@@ -134,19 +134,21 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
 
     section(&mut text, "Verdicts");
     let widest = account.verdicts.iter().map(|verdict| verdict.act.chars().count()).max().unwrap_or(0);
+    let mut told = Vec::new();
     for verdict in &account.verdicts {
         let act = format!("{:widest$}", escape(&verdict.act));
-        match &verdict.reason {
-            Some(reason) if !verdict.allowed => {
-                let no = screen.paint(Tone::Bad, "no");
-                line(&mut text, &format!("{act}  {no}   {}", escape(&reason.code)));
-                line(
-                    &mut text,
-                    &format!("{:widest$}       {}", "", screen.paint(Tone::Quiet, &escape(&reason.remedy))),
-                );
-            }
-            _ if verdict.allowed => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Good, "yes"))),
-            _ => line(&mut text, &format!("{act}  {}", screen.paint(Tone::Bad, "no"))),
+        if verdict.allowed {
+            line(&mut text, &format!("{act}  {}", screen.paint(Tone::Good, "yes")));
+            continue;
+        }
+        let code = verdict.reason.as_ref().map_or_else(String::new, |reason| escape(&reason.code));
+        line(&mut text, &format!("{act}  {}   {code}", screen.paint(Tone::Bad, "no")));
+        // What would change several verdicts is said once.
+        if let Some(reason) = verdict.reason.as_ref().filter(|reason| !told.contains(&reason.code.as_str())) {
+            told.push(reason.code.as_str());
+            let margin = widest + 7;
+            text.push_str(&" ".repeat(margin));
+            text.push_str(&screen.indented(margin, &reason.remedy, Some(Tone::Quiet)));
         }
     }
 
@@ -208,7 +210,11 @@ pub(super) fn thawed(login: &str, thawed: &Thawed) -> String {
 
 /// A restore was declared.
 pub(super) fn restored(restored: Restored) -> String {
-    format!("{} links are void now; whoever waits for one asks again\n", restored.voided)
+    match restored.voided {
+        0 => "no link was alive; none had to be voided\n".into(),
+        1 => "1 link is void now; whoever waits for it asks again\n".into(),
+        voided => format!("{voided} links are void now; whoever waits for one asks again\n"),
+    }
 }
 
 fn section(text: &mut String, title: &str) {

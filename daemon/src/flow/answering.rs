@@ -8,15 +8,17 @@ use rekeyd_core::policy::eligibility::{self, Eligibility, Refusal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::link::Answer;
-use super::rekeyd::{Gathered, Rekeyd, Trouble, act_of, backoff, rank_of};
+use super::link::{self, Answer};
+use super::rekeyd::{Gathered, Rekeyd};
+use super::start::{act_of, rank_of};
+use super::trouble::{Trouble, backoff};
 use crate::directory::Found;
 use crate::store::{self, Ended, Issued, LeasedRequest};
 
 /// How many look-ups run at once: enough to keep the directory's connections busy, few enough to be kind to it.
 const AT_ONCE: usize = 8;
 /// A worker that says nothing for so long is taken for dead, and its request is handed out again.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// With nothing to do the queue is looked at this often, for requests that were put back.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -62,7 +64,7 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
     }
     if let Err(trouble) = try_answer(rekeyd, request).await {
         log::warn!(event = "request-postponed", attempts = attempts; "a request waits: {trouble}");
-        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(60));
+        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_mins(1));
         report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &trouble.to_string()).await);
     }
 }
@@ -76,7 +78,7 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
                 Found::Ambiguous(ids) => (Refusal::Ambiguous, ids),
                 _ => (Refusal::NotFound, Vec::new()),
             };
-            let mut event = rekeyd.refused(request.actor, why.code(), rekeyd.now());
+            let mut event = link::refused(request.actor, why.code(), rekeyd.now());
             for id in ids {
                 event = event.with("match", id.to_string());
             }
@@ -123,7 +125,7 @@ async fn refuse(
 ) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
     let now = rekeyd.now();
-    let mut event = rekeyd.refused(request.actor, why.code(), now);
+    let mut event = link::refused(request.actor, why.code(), now);
     event.account = Some(account.id.clone());
     let tell = parts.rules.tell_refused && request.purpose == Purpose::Reset && why != Refusal::NoContact;
     let notice = if tell && told_today(rekeyd, account).await? {
@@ -147,7 +149,7 @@ async fn refuse(
 
 /// At most one such message a day.
 async fn told_today(rekeyd: &Rekeyd, account: &rekeyd_core::domain::Account) -> Result<bool, Trouble> {
-    let quota = rekeyd_core::policy::pace::Quota { count: 1, per: Duration::from_secs(86400) };
+    let quota = rekeyd_core::policy::pace::Quota { count: 1, per: Duration::from_hours(24) };
     let counter = store::Counter { scope: "refused-day", whom: account.id.to_string(), quota };
     Ok(rekeyd.store.count(vec![counter], rekeyd.now()).await?.is_none())
 }

@@ -1,11 +1,12 @@
 //! Makes the tickets and messages of a link, and those of the notices that follow a change.
 
 use rekeyd_core::domain::{
-    Account, Contact, Event, EventKind, NoticeKind, Origin, Purpose, Recipient, RequestId, Ticket, Timestamp,
+    Account, Actor, Contact, Event, EventKind, NoticeKind, Origin, Purpose, Recipient, RequestId, Ticket, Timestamp,
 };
 use rekeyd_core::policy::eligibility::Terms;
 
-use super::rekeyd::{Parts, Rekeyd, addresses};
+use super::rekeyd::{Parts, Rekeyd};
+use super::start::addresses;
 use crate::store::{Counter, Issue, NewNotice, NewTicket};
 
 /// A request that has been judged and may be answered with a link.
@@ -140,11 +141,11 @@ impl Rekeyd {
         let token = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact)?;
         Some(NewTicket { hash: self.store.data_key().token_hash(&token), ticket, life })
     }
+}
 
-    /// The row of the trail for a request that ends without a link.
-    pub(super) fn refused(&self, actor: rekeyd_core::domain::Actor, why: &str, now: Timestamp) -> Event {
-        Event::new(now, EventKind::RequestEnded, actor, None, "refused").because(why)
-    }
+/// The row of the trail for a request that ends without a link.
+pub(super) fn refused(actor: Actor, why: &str, now: Timestamp) -> Event {
+    Event::new(now, EventKind::RequestEnded, actor, None, "refused").because(why)
 }
 
 /// The directory's language first, then what was asked for.

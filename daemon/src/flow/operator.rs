@@ -12,7 +12,9 @@ use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
-use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, addresses};
+use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::start::addresses;
+use super::trouble::Trouble;
 use crate::directory::{Found, Settled, Written, hold};
 use crate::store::{Acceptance, NewRequest};
 
@@ -208,30 +210,34 @@ async fn replace(
         Ok(gathered) => gathered,
         Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
     };
-    let _turn = rekeyd.turns.take(&found.account.id).await;
-    let Gathered { account, facts } = match rekeyd.read(&parts, &found.account.id).await? {
+    let id = found.account.id.clone();
+    let rank = Some(operator.standing());
+    let judge = |Gathered { account, facts }: &Gathered| {
+        eligibility::judge(account, facts, Act::ReplacePassword, rank, &parts.rules, rekeyd.now())
+    };
+    let event = |outcome: &str| {
+        Event::new(rekeyd.now(), EventKind::PasswordReplaced, operator.actor().clone(), Some(id.clone()), outcome)
+            .because(reason)
+            .with("must-change", if must_change { "yes" } else { "no" })
+    };
+    let refuse = async |why: Refusal| {
+        rekeyd.store.record(event("refused").with("refusal", why.code())).await?;
+        Ok(ReplaceOutcome::Refused(why))
+    };
+    // What the first look refuses needs no second one, and an account whose id is hidden would not be found again.
+    if let Eligibility::Refuse(why) = judge(&found) {
+        return refuse(why).await;
+    }
+    let _turn = rekeyd.turns.take(&id).await;
+    let gathered = match rekeyd.read(&parts, &id).await? {
         Ok(gathered) => gathered,
         Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
     };
-    let rank = Some(operator.standing());
-    let event = |outcome: &str| {
-        Event::new(
-            rekeyd.now(),
-            EventKind::PasswordReplaced,
-            operator.actor().clone(),
-            Some(account.id.clone()),
-            outcome,
-        )
-        .because(reason)
-        .with("must-change", if must_change { "yes" } else { "no" })
-    };
-    let terms = match eligibility::judge(&account, &facts, Act::ReplacePassword, rank, &parts.rules, rekeyd.now()) {
+    let terms = match judge(&gathered) {
         Eligibility::Allow(terms) => terms,
-        Eligibility::Refuse(why) => {
-            rekeyd.store.record(event("refused").with("refusal", why.code())).await?;
-            return Ok(ReplaceOutcome::Refused(why));
-        }
+        Eligibility::Refuse(why) => return refuse(why).await,
     };
+    let account = gathered.account;
     let Some(authorized) = operator.authorize(Verb::SetPassword, &terms) else { return Ok(ReplaceOutcome::NotAllowed) };
     let (password, generated) = match accepted(rekeyd, replacement, &account, &parts) {
         Ok(password) => password,

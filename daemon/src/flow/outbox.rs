@@ -11,17 +11,18 @@ use rekeyd_plugins::Delivered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::rekeyd::{Parts, Rekeyd, backoff};
+use super::rekeyd::{Parts, Rekeyd};
+use super::trouble::backoff;
 use crate::store::{Delivery, LeasedNotice};
 
 /// How many messages are under way at once.
 const AT_ONCE: usize = 8;
 /// A message in hand for longer is handed out again; longer than any channel's own time limits.
-const LEASE: Duration = Duration::from_secs(300);
+const LEASE: Duration = Duration::from_mins(20);
 /// With nothing to do the outbox is looked at this often, for messages that were put back.
 const IDLE: Duration = Duration::from_millis(500);
 /// A lost answer is asked again only when the first try can't be under way any more.
-const UNSURE: Duration = Duration::from_secs(120);
+const UNSURE: Duration = Duration::from_mins(2);
 
 /// Sends messages until `stop` turns true; those in hand are finished.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
@@ -76,7 +77,7 @@ async fn send(rekeyd: &Rekeyd, leased: LeasedNotice) {
         event
     };
     let later = |wait, reason: &str| Delivery::Later { due: now.plus(wait), reason: reason.to_owned() };
-    let wait = backoff(leased.attempts, Duration::from_secs(2), Duration::from_secs(600));
+    let wait = backoff(leased.attempts, Duration::from_secs(2), Duration::from_mins(10));
     let (delivery, event) = match &delivered {
         Delivered::Delivered => (Delivery::Sent, Some(event(EventKind::NoticeDelivered, "delivered", None))),
         Delivered::Never(why) => {

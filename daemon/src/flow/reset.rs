@@ -17,12 +17,15 @@ use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
 use rekeyd_core::policy::rules::PasswordRules;
 
-use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, act_of, rank_of};
+use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::start::{act_of, rank_of};
+use super::trouble::Trouble;
 use crate::directory::{Settled, Written, hold};
 use crate::store::{Spend, StoredTicket, TicketState};
 
-/// The longest that one setting may take before its holder is told that the outcome is unknown.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest that one setting may take before its holder is told that the outcome is unknown; shorter than the time
+/// that a door gives a whole request, so that it is this answer that is seen.
+const DEADLINE: Duration = Duration::from_secs(12);
 /// A write without an answer is looked for this often, with a pause between.
 const LOOKS: u32 = 3;
 

@@ -142,6 +142,9 @@ impl Door {
                 refuse(&Refusal::Fault)
             }
         };
+        // The route, never the path: tokens stand in paths.
+        let route = routes::find(head.uri.path(), &setting.site.base).map_or("-", |(route, _)| route.path);
+        log::debug!(event = "answered", route = route, status = answer.status.as_u16(); "{} {route}", head.method);
         answer.dress(&setting.dress)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! * `routes` is the one page with every route; `door` checks what every request must pass, in order of cost.
 //! * `pages` serves people, `hook` serves login pages; `answer` is the one table from outcomes to both kinds of answer.
-//! * [`server`] is the accept loop with its limits; [`config`] is the `[http]` section, [`clients`] the hook's keys.
+//! * [`server`] is the accept loop, `seats` says who stays connected; [`config`] is the `[http]` section, [`clients`]
+//!   holds the hook's keys.
 //! * [`request`], [`form`], [`forwarded`] and [`language`] read what comes from outside: pure functions, strict, for
 //!   tests and fuzzing to call.
 //! * `page` and `response` make what goes out: every page from its template, every answer with its headers.
@@ -25,6 +26,7 @@ mod page;
 mod pages;
 mod response;
 mod routes;
+mod seats;
 
 pub use config::Config;
 pub use door::Door;

@@ -1,17 +1,12 @@
 //! The accept loop: plain HTTP/1.1 with a limit on every wait and on every count.
 //!
-//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *busy* while
-//! its request is in work; *idle* in between. Reading and idle connections end at their limits. Where all places are
-//! taken, the one that has waited longest makes room, so that connections which ask for nothing can't keep out one
-//! that does.
+//! Each connection has a seat, which knows what the connection is doing and since when; `seats` decides who stays.
 
-use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,11 +18,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::config::Limits;
+use super::seats::{Busy, Pulse, Seat, Seats, network};
 
 /// The largest head of a request, in bytes, and the most fields in it.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -161,74 +156,6 @@ async fn converse<H, F>(
     }
 }
 
-const READING: u8 = 0;
-const BUSY: u8 = 1;
-const IDLE: u8 = 2;
-
-/// What a connection is doing, and since when.
-struct Pulse {
-    begin: Instant,
-    state: AtomicU8,
-    since: AtomicU64,
-    evicted: Notify,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self { begin: Instant::now(), state: AtomicU8::new(READING), since: AtomicU64::new(0), evicted: Notify::new() }
-    }
-
-    fn turn(&self, state: u8) {
-        let since = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Relaxed);
-        self.state.store(state, Ordering::Release);
-    }
-
-    /// Bytes came in: an idle connection begins to read a request.
-    fn beat(&self) {
-        if self.state.load(Ordering::Acquire) == IDLE {
-            self.turn(READING);
-        }
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.state.load(Ordering::Acquire) != BUSY
-    }
-
-    fn since(&self) -> Instant {
-        self.begin + Duration::from_millis(self.since.load(Ordering::Relaxed))
-    }
-
-    /// When to look again. A busy connection has its limits elsewhere.
-    fn deadline(&self, limits: &Limits) -> Instant {
-        match self.state.load(Ordering::Acquire) {
-            READING => self.since() + limits.header,
-            IDLE => self.since() + limits.idle,
-            _ => Instant::now() + limits.idle,
-        }
-    }
-
-    fn is_overdue(&self, limits: &Limits) -> bool {
-        self.is_waiting() && Instant::now() >= self.deadline(limits)
-    }
-}
-
-/// Marks a connection as busy until it is dropped, however that comes about.
-struct Busy(Arc<Pulse>);
-
-impl Busy {
-    fn new(pulse: Arc<Pulse>) -> Self {
-        pulse.turn(BUSY);
-        Self(pulse)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.turn(IDLE);
-    }
-}
-
 /// A stream whose first bytes after a pause are noticed.
 struct Watched {
     stream: TcpStream,
@@ -272,107 +199,12 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The places for connections.
-struct Seats {
-    limits: Limits,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    next: u64,
-    seats: BTreeMap<u64, (Option<IpAddr>, Arc<Pulse>)>,
-    per_source: HashMap<IpAddr, usize>,
-}
-
-/// The place of one connection, given back when dropped.
-struct Seat {
-    number: u64,
-    pulse: Arc<Pulse>,
-    seats: Arc<Seats>,
-}
-
-impl Seats {
-    fn new(limits: Limits) -> Self {
-        Self { limits, taken: Mutex::default() }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place, at the cost of the longest waiting connection (of this source, where it is the source that has too
-    /// many); `None` where all are busy.
-    fn take(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Seat> {
-        let mut taken = self.taken();
-        let of_source = source.and_then(|source| taken.per_source.get(&source).copied()).unwrap_or(0);
-        if of_source >= self.limits.connections_per_source && !taken.evict(source) {
-            return None;
-        }
-        if taken.seats.len() >= self.limits.connections && !taken.evict(None) {
-            return None;
-        }
-        let number = taken.next;
-        taken.next += 1;
-        let pulse = Arc::new(Pulse::new());
-        taken.seats.insert(number, (source, Arc::clone(&pulse)));
-        if let Some(source) = source {
-            *taken.per_source.entry(source).or_default() += 1;
-        }
-        drop(taken);
-        Some(Seat { number, pulse, seats: Arc::clone(self) })
-    }
-}
-
-impl Taken {
-    /// Ends the connection that has waited longest, of one source or of all.
-    fn evict(&mut self, source: Option<IpAddr>) -> bool {
-        let longest = self
-            .seats
-            .iter()
-            .filter(|(_, (owner, pulse))| (source.is_none() || *owner == source) && pulse.is_waiting())
-            .min_by_key(|(_, (_, pulse))| pulse.since())
-            .map(|(number, _)| *number);
-        let Some(number) = longest else { return false };
-        if let Some(pulse) = self.leave(number) {
-            pulse.evicted.notify_one();
-        }
-        true
-    }
-
-    fn leave(&mut self, number: u64) -> Option<Arc<Pulse>> {
-        let (source, pulse) = self.seats.remove(&number)?;
-        if let Some(source) = source
-            && let Some(count) = self.per_source.get_mut(&source)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.per_source.remove(&source);
-            }
-        }
-        Some(pulse)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.seats.taken().leave(self.number);
-    }
-}
-
-/// One source: an IPv4 address, or the /64 of an IPv6 address.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -526,10 +358,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_source_is_an_address_or_a_64() {
-        let of = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+    #[tokio::test]
+    async fn a_head_is_an_answer_without_its_body() {
+        let running = start(Limits::default(), true).await;
+        let mut stream = connect(&running).await;
+        let two = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(two.as_bytes()).await.unwrap();
+        let (_, answers) = until_closed(&mut stream).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+        assert_eq!(answers.matches("content-length: 4").count(), 2, "{answers}");
+        assert_eq!(answers.matches("done").count(), 1, "{answers}");
     }
 }

@@ -58,7 +58,7 @@ reset-lead = Your present password keeps working until you set this one.
 activation-title = Welcome! Set your password
 activation-lead = Your account is ready. Choose the password that you will sign in with.
 reset-account-label = Account
-rules-title = What it should be like
+rules-title = Choosing a password
 reset-password-label = New password
 reset-confirm-label = New password, once more
 reset-submit = Set password
@@ -77,6 +77,7 @@ reset-life-days =
         [one] This link works for one more day.
        *[other] This link works for another { $count } days.
     }
+reset-errors-title = Please check your new password
 reset-nothing-lost = Your link still works.
 reset-empty = Type a new password.
 reset-impossible = This password is far too long, or has a character that no password can have.

@@ -6,32 +6,14 @@
 
 use zeroize::Zeroizing;
 
-use crate::domain::{Evidence, Finding, Stamp, Standing, Timestamp};
+use crate::domain::{Stamp, Standing};
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
-use crate::flavour::policy_entry::{Policy, PolicyView};
+use crate::flavour::openldap_state::{self, GUARDED, SHADOW_EXPIRE, STATE};
 use crate::flavour::ppolicy::PolicyError;
-use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified, time};
+use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
 use crate::policy::permit::Permit;
-
-/// The attributes in which the overlay keeps an account's state. Some came with later versions.
-const STATE: [&str; 7] = [
-    "pwdChangedTime",
-    "pwdAccountLockedTime",
-    "pwdAccountTmpLockoutEnd",
-    "pwdStartTime",
-    "pwdEndTime",
-    "pwdReset",
-    "pwdPolicySubentry",
-];
-
-/// Those whose values a write must find as they were read.
-const GUARDED: [&str; 5] =
-    ["pwdChangedTime", "pwdAccountLockedTime", "pwdAccountTmpLockoutEnd", "pwdStartTime", "pwdEndTime"];
-
-/// A lock that lies so little in the future counts: clocks differ. Later ones have not begun.
-const CLOCKS: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// What is known of one OpenLDAP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,13 +40,14 @@ pub enum Conditions {
 
 impl OpenLdap {
     pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword"])
+        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword", SHADOW_EXPIRE])
     }
 
     /// What must be proved readable before "absent" means anything.
     pub(super) fn must_read(&self, markers: &Markers) -> Vec<String> {
         let state = if self.ppolicy { STATE.as_slice() } else { &["entryCSN"] };
-        let mut all: Vec<String> = state.iter().copied().chain(markers.attributes()).map(str::to_owned).collect();
+        let state = state.iter().copied().chain([SHADOW_EXPIRE]);
+        let mut all: Vec<String> = state.chain(markers.attributes()).map(str::to_owned).collect();
         all.retain(|attribute| self.defines(attribute));
         all.sort_unstable();
         all.dedup();
@@ -103,7 +86,7 @@ impl OpenLdap {
         };
         let mut parts = vec![as_read("entryUUID")?];
         let state = if self.ppolicy { GUARDED.as_slice() } else { &["entryCSN"] };
-        for attribute in state.iter().filter(|attribute| self.defines(attribute)) {
+        for attribute in state.iter().copied().chain([SHADOW_EXPIRE]).filter(|attribute| self.defines(attribute)) {
             parts.push(as_read(attribute)?);
         }
         if self.conditions != Conditions::Core {
@@ -116,20 +99,7 @@ impl OpenLdap {
 
     /// What the server says of an account.
     pub(super) fn standing(&self, reading: &Reading<'_>, standing: &mut Standing) {
-        for value in reading.entry.texts("userPassword") {
-            if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("{SASL}")) {
-                standing.add(reading.evidence(Finding::PasswordElsewhere, "userPassword", "{SASL}…"));
-            }
-            let hash = value.split_once('}').map_or(value, |(_, hash)| hash);
-            if hash.starts_with(['!', '*']) {
-                standing.add(reading.evidence(Finding::Disabled, "userPassword", "a hash that nothing fits"));
-            }
-        }
-        if self.ppolicy
-            && let Err(bad) = overlay(reading, standing)
-        {
-            standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
-        }
+        openldap_state::read(self.ppolicy, reading, standing);
     }
 
     /// How a password is written here.
@@ -228,117 +198,29 @@ impl OpenLdap {
     }
 }
 
-/// What the overlay's attributes say; `Err` is the first that can't be read.
-fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
-    let entry = reading.entry;
-    let now = reading.now;
-    let mut found = |finding, attribute: &str, until: Option<Timestamp>| {
-        let value = entry.texts(attribute).next().unwrap_or("absent");
-        standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
-    };
-
-    let (start, end) = (entry.moment("pwdStartTime")?, entry.moment("pwdEndTime")?);
-    match (start, end) {
-        (Some(start), Some(end)) if start >= end => found(Finding::Disabled, "pwdEndTime", None),
-        _ => {
-            if start.is_some_and(|start| start > now) {
-                found(Finding::NotYetValid, "pwdStartTime", start);
-            }
-            if end.is_some_and(|end| end <= now) {
-                found(Finding::Expired, "pwdEndTime", None);
-            }
-        }
-    }
-
-    if entry.flag("pwdReset")? == Some(true) {
-        found(Finding::MustChange, "pwdReset", None);
-    }
-    let changed = entry.moment("pwdChangedTime")?;
-    // A password that was there before the overlay, or was loaded past it, leaves no sign either: such accounts are
-    // adopted once, by rekeyd's own record.
-    if changed.is_none() {
-        found(Finding::NeverActivated, "pwdChangedTime", None);
-    }
-    let locked = entry.moment("pwdAccountLockedTime")?;
-    let pause = entry.moment("pwdAccountTmpLockoutEnd")?;
-    // The overlay itself ignores this value where the policy has no lockout. An administrator's word is still an
-    // administrator's word, and a password write would erase it.
-    if locked == Some(time::YEAR_ZERO) {
-        found(Finding::LockedByAdmin, "pwdAccountLockedTime", None);
-    }
-    if pause.is_some_and(|pause| pause > now) {
-        found(Finding::LockedByFailures, "pwdAccountTmpLockoutEnd", pause);
-    }
-
-    let policy = match reading.policy {
-        PolicyView::InForce(policy) => policy,
-        PolicyView::None => return Ok(()),
-        PolicyView::Unreadable(why) => {
-            return Err(Unreadable { attribute: "pwdPolicySubentry".into(), why: why.clone() });
-        }
-    };
-    if let Some(locked) = locked.filter(|locked| policy.lockout && *locked != time::YEAR_ZERO) {
-        match policy.lockout_duration {
-            _ if locked > now.plus(CLOCKS) => {}
-            None => found(Finding::LockedByAdmin, "pwdAccountLockedTime", None),
-            Some(duration) => {
-                let until = locked.plus(duration);
-                if until > now {
-                    found(Finding::LockedByFailures, "pwdAccountLockedTime", Some(until));
-                }
-            }
-        }
-    }
-    if let (Some(changed), Some(max_age)) = (changed, policy.max_age)
-        && changed.plus(max_age) <= now
-    {
-        found(Finding::PasswordExpired, "pwdChangedTime", None);
-    }
-    if !policy.allow_user_change {
-        standing.add(reading.evidence(Finding::HolderMayNotChange, "pwdAllowUserChange", &policy.name));
-    }
-    Ok(())
-}
-
-/// The policy of a directory that keeps none, for the LDIF directory: locks by failures last a quarter of an hour.
-pub fn plain_policy() -> Policy {
-    Policy {
-        name: "built-in".into(),
-        allow_user_change: true,
-        check_quality: 0,
-        in_history: 3,
-        lockout: true,
-        lockout_duration: Some(std::time::Duration::from_mins(15)),
-        max_age: None,
-        min_age: None,
-        min_length: 0,
-        must_change: true,
-        safe_modify: false,
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::domain::{Account, DirectoryKey, EntryName, Server};
+    use crate::domain::{Account, DirectoryKey, EntryName, Finding, Server, Timestamp};
+    use crate::flavour::policy_entry::{PolicyView, plain_policy};
     use crate::flavour::ppolicy::PolicyAnswer;
     use crate::flavour::{Flavour, Mapping};
     use crate::settings::Document;
 
     /// 2026-10-30 12:00:00 UTC.
     const NOW: Timestamp = Timestamp::from_millis(1_793_361_600_000);
-    const CHANGED: (&str, &str) = ("pwdChangedTime", "20260101000000Z");
+    pub(in crate::flavour) const CHANGED: (&str, &str) = ("pwdChangedTime", "20260101000000Z");
 
-    fn server() -> OpenLdap {
+    pub(in crate::flavour) fn server() -> OpenLdap {
         let mapping = mapping("");
         let defined = Flavour::OpenLdap(OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: vec![] })
             .attributes(&mapping);
         OpenLdap { ppolicy: true, conditions: Conditions::Full, defined }
     }
 
-    fn mapping(markers: &str) -> Mapping {
+    pub(in crate::flavour) fn mapping(markers: &str) -> Mapping {
         let text = format!("[markers]\n{markers}");
         let document = Document::parse(&text);
         Mapping {
@@ -351,7 +233,7 @@ mod tests {
         }
     }
 
-    fn entry(attributes: &[(&str, &str)]) -> Entry {
+    pub(in crate::flavour) fn entry(attributes: &[(&str, &str)]) -> Entry {
         let mut entry = Entry::new(EntryName("uid=ada,ou=people,dc=x".into()));
         entry.add("entryUUID", "AA-1");
         entry.add("entryCSN", "20260101000000.000000Z#0#0#0");
@@ -362,11 +244,12 @@ mod tests {
         entry
     }
 
-    fn policy() -> Policy {
-        Policy { lockout_duration: Some(std::time::Duration::from_mins(5)), max_age: None, ..plain_policy() }
-    }
-
-    fn account(server: &OpenLdap, entry: &Entry, policy: &PolicyView, mapping: &Mapping) -> Account {
+    pub(in crate::flavour) fn account(
+        server: &OpenLdap,
+        entry: &Entry,
+        policy: &PolicyView,
+        mapping: &Mapping,
+    ) -> Account {
         let reading = Reading {
             entry,
             directory: DirectoryKey(1),
@@ -380,75 +263,11 @@ mod tests {
         Flavour::OpenLdap(server.clone()).account(&reading, mapping)
     }
 
-    fn findings(attributes: &[(&str, &str)], policy: &PolicyView) -> Vec<Finding> {
-        let account = account(&server(), &entry(attributes), policy, &mapping(""));
-        account.standing.evidence().iter().map(|evidence| evidence.finding).collect()
-    }
-
-    #[test]
-    fn s2_2_what_the_overlay_says_becomes_findings() {
-        let in_force = PolicyView::InForce(policy());
-        for (attributes, expected) in [
-            (&[][..], &[][..]),
-            (&[("pwdReset", "TRUE")], &[Finding::MustChange]),
-            (&[("pwdReset", "FALSE")], &[]),
-            (&[("pwdAccountLockedTime", "000001010000Z")], &[Finding::LockedByAdmin]),
-            (&[("pwdAccountLockedTime", "00000101000000Z")], &[Finding::LockedByAdmin]),
-            (&[("pwdAccountLockedTime", "20261030115901Z")], &[Finding::LockedByFailures]),
-            (&[("pwdAccountLockedTime", "20261030115500Z")], &[]),
-            (&[("pwdAccountLockedTime", "20261030115501Z")], &[Finding::LockedByFailures]),
-            (&[("pwdAccountLockedTime", "20261030120001Z")], &[Finding::LockedByFailures]),
-            (&[("pwdAccountLockedTime", "20261031000000Z")], &[]),
-            (&[("pwdAccountLockedTime", "yesterday")], &[Finding::Unknown]),
-            (&[("pwdAccountTmpLockoutEnd", "20261030120100Z")], &[Finding::LockedByFailures]),
-            (&[("pwdAccountTmpLockoutEnd", "20261030115900Z")], &[]),
-            (&[("pwdEndTime", "20261030120000Z")], &[Finding::Expired]),
-            (&[("pwdEndTime", "20261030120001Z")], &[]),
-            (&[("pwdEndTime", "20261030130000+0200")], &[Finding::Expired]),
-            (&[("pwdStartTime", "20261030120001Z")], &[Finding::NotYetValid]),
-            (&[("pwdStartTime", "20261030120000Z")], &[]),
-            (&[("pwdStartTime", "20260101000000Z"), ("pwdEndTime", "20260101000000Z")], &[Finding::Disabled]),
-            (&[("pwdStartTime", "20990101000000Z"), ("pwdEndTime", "20980101000000Z")], &[Finding::Disabled]),
-            (&[("userPassword", "{SASL}ada@EXAMPLE.ORG")], &[Finding::PasswordElsewhere]),
-            (&[("userPassword", "{CRYPT}!$6$x")], &[Finding::Disabled]),
-            (&[("userPassword", "{SSHA}abc!")], &[]),
-        ] {
-            let mut with = vec![CHANGED];
-            with.extend(attributes);
-            assert_eq!(findings(&with, &in_force), expected, "{attributes:?}");
-        }
-        assert_eq!(findings(&[], &in_force), [Finding::NeverActivated]);
-        assert_eq!(findings(&[("pwdChangedTime", "soon")], &in_force), [Finding::Unknown]);
-    }
-
-    #[test]
-    fn s2_2_the_policy_decides_what_a_lock_means() {
-        let locked = [CHANGED, ("pwdAccountLockedTime", "20261030115901Z")];
-        let view = |change: &dyn Fn(&mut Policy)| {
-            let mut policy = policy();
-            change(&mut policy);
-            PolicyView::InForce(policy)
-        };
-        assert_eq!(findings(&locked, &view(&|policy| policy.lockout = false)), []);
-        assert_eq!(findings(&locked, &view(&|policy| policy.lockout_duration = None)), [Finding::LockedByAdmin]);
-        assert_eq!(findings(&locked, &PolicyView::None), []);
-        assert_eq!(findings(&locked, &PolicyView::Unreadable("why".into())), [Finding::Unknown]);
-        let forever = [CHANGED, ("pwdAccountLockedTime", "000001010000Z")];
-        assert_eq!(findings(&forever, &view(&|policy| policy.lockout = false)), [Finding::LockedByAdmin]);
-        assert_eq!(
-            findings(&[CHANGED], &view(&|policy| policy.allow_user_change = false)),
-            [Finding::HolderMayNotChange]
-        );
-        let age = std::time::Duration::from_hours(24);
-        assert_eq!(findings(&[CHANGED], &view(&|policy| policy.max_age = Some(age))), [Finding::PasswordExpired]);
-        assert_eq!(findings(&[("pwdChangedTime", "20261030110000Z")], &view(&|policy| policy.max_age = Some(age))), []);
-    }
-
     #[test]
     fn t51_what_is_hidden_is_unknown() {
         let mapping = mapping("");
         let entry = entry(&[CHANGED]);
-        let policy = PolicyView::InForce(policy());
+        let policy = PolicyView::InForce(plain_policy());
         let server_of = Server { name: "s".into(), writable: true };
         let reading = |groups, hidden| Reading {
             entry: &entry,
@@ -487,7 +306,8 @@ mod tests {
             stamp.guard(),
             Some(
                 "(&(entryUUID=AA-1)(pwdChangedTime=20260101000000Z)(!(pwdAccountLockedTime=*))\
-                 (!(pwdAccountTmpLockoutEnd=*))(!(pwdStartTime=*))(!(pwdEndTime=*))(!(employeeType=gone))(mail=*))"
+                 (!(pwdAccountTmpLockoutEnd=*))(!(pwdStartTime=*))(!(pwdEndTime=*))(!(shadowExpire=*))\
+                 (!(employeeType=gone))(mail=*))"
             )
         );
         let guard = Filter::parse(stamp.guard().unwrap()).unwrap();

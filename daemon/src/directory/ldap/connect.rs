@@ -49,6 +49,12 @@ impl Connector {
         };
         match reply.code {
             0 => Ok(link),
+            // Nobody is told which of the two is wrong, by no server.
+            49 => Err(Failure::Refused(format!(
+                "{} does not let rekeyd in: its name or its password is wrong ({})",
+                endpoint.url,
+                reply.words()
+            ))),
             51 | 52 | 80 => Err(Failure::Unreachable(format!("{}: {}", endpoint.url, reply.words()))),
             _ => Err(Failure::Refused(format!("{} does not let rekeyd in: {}", endpoint.url, reply.words()))),
         }
