@@ -242,44 +242,19 @@ async fn prove(link: &Link, wanted: &Wanted, flavour: &Flavour, ppolicy: bool, r
         return Ok(none(words.into(), false));
     };
     let attributes = flavour.attributes(&wanted.mapping);
-    let Some(before) = entry(link, &canary.0, &attributes).await? else {
-        return Ok(none(format!("the canary {} can't be read", canary.0), false));
-    };
     let Ok(password) = random_password() else {
         return Ok(none("the system gives no randomness".into(), false));
     };
-    let replace = [("userPassword", Zeroizing::new(password.as_bytes().to_vec()))];
-    let mut tries = Vec::new();
+    let mut kinds = Vec::new();
     if root.assertion {
         let core = OpenLdap { ppolicy, conditions: Conditions::Core, defined: defined_of(flavour) };
-        tries.push((Conditions::Full, flavour.clone()));
-        tries.push((Conditions::Core, Flavour::OpenLdap(core)));
+        kinds.push((Conditions::Full, flavour.clone()));
+        kinds.push((Conditions::Core, Flavour::OpenLdap(core)));
     }
-    let mut reached = None;
-    let mut last = "the server has no assertion control".to_owned();
-    for (conditions, flavour) in tries {
-        let stamp = match flavour.stamp(&before, &wanted.mapping) {
-            Ok(stamp) => stamp,
-            Err(bad) => {
-                last = format!("{} of the canary: {}", bad.attribute, bad.why);
-                break;
-            }
-        };
-        let reply = link.modify(canary, &replace, stamp.guard()).await?;
-        match reply.code {
-            0 => {
-                reached = Some(conditions);
-                break;
-            }
-            // The canary is as it was read, so that the server can't work out what the condition says.
-            122 => last = "the server can't work the condition out".into(),
-            _ => {
-                last = format!("the canary's password can't be set: {}", reply.words());
-                break;
-            }
-        }
-    }
-    let Some(conditions) = reached else { return Ok(none(last, false)) };
+    let conditions = match reach(link, wanted, canary, &attributes, kinds, &password).await? {
+        Ok(conditions) => conditions,
+        Err(why) => return Ok(none(why, false)),
+    };
     let Some(after) = entry(link, &canary.0, &attributes).await? else {
         return Ok(none("the canary can't be read again".into(), false));
     };
@@ -305,6 +280,44 @@ async fn prove(link: &Link, wanted: &Wanted, flavour: &Flavour, ppolicy: bool, r
             ..seen
         },
     })
+}
+
+/// Which of these kinds of condition a write of the canary's password can carry, or why none.
+async fn reach(
+    link: &Link,
+    wanted: &Wanted,
+    canary: &EntryName,
+    attributes: &[String],
+    kinds: Vec<(Conditions, Flavour)>,
+    password: &Zeroizing<String>,
+) -> Result<Result<Conditions, String>, Failure> {
+    let replace = [("userPassword", Zeroizing::new(password.as_bytes().to_vec()))];
+    let mut last = "the server has no assertion control".to_owned();
+    for (conditions, flavour) in kinds {
+        let mut refused = None;
+        loop {
+            let Some(before) = entry(link, &canary.0, attributes).await? else {
+                return Ok(Err(format!("the canary {} can't be read", canary.0)));
+            };
+            let stamp = match flavour.stamp(&before, &wanted.mapping) {
+                Ok(stamp) => stamp,
+                Err(bad) => return Ok(Err(format!("{} of the canary: {}", bad.attribute, bad.why))),
+            };
+            // Another rekeyd may have written to the canary between look and write; then it is worth another try.
+            let guard = stamp.guard().map(str::to_owned);
+            if refused == Some(guard.clone()) {
+                last = "the server can't work the condition out".into();
+                break;
+            }
+            let reply = link.modify(canary, &replace, stamp.guard()).await?;
+            match reply.code {
+                0 => return Ok(Ok(conditions)),
+                122 => refused = Some(guard),
+                _ => return Ok(Err(format!("the canary's password can't be set: {}", reply.words()))),
+            }
+        }
+    }
+    Ok(Err(last))
 }
 
 fn defined_of(flavour: &Flavour) -> Vec<String> {
