@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use rekeyd_tests::{
-    acts::{address, is_set, until},
+    acts::{address, is_set},
     branch::PASSWORD,
     http::encode,
     tests,
@@ -99,8 +99,7 @@ async fn t29_sending_again_counts_to_the_pace_of_the_account() {
     for _ in 0..8 {
         assert_eq!(world.forgets("ada").await.status, 202);
     }
-    until("all are answered", async || world.asks(&["status"])["requests_waiting"] == 0).await;
-    until("all are sent", async || world.asks(&["status"])["notices_waiting"] == 0).await;
+    world.all_is_sent().await;
     let messages = world.smtp().messages_to("ada@example.org");
     assert!((2..=3).contains(&messages.len()), "{} messages", messages.len());
     world.surely_sets_password(&link, NEW).await;
