@@ -79,7 +79,11 @@ impl Upstream {
 
     /// A shared connection with what is known of the server.
     pub(super) async fn session(&self, wanted: &Wanted) -> Result<Session, Failure> {
-        let link = self.link().await?;
+        self.session_on(self.link().await?, wanted).await
+    }
+
+    /// A given connection with what is known of the server.
+    pub(super) async fn session_on(&self, link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
         if let Some((_, nature)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return Ok(Session { link, nature: Arc::clone(nature) });
