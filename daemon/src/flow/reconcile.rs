@@ -18,10 +18,12 @@ use crate::store::{NewNotice, NewTicket, OpenClaim, Replacement};
 
 /// Claims younger than this may belong to a story that is still running in this process.
 const AGE: Duration = Duration::from_secs(15);
-/// After so long no write is under way any more: longer than every time limit of a directory's operations together.
-const OVER: Duration = Duration::from_secs(20);
+/// After so long no write of this process is under way any more: longer than every try and time limit of one setting.
+const OVER: Duration = Duration::from_secs(25);
+/// A dead process tries nothing again, so only what it had sent may still be under way.
+const OVER_AFTER_A_CRASH: Duration = Duration::from_secs(8);
 /// How often open claims are looked for.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// Settles what is open until `stop` turns true. At the start every claim is a dead process's.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
@@ -77,7 +79,7 @@ async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> 
             }
             Ok(())
         }
-        Settled::Unchanged if rekeyd.now().since(claim.since) < OVER => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, claim.since) => Ok(()),
         Settled::Unchanged => {
             let event = event("freed", "not-written");
             Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?)
@@ -108,10 +110,16 @@ async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), 
             rekeyd.outbox_wake.notify_one();
             Ok(())
         }
-        Settled::Unchanged if rekeyd.now().since(begun.since) < OVER => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, begun.since) => Ok(()),
         Settled::Unchanged => Ok(rekeyd.store.end_replacement(begun.id, event("not-done")).await?),
         Settled::Undecidable => Ok(rekeyd.store.end_replacement(begun.id, event("unsure")).await?),
     }
+}
+
+/// Whether a write that was sent after `since` may still arrive.
+fn may_be_under_way(rekeyd: &Rekeyd, since: Timestamp) -> bool {
+    let over = if since < rekeyd.started() { OVER_AFTER_A_CRASH } else { OVER };
+    rekeyd.now().since(since) < over
 }
 
 /// The notices that tell the person of what was settled; none where the account is gone.
