@@ -1,13 +1,16 @@
 //! `rekeyctl check`: every fault of a configuration at once, each with its line and remedy, and then what it names is tried.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use rekeyd_tests::{
     acts::{Told, run},
     builder::write_secret,
     scratch,
     slapd::Variant,
-    smtp::Tls,
+    smtp::{Smtp, Tls},
     tests,
     tls::{self, Flaw},
     world::{World, program},
@@ -21,6 +24,7 @@ tests! {
     async fn ctl_check_says_what_the_directory_refuses;
     async fn ctl_check_says_what_the_mail_server_refuses;
     async fn t66_certificates_are_checked_and_the_flaw_is_named;
+    async fn t70_several_at_once_prove_on_the_same_canary;
 }
 
 /// What is planted: a key, the value as it is written (nothing takes the key away), the key that is blamed, and a word of
@@ -196,12 +200,32 @@ async fn t66_certificates_are_checked_and_the_flaw_is_named() {
     let world =
         World::builder().set("directory.ca_file", &format!("{:?}", empty.display().to_string())).prepare().await;
     assert!(check(&world, &[]).code != 0);
-    // The right certificate under another name.
+    // A server with one flaw, which speaks TLS and nothing that could be mistaken for an answer.
+    for flaw in [Flaw::Expired, Flaw::Stranger, Flaw::WrongName] {
+        let server = Smtp::start_with(Tls::Implicit, &tls::flawed(flaw)).await;
+        for key in ["directory.urls", "channel.hosts"] {
+            let world = World::builder().smtp(Tls::Implicit).prepare().await;
+            let scheme = if key == "channel.hosts" { "" } else { "ldaps://" };
+            world.set(key, &format!("[\"{scheme}localhost:{}\"]", server.port()));
+            let told = check(&world, &[]);
+            assert!(told.code != 0 && said(&told).to_lowercase().contains("certificate"), "{flaw:?} {key}: {told:?}");
+        }
+        assert!(server.connections() >= 2 && server.messages().is_empty());
+    }
+}
+
+async fn t70_several_at_once_prove_on_the_same_canary() {
     let world = World::builder().prepare().await;
-    let port = world.slapd().tls_uri().rsplit_once(':').expect("a port").1.to_owned();
-    world.set("directory.urls", &format!("[\"ldaps://ip6-localhost:{port}\"]"));
-    let told = check(&world, &[]);
-    assert!(told.code != 0, "{told:?}");
+    let start = || {
+        let mut command = Command::new(program("rekeyctl"));
+        command.arg("check").arg("--config").arg(world.config()).stdout(Stdio::piped());
+        command.spawn().expect("a check")
+    };
+    let checks: Vec<_> = (0..8).map(|_| start()).collect();
+    for check in checks {
+        let told = Told::from(check.wait_with_output().expect("its output"));
+        assert!(told.out.contains("a Modify that carries the whole account's state"), "{told:?}");
+    }
 }
 
 fn check(world: &World, more: &[&str]) -> Told {

@@ -198,15 +198,15 @@ async fn t102_every_answer_carries_what_browsers_need() {
 
 async fn t102_nothing_that_was_typed_comes_back_as_markup() {
     let world = World::start().await;
-    let canary = "\"><script>alert(1)</script><b x='{{7*7}}";
+    let canary = "\"><script>alert(1)</script><b x='{{7777*7777}}";
     for login in [canary, "", "\0"] {
         let answer = world.forgets(login).await;
-        assert!(!answer.text().contains("<script>") && !answer.text().contains("49"), "{}", answer.text());
+        assert!(!answer.text().contains("<script>") && !answer.text().contains("60481729"), "{}", answer.text());
     }
     world.slapd().set(&world.dn("ada"), "displayName", &[canary]).await;
     let link = world.forgets_and_gets_link("ada").await;
     let message = world.smtp().messages_to("ada@example.org").remove(0);
-    assert!(!message.html().contains("<script>") && !message.text().contains("49"), "{}", message.html());
+    assert!(!message.html().contains("<script>") && !message.text().contains("60481729"), "{}", message.html());
     let answer = world.sets_password(&link, canary).await;
     assert!(!answer.text().contains("<script>"), "{}", answer.text());
     let path = "/r/%22%3E%3Cscript%3E";

@@ -1,18 +1,26 @@
 //! P5 and the crash table: what was accepted is kept, whatever ends in between, and a password is written once.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rekeyd_tests::{
     acts::{is_set, until},
     branch::PASSWORD,
+    process::free_port,
     proxy::{Fate, Proxy},
-    slapd::{Slapd, Variant},
+    slapd::{SERVICE_PASSWORD, Slapd, Variant},
     smtp::{Fault, Step},
     tests,
     world::World,
     world_config::Way,
 };
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 tests! {
     async fn b2_2_a_request_that_was_answered_survives_a_crash;
@@ -27,7 +35,11 @@ tests! {
     async fn p5_a_stop_leaves_what_waits_for_the_next_start;
     async fn t43_a_write_whose_answer_is_lost_is_settled;
     async fn t43_a_write_that_never_arrived_leaves_the_link;
+    async fn p5_the_next_smart_host_takes_what_the_first_does_not;
+    async fn t65_a_server_without_tls_is_told_no_password;
+    async fn t67_nobody_follows_a_referral;
     async fn t69_a_directory_that_hangs_holds_nobody_for_long;
+    async fn t69_the_next_server_answers_when_one_is_down;
 }
 
 const NEW: &str = "seven violet teapots orbit";
@@ -229,6 +241,78 @@ async fn t69_a_directory_that_hangs_holds_nobody_for_long() {
     assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
     slapd.thaw();
     world.smtp().wait_for_mail_to("grace@example.org", 1).await;
+}
+
+async fn t69_the_next_server_answers_when_one_is_down() {
+    let slapd = Slapd::shared(Variant::Policy).await;
+    let dead = format!("ldaps://127.0.0.1:{}", free_port());
+    let world = World::builder().slapd(&slapd).prepare().await;
+    world.set("directory.urls", &format!("[{dead:?}, {:?}]", slapd.tls_uri()));
+    world.restart().await;
+    let link = world.forgets_and_gets_link("ada").await;
+    world.surely_sets_password(&link, NEW).await;
+    assert_eq!(world.signs_in("ada", NEW).await.status, 200);
+}
+
+async fn p5_the_next_smart_host_takes_what_the_first_does_not() {
+    let world = World::builder().prepare().await;
+    let hosts = format!("[\"localhost:{}\", \"localhost:{}\"]", free_port(), world.smtp().port());
+    world.set("channel.hosts", &hosts);
+    world.restart().await;
+    world.forgets_and_gets_link("ada").await;
+    assert_eq!(world.smtp().messages().len(), 1);
+}
+
+async fn t65_a_server_without_tls_is_told_no_password() {
+    let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("ldap://localhost:{}", server.local_addr().expect("an address").port());
+    let world = World::builder().way(Way::StartTls).prepare().await;
+    world.set("directory.urls", &format!("[{url:?}]"));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    // Whatever is asked of it, it says that it has no TLS, and goes on listening.
+    let listening = tokio::spawn({
+        let heard = Arc::clone(&heard);
+        async move {
+            while let Ok((mut client, _)) = server.accept().await {
+                let heard = Arc::clone(&heard);
+                tokio::spawn(async move {
+                    let mut bytes = [0; 4096];
+                    while let Ok(length @ 1..) = client.read(&mut bytes).await {
+                        heard.lock().expect("the bytes").extend_from_slice(&bytes[..length]);
+                        // ExtendedResponse to message 1: unavailable.
+                        let refusal = [0x30, 0x0c, 0x02, 0x01, 0x01, 0x78, 0x07, 0x0a, 0x01, 0x34, 0x04, 0, 0x04, 0];
+                        if client.write_all(&refusal).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    world.restart().await;
+    assert_eq!(world.signs_in("ada", PASSWORD).await.status, 503);
+    world.leaves_mail_behind();
+    let heard = heard.lock().expect("the bytes").clone();
+    let text = String::from_utf8_lossy(&heard);
+    assert!(text.contains("1.3.6.1.4.1.1466.20037"), "nobody asked for TLS");
+    assert!(!text.contains(SERVICE_PASSWORD) && !text.contains("cn=rekeyd") && !text.contains(PASSWORD));
+    listening.abort();
+}
+
+async fn t67_nobody_follows_a_referral() {
+    let rogue = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let world = World::start().await;
+    let target = format!("ldap://{}/dc=evil,dc=example??sub", rogue.local_addr().expect("an address"));
+    let dn = format!("cn=far,{}", world.branch.base());
+    let referral =
+        [("objectClass", "referral"), ("objectClass", "extensibleObject"), ("cn", "far"), ("ref", target.as_str())];
+    world.slapd().add(&dn, &referral).await;
+    let link = world.forgets_and_gets_link("ada").await;
+    world.surely_sets_password(&link, NEW).await;
+    world.forgets("far").await;
+    world.event(&[("event", "request-ended"), ("reason", "not-found")]).await;
+    let call = tokio::time::timeout(Duration::from_millis(100), rogue.accept()).await;
+    assert!(call.is_err(), "somebody has followed the referral");
 }
 
 /// A world whose daemon goes through a proxy, so that a test can stop a write on its way.

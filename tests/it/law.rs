@@ -19,6 +19,7 @@ tests! {
     async fn p2_the_table_holds_for_self_service;
     async fn p2_the_table_holds_for_signing_in;
     async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep;
+    async fn p2_what_the_policy_makes_stricter_is_refused;
     async fn t41_a_newer_password_between_check_and_write_is_not_overwritten;
     async fn t52_a_reset_writes_the_password_and_nothing_else;
 }
@@ -192,6 +193,44 @@ async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep() {
         world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
         assert!(world.smtp().messages().is_empty());
     }
+}
+
+async fn p2_what_the_policy_makes_stricter_is_refused() {
+    // What is set, what the directory says besides (an attribute of `ada`), and why the person is refused.
+    let cases = [
+        ("policy.unlock_by_reset", "false", None, "locked", "locked-by-failures"),
+        ("policy.reset_expired_passwords", "false", None, "stale", "password-expired"),
+        ("policy.contacts.require_proof", "true", None, "ada", "unproved-contact"),
+        ("policy.contacts.denied_domains", r#"["example.org"]"#, None, "ada", "contact-denied"),
+        ("policy.contacts.generic_names", r#"["info"]"#, Some(("mail", "info@example.org")), "ada", "contact-denied"),
+        ("directory.markers.disabled", r#"["employeeType=x"]"#, Some(("employeeType", "x")), "ada", "disabled"),
+        ("directory.markers.locked", r#"["employeeType=x"]"#, Some(("employeeType", "x")), "ada", "locked-by-admin"),
+        ("directory.markers.expired", r#"["employeeType=x"]"#, Some(("employeeType", "x")), "ada", "expired"),
+        ("directory.markers.not_a_person", r#"["employeeType=x"]"#, Some(("employeeType", "x")), "ada", "not-a-person"),
+        ("directory.markers.never_activated", r#"["!initials"]"#, None, "ada", "never-activated"),
+        (
+            "directory.markers.password_elsewhere",
+            r#"["employeeType=x"]"#,
+            Some(("employeeType", "x")),
+            "ada",
+            "password-elsewhere",
+        ),
+        ("directory.filter", r#""(objectClass=device)""#, None, "ada", "not-found"),
+    ];
+    for (key, value, besides, login, reason) in cases {
+        let world = World::builder().set(key, value).start().await;
+        if let Some((attribute, value)) = besides {
+            world.slapd().set(&world.dn("ada"), attribute, &[value]).await;
+        }
+        world.forgets(login).await;
+        world.event(&[("event", "request-ended"), ("reason", reason)]).await;
+        assert!(world.smtp().messages().is_empty(), "{key}");
+    }
+    let world = World::start().await;
+    world.set("policy.privileged_accounts", &format!("[{:?}]", world.dn("ada")));
+    world.reload().await;
+    world.forgets("ada").await;
+    world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
 }
 
 /// What an administrator does to an account while its link lies in the mailbox, and how the trail calls it.

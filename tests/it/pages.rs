@@ -1,9 +1,11 @@
 //! The pages in a real browser that runs no scripts.
 
-use rekeyd_tests::{branch::PASSWORD, browser::Browser, tests, world::World};
+use regex::Regex;
+use rekeyd_tests::{branch::PASSWORD, browser::Browser, http::Answer, tests, world::World};
 
 tests! {
     async fn s2_1_a_browser_without_scripts_is_enough;
+    async fn s2_1_the_pages_say_what_people_need;
 }
 
 const NEW: &str = "seven violet teapots orbit";
@@ -54,4 +56,54 @@ async fn set(browser: &Browser, password: &str) {
     browser.fill("input[name=password]", password).await;
     browser.fill("input[name=confirm]", password).await;
     browser.submit().await;
+}
+
+/// The words of every page, kept beside this file: whoever changes a page sees here what people will read.
+async fn s2_1_the_pages_say_what_people_need() {
+    let world = World::start().await;
+    let door = world.door();
+    let mut pages = vec![
+        ("forgot", door.get("/forgot").await),
+        ("forgot-empty", door.post_form("/forgot", &[("login", "")]).await),
+        ("sent", world.forgets("ada").await),
+    ];
+    let link = world.link("ada@example.org", 1).await;
+    let not_me = world.not_me_link("ada@example.org", 1).await;
+    pages.extend([
+        ("reset", door.get(&link).await),
+        ("reset-weak", world.sets_password(&link, "password1234").await),
+        ("reset-differs", door.fill_form(&link, &[("password", NEW), ("confirm", PASSWORD)]).await),
+        ("reset-rejected", world.sets_password(&link, PASSWORD).await),
+        ("done", world.sets_password(&link, NEW).await),
+        ("gone", door.get(&link).await),
+        ("not-me", door.get(&not_me).await),
+        ("not-me-mismatch", door.fill_form(&not_me, &[("login", "grace")]).await),
+        ("not-me-done", door.fill_form(&not_me, &[("login", "ada")]).await),
+        ("not-me-gone", door.get("/not-me/x").await),
+        ("not-found", door.get("/nowhere").await),
+    ]);
+    world.sends_code("noether");
+    pages.push(("activation", door.get(&world.link("noether@example.org", 1).await).await));
+    let link = world.forgets_and_gets_link("grace").await;
+    world.slapd().set(&world.dn("grace"), "pwdEndTime", &["20251231000000Z"]).await;
+    pages.push(("refused", world.sets_password(&link, NEW).await));
+    let pages: Vec<_> =
+        pages.iter().map(|(name, page)| format!("=== {name}: {}\n{}", page.status, words(page))).collect();
+    insta::assert_snapshot!("pages", pages.join("\n\n"));
+}
+
+/// What a person reads, a line for each block, with fields in brackets and what differs each time left out.
+fn words(page: &Answer) -> String {
+    let replace = |pattern: &str, text: &str, by: &str| {
+        Regex::new(pattern).expect("a pattern").replace_all(text, by).into_owned()
+    };
+    let html = page.text();
+    let body = html.split_once("<body>").map_or(html.as_str(), |(_, body)| body);
+    let text = replace(r#"<input[^>]*type="hidden"[^>]*>"#, body, "");
+    let text = replace(r#"<input[^>]*name="([^"]*)"[^>]*>"#, &text, "[$1]");
+    let text = replace(r"</?(?:strong|em|a|b|code)\b[^>]*>", &text, "");
+    let text = replace(r"<[^>]*>", &text, "\n");
+    let text = replace(r"reference:? [0-9A-Za-z_-]{8}", &text, "reference ########");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
 }

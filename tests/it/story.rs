@@ -16,6 +16,7 @@ tests! {
     async fn s2_1_every_way_to_the_directory_and_to_the_mail_works;
     async fn s2_1_the_message_says_whose_account_and_for_how_long;
     async fn s2_2_nobody_hears_of_a_request_that_is_refused;
+    async fn s2_2_a_person_whose_address_is_proved_may_be_told_where_to_turn;
     async fn s2_3_an_activation_link_sets_a_first_password;
     async fn s2_3_an_operators_link_leaves_the_old_password_alone;
     async fn s2_4_a_password_set_by_hand_stops_the_old_one_at_once;
@@ -100,6 +101,26 @@ async fn s2_2_nobody_hears_of_a_request_that_is_refused() {
     }
     assert!(world.smtp().messages().is_empty());
     assert!(world.slapd().service_writes(world.branch.base()).await.is_empty());
+}
+
+async fn s2_2_a_person_whose_address_is_proved_may_be_told_where_to_turn() {
+    let world = World::builder().set("policy.tell_refused", "true").set("policy.lives.merge", r#""1s""#).start().await;
+    // Hers is not proved, so not even this is sent.
+    world.forgets("hopper").await;
+    world.event(&[("event", "request-ended"), ("reason", "expired")]).await;
+    let link = world.forgets_and_gets_link("ada").await;
+    world.surely_sets_password(&link, NEW).await;
+    world.smtp().wait_for_mail_to("ada@example.org", 2).await;
+    world.slapd().set(&world.dn("ada"), "pwdEndTime", &["20251231000000Z"]).await;
+    for _ in 0..3 {
+        world.forgets("ada").await;
+    }
+    let told = world.smtp().wait_for_mail_to("ada@example.org", 3).await.pop().expect("a message");
+    assert!(told.text().contains("the service desk, room 101"), "{}", told.text());
+    assert!(!told.text().contains("/r/") && !told.text().contains("expired"), "{}", told.text());
+    until("all are answered", async || world.asks(&["status"])["requests_waiting"] == 0).await;
+    assert_eq!(world.smtp().messages_to("ada@example.org").len(), 3, "more than once a day");
+    assert!(world.smtp().messages_to("hopper@example.org").is_empty());
 }
 
 async fn s2_3_an_activation_link_sets_a_first_password() {

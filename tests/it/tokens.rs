@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use rekeyd_tests::{
-    acts::{address, is_set},
+    acts::{address, is_set, until},
     branch::PASSWORD,
     http::encode,
     tests,
@@ -20,7 +20,9 @@ tests! {
     async fn t28_a_newer_request_and_a_new_password_void_older_links;
     async fn t29_a_repeated_request_sends_the_same_link_again;
     async fn t29_the_pace_of_an_account_is_silent_and_never_shuts_its_person_out;
+    async fn t29_sending_again_counts_to_the_pace_of_the_account;
     async fn t30_odd_tokens_open_nothing;
+    async fn t5_every_address_of_a_person_gets_a_link_of_its_own;
     async fn t31_the_page_of_a_link_tells_nobody_of_it;
     async fn t36_a_used_link_stays_used_after_a_crash;
     async fn t2_the_message_goes_to_the_address_that_the_directory_has;
@@ -83,6 +85,38 @@ async fn t29_the_pace_of_an_account_is_silent_and_never_shuts_its_person_out() {
     assert_eq!(world.smtp().wait_for_mail_to("ada@example.org", 3).await.len(), 3);
     let link = world.link("ada@example.org", 3).await;
     world.surely_sets_password(&link, NEW).await;
+}
+
+async fn t29_sending_again_counts_to_the_pace_of_the_account() {
+    let world = World::builder()
+        .set("policy.paces.resend", r#""100 in 1s""#)
+        .set("policy.paces.account", r#""2 in 1d""#)
+        .set("policy.paces.account_day", r#""2 in 1d""#)
+        .set("policy.paces.account_spent", r#""1 in 1d""#)
+        .start()
+        .await;
+    let link = world.forgets_and_gets_link("ada").await;
+    for _ in 0..8 {
+        assert_eq!(world.forgets("ada").await.status, 202);
+    }
+    until("all are answered", async || world.asks(&["status"])["requests_waiting"] == 0).await;
+    until("all are sent", async || world.asks(&["status"])["notices_waiting"] == 0).await;
+    let messages = world.smtp().messages_to("ada@example.org");
+    assert!((2..=3).contains(&messages.len()), "{} messages", messages.len());
+    world.surely_sets_password(&link, NEW).await;
+}
+
+async fn t5_every_address_of_a_person_gets_a_link_of_its_own() {
+    let world = World::start().await;
+    world.slapd().set(&world.dn("ada"), "mail", &["ada@example.org", "lovelace@example.org"]).await;
+    world.forgets("ada").await;
+    let links = [world.link("ada@example.org", 1).await, world.link("lovelace@example.org", 1).await];
+    assert_ne!(links[0], links[1]);
+    world.surely_sets_password(&links[1], NEW).await;
+    assert_eq!(world.door().get(&links[0]).await.status, 410, "the other link still opens");
+    for address in ["ada@example.org", "lovelace@example.org"] {
+        assert_eq!(world.smtp().wait_for_mail_to(address, 2).await.len(), 2, "{address} is not told");
+    }
 }
 
 async fn t30_odd_tokens_open_nothing() {

@@ -19,7 +19,7 @@ pub struct Certificate {
 }
 
 /// What is wrong with a certificate.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Flaw {
     /// Its time is over.
     Expired,

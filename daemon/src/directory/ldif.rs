@@ -14,9 +14,9 @@ use rekeyd_core::domain::{
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
-use rekeyd_core::flavour::openldap::{Conditions, OpenLdap, plain_policy};
-use rekeyd_core::flavour::policy_entry::{Policy, PolicyView};
-use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified, time};
+use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
+use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
 
@@ -123,7 +123,7 @@ impl Ldif {
         };
         let id = account.id.clone();
         let typed = zeroize::Zeroizing::new(typed.expose().to_owned());
-        let now = clock();
+        let now = password::clock();
         self.on_file(move |inner, snapshot| {
             let entry = inner.by_id(snapshot, &id);
             let hashes = entry.map_or(&[][..], |entry| entry.values("userPassword"));
@@ -284,7 +284,7 @@ impl Inner {
                 continue;
             }
             let Ok(new) = std::str::from_utf8(&value) else { return Written::Rejected(Rejection::NotComplex) };
-            if let Err(rejection) = replace_password(&mut entry, new, &policy) {
+            if let Err(rejection) = password::replace(&mut entry, new, &policy) {
                 return Written::Rejected(rejection);
             }
         }
@@ -331,31 +331,6 @@ impl Inner {
     }
 }
 
-/// Hashes the new password into the entry as a server with the overlay would.
-fn replace_password(entry: &mut Entry, new: &str, policy: &Policy) -> Result<(), Rejection> {
-    if i64::try_from(new.len()).is_ok_and(|length| length < policy.min_length) {
-        return Err(Rejection::TooShort);
-    }
-    let history = usize::try_from(policy.in_history).unwrap_or(0);
-    let mut old: Vec<Vec<u8>> =
-        entry.values("userPassword").iter().chain(entry.values("pwdHistory")).cloned().collect();
-    old.truncate(history);
-    if password::fits_any(new, &old) {
-        return Err(Rejection::InHistory);
-    }
-    let hash = password::hash(new).map_err(Rejection::Other)?;
-    let now = clock();
-    let second = time::write(now);
-    let changed = format!("{}.{:03}Z", second.trim_end_matches('Z'), now.millis().rem_euclid(1000));
-    entry.replace("userPassword", vec![hash.into_bytes()]);
-    entry.replace("pwdHistory", old);
-    entry.replace("pwdChangedTime", vec![changed.into_bytes()]);
-    for gone in ["pwdReset", "pwdAccountLockedTime", "pwdFailureTime", "pwdGraceUseTime"] {
-        entry.replace(gone, Vec::new());
-    }
-    Ok(())
-}
-
 /// The policy that an entry names, or the only one of the file, or the built-in one.
 fn policy(snapshot: &Snapshot, entry: &Entry) -> PolicyView {
     let named = match entry.text("pwdPolicySubentry") {
@@ -396,13 +371,6 @@ fn is_within(entry: &Entry, base: &EntryName) -> bool {
         (Ok(name), Ok(base)) => name == base || name.is_below(&base),
         _ => false,
     }
-}
-
-/// The clock of this directory, as a server has its own.
-#[expect(clippy::disallowed_methods, reason = "this file is a server of its own; its times are not rekeyd's")]
-fn clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 use argon2::Argon2;
 use argon2::password_hash::phc::{PasswordHash, Salt};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use rekeyd_core::domain::Timestamp;
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::policy_entry::Policy;
+use rekeyd_core::flavour::{Rejection, time};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The scheme before each hash.
@@ -38,6 +42,38 @@ pub(super) fn fits_nothing(password: &str) -> bool {
 
 fn fits(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// Hashes the new password into the entry as a server with the overlay would.
+pub(super) fn replace(entry: &mut Entry, new: &str, policy: &Policy) -> Result<(), Rejection> {
+    if i64::try_from(new.len()).is_ok_and(|length| length < policy.min_length) {
+        return Err(Rejection::TooShort);
+    }
+    let history = usize::try_from(policy.in_history).unwrap_or(0);
+    let mut old: Vec<Vec<u8>> =
+        entry.values("userPassword").iter().chain(entry.values("pwdHistory")).cloned().collect();
+    old.truncate(history);
+    if fits_any(new, &old) {
+        return Err(Rejection::InHistory);
+    }
+    let hash = hash(new).map_err(Rejection::Other)?;
+    let now = clock();
+    let second = time::write(now);
+    let changed = format!("{}.{:03}Z", second.trim_end_matches('Z'), now.millis().rem_euclid(1000));
+    entry.replace("userPassword", vec![hash.into_bytes()]);
+    entry.replace("pwdHistory", old);
+    entry.replace("pwdChangedTime", vec![changed.into_bytes()]);
+    for gone in ["pwdReset", "pwdAccountLockedTime", "pwdFailureTime", "pwdGraceUseTime"] {
+        entry.replace(gone, Vec::new());
+    }
+    Ok(())
+}
+
+/// The clock of this directory, as a server has its own.
+#[expect(clippy::disallowed_methods, reason = "this file is a server of its own; its times are not rekeyd's")]
+pub(super) fn clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

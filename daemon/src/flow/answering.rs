@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::link::{self, Answer};
-use super::rekeyd::{Gathered, Rekeyd, Trouble, act_of, backoff, rank_of};
+use super::rekeyd::{Gathered, Rekeyd};
+use super::start::{act_of, rank_of};
+use super::trouble::{Trouble, backoff};
 use crate::directory::Found;
 use crate::store::{self, Ended, Issued, LeasedRequest};
 

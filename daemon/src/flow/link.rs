@@ -5,7 +5,8 @@ use rekeyd_core::domain::{
 };
 use rekeyd_core::policy::eligibility::Terms;
 
-use super::rekeyd::{Parts, Rekeyd, addresses};
+use super::rekeyd::{Parts, Rekeyd};
+use super::start::addresses;
 use crate::store::{Counter, Issue, NewNotice, NewTicket};
 
 /// A request that has been judged and may be answered with a link.

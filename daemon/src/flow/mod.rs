@@ -21,8 +21,12 @@ pub mod reset;
 pub mod sign_in;
 pub mod status;
 
+mod clock;
 mod link;
 mod rekeyd;
+mod start;
+mod trouble;
 mod turns;
 
-pub use rekeyd::{Clock, Identity, Parts, Rekeyd};
+pub use clock::Clock;
+pub use rekeyd::{Identity, Parts, Rekeyd};

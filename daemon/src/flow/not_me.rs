@@ -5,7 +5,8 @@
 
 use rekeyd_core::domain::{Actor, Event, EventKind, Login, Purpose, Timestamp, Token};
 
-use super::rekeyd::{Rekeyd, Trouble};
+use super::rekeyd::Rekeyd;
+use super::trouble::Trouble;
 use crate::store::StoredTicket;
 
 /// What opening the link finds.

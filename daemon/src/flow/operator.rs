@@ -12,7 +12,9 @@ use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
-use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, addresses};
+use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::start::addresses;
+use super::trouble::Trouble;
 use crate::directory::{Found, Settled, Written, hold};
 use crate::store::{Acceptance, NewRequest};
 

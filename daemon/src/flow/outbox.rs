@@ -11,7 +11,8 @@ use rekeyd_plugins::Delivered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::rekeyd::{Parts, Rekeyd, backoff};
+use super::rekeyd::{Parts, Rekeyd};
+use super::trouble::backoff;
 use crate::store::{Delivery, LeasedNotice};
 
 /// How many messages are under way at once.

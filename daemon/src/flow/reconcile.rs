@@ -9,8 +9,9 @@ use std::time::Duration;
 use rekeyd_core::domain::{Actor, Event, EventKind, Timestamp};
 use tokio::sync::watch;
 
-use super::rekeyd::{Rekeyd, Trouble};
+use super::rekeyd::Rekeyd;
 use super::reset;
+use super::trouble::Trouble;
 use crate::directory::Settled;
 use crate::store::OpenClaim;
 

@@ -1,44 +1,18 @@
 //! What every story works with: the parts that can be exchanged while running, and those that stay.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use rekeyd_core::domain::{
-    Account, AccountId, Contact, EmailAddress, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp,
-};
-use rekeyd_core::policy::eligibility::Act;
+use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp};
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 
+use super::clock::Clock;
+use super::trouble::Trouble;
 use super::turns::Turns;
-use crate::directory::{self, Directory, Found};
-use crate::store::{self, Store};
-
-/// Where the time comes from: the system, or a test's hand.
-#[derive(Clone, Debug, Default)]
-pub struct Clock {
-    fixed: Option<Arc<AtomicI64>>,
-}
-
-impl Clock {
-    /// A clock that stands until it is moved by its handle: milliseconds since 1970.
-    pub fn fixed(handle: Arc<AtomicI64>) -> Self {
-        Self { fixed: Some(handle) }
-    }
-
-    /// The present moment.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the system's clock is read")]
-    pub fn now(&self) -> Timestamp {
-        if let Some(handle) = &self.fixed {
-            return Timestamp::from_millis(handle.load(Ordering::Relaxed));
-        }
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-}
+use crate::directory::{Directory, Found};
+use crate::store::Store;
 
 /// Who rekeyd speaks for, on pages and in answers.
 #[derive(Clone, Debug, Default)]
@@ -199,75 +173,4 @@ impl Rekeyd {
         }
         Ok(Ok(Gathered { account, facts }))
     }
-}
-
-/// Why a story could not go on: the outside failed. Nothing was changed.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The directory could not be asked.
-    Directory(directory::Error),
-    /// The store could not be asked.
-    Store(store::Error),
-}
-
-impl From<directory::Error> for Trouble {
-    fn from(error: directory::Error) -> Self {
-        Self::Directory(error)
-    }
-}
-
-impl From<store::Error> for Trouble {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Directory(directory::Error::Misconfigured(why)) => write!(f, "the directory refuses rekeyd: {why}"),
-            Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
-            Self::Store(store::Error::Busy) => f.write_str("the store is busy"),
-            Self::Store(store::Error::Broken(why)) => write!(f, "the store is broken: {why}"),
-        }
-    }
-}
-
-/// The wait before try number `attempts + 1`: doubling from `first` to at most `most`.
-pub(super) fn backoff(attempts: u32, first: Duration, most: Duration) -> Duration {
-    first.saturating_mul(1_u32.checked_shl(attempts.min(20)).unwrap_or(u32::MAX)).min(most)
-}
-
-/// The act whose verdict a link of this origin needs.
-pub(super) fn act_of(purpose: rekeyd_core::domain::Purpose, origin: rekeyd_core::domain::Origin) -> Act {
-    use rekeyd_core::domain::{Origin, Purpose};
-    match (purpose, origin) {
-        (Purpose::Activation, _) => Act::Activate,
-        (_, Origin::Person) => Act::SelfReset,
-        (_, Origin::Operator | Origin::Owner) => Act::SendLink,
-    }
-}
-
-/// The rank behind a link of this origin.
-pub(super) fn rank_of(origin: rekeyd_core::domain::Origin) -> Option<rekeyd_core::policy::authority::Rank> {
-    use rekeyd_core::domain::Origin;
-    use rekeyd_core::policy::authority::Rank;
-    match origin {
-        Origin::Operator => Some(Rank::Operator),
-        Origin::Owner => Some(Rank::Owner),
-        Origin::Person => None,
-    }
-}
-
-/// The addresses that a message goes to: all values of the first configured attribute that has a usable one, in a
-/// fixed order, since the order of an attribute's values means nothing.
-pub(super) fn addresses<'a>(contacts: &[&'a Contact]) -> Vec<&'a EmailAddress> {
-    const MOST: usize = 5;
-    let Some(first) = contacts.first() else { return Vec::new() };
-    let mut addresses: Vec<_> =
-        contacts.iter().filter(|contact| contact.source == first.source).map(|contact| &contact.address).collect();
-    addresses.sort_by_key(|address| address.folded());
-    addresses.dedup_by_key(|address| address.folded());
-    addresses.truncate(MOST);
-    addresses
 }

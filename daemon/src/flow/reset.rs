@@ -17,7 +17,9 @@ use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
 use rekeyd_core::policy::rules::PasswordRules;
 
-use super::rekeyd::{Gathered, Parts, Rekeyd, Trouble, act_of, rank_of};
+use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::start::{act_of, rank_of};
+use super::trouble::Trouble;
 use crate::directory::{Settled, Written, hold};
 use crate::store::{Spend, StoredTicket, TicketState};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rekeyd_core::domain::{Actor, Login, NewPassword, Timestamp};
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
 
-use super::rekeyd::{Gathered, Rekeyd, Trouble};
+use super::rekeyd::{Gathered, Rekeyd};
+use super::trouble::Trouble;
 use crate::directory::Verified;
 use crate::store::Counter;
 

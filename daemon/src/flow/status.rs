@@ -171,5 +171,5 @@ pub(super) fn line_of(row: AuditRow) -> AuditLine {
 }
 
 fn words(error: crate::store::Error) -> String {
-    super::rekeyd::Trouble::from(error).to_string()
+    super::trouble::Trouble::from(error).to_string()
 }

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod groups;
 pub mod markers;
 pub mod openldap;
+mod openldap_state;
 pub mod policy_entry;
 pub mod ppolicy;
 pub mod time;

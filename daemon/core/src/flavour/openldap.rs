@@ -6,36 +6,14 @@
 
 use zeroize::Zeroizing;
 
-use crate::domain::{Evidence, Finding, Stamp, Standing, Timestamp};
+use crate::domain::{Stamp, Standing};
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
-use crate::flavour::policy_entry::{Policy, PolicyView};
+use crate::flavour::openldap_state::{self, GUARDED, SHADOW_EXPIRE, STATE};
 use crate::flavour::ppolicy::PolicyError;
-use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified, time};
+use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
 use crate::policy::permit::Permit;
-
-/// The attributes in which the overlay keeps an account's state. Some came with later versions.
-const STATE: [&str; 7] = [
-    "pwdChangedTime",
-    "pwdAccountLockedTime",
-    "pwdAccountTmpLockoutEnd",
-    "pwdStartTime",
-    "pwdEndTime",
-    "pwdReset",
-    "pwdPolicySubentry",
-];
-
-/// Those whose values a write must find as they were read.
-const GUARDED: [&str; 5] =
-    ["pwdChangedTime", "pwdAccountLockedTime", "pwdAccountTmpLockoutEnd", "pwdStartTime", "pwdEndTime"];
-
-/// The end of an account as POSIX keeps it (RFC 2307): days since 1970; absent or negative is never.
-const SHADOW_EXPIRE: &str = "shadowExpire";
-const DAY: i64 = 24 * 60 * 60 * 1000;
-
-/// A lock that lies so little in the future counts: clocks differ. Later ones have not begun.
-const CLOCKS: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// What is known of one OpenLDAP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -121,19 +99,7 @@ impl OpenLdap {
 
     /// What the server says of an account.
     pub(super) fn standing(&self, reading: &Reading<'_>, standing: &mut Standing) {
-        for value in reading.entry.texts("userPassword") {
-            if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("{SASL}")) {
-                standing.add(reading.evidence(Finding::PasswordElsewhere, "userPassword", "{SASL}…"));
-            }
-            let hash = value.split_once('}').map_or(value, |(_, hash)| hash);
-            if hash.starts_with(['!', '*']) {
-                standing.add(reading.evidence(Finding::Disabled, "userPassword", "a hash that nothing fits"));
-            }
-        }
-        let overlay = if self.ppolicy { overlay(reading, standing) } else { Ok(()) };
-        for bad in [shadow(reading, standing), overlay].into_iter().filter_map(Result::err) {
-            standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
-        }
+        openldap_state::read(self.ppolicy, reading, standing);
     }
 
     /// How a password is written here.
@@ -232,149 +198,211 @@ impl OpenLdap {
     }
 }
 
-/// What the end of a POSIX account says. Some programs read 0 as never and some as long ago, so here it is long ago.
-fn shadow(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
-    let end = reading.entry.number(SHADOW_EXPIRE)?.filter(|days| *days >= 0);
-    if let Some(days) = end
-        && days.saturating_mul(DAY) <= reading.now.millis()
-    {
-        standing.add(reading.evidence(Finding::Expired, SHADOW_EXPIRE, &days.to_string()));
-    }
-    Ok(())
-}
-
-/// What the overlay's attributes say; `Err` is the first that can't be read.
-fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
-    let entry = reading.entry;
-    let now = reading.now;
-    let mut found = |finding, attribute: &str, until: Option<Timestamp>| {
-        let value = entry.texts(attribute).next().unwrap_or("absent");
-        standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
-    };
-
-    let (start, end) = (entry.moment("pwdStartTime")?, entry.moment("pwdEndTime")?);
-    match (start, end) {
-        (Some(start), Some(end)) if start >= end => found(Finding::Disabled, "pwdEndTime", None),
-        _ => {
-            if start.is_some_and(|start| start > now) {
-                found(Finding::NotYetValid, "pwdStartTime", start);
-            }
-            if end.is_some_and(|end| end <= now) {
-                found(Finding::Expired, "pwdEndTime", None);
-            }
-        }
-    }
-
-    if entry.flag("pwdReset")? == Some(true) {
-        found(Finding::MustChange, "pwdReset", None);
-    }
-    let changed = entry.moment("pwdChangedTime")?;
-    // A password that was there before the overlay, or was loaded past it, leaves no sign either: such accounts are
-    // adopted once, by rekeyd's own record.
-    if changed.is_none() {
-        found(Finding::NeverActivated, "pwdChangedTime", None);
-    }
-    let locked = entry.moment("pwdAccountLockedTime")?;
-    let pause = entry.moment("pwdAccountTmpLockoutEnd")?;
-    // The overlay itself ignores this value where the policy has no lockout. An administrator's word is still an
-    // administrator's word, and a password write would erase it.
-    if locked == Some(time::YEAR_ZERO) {
-        found(Finding::LockedByAdmin, "pwdAccountLockedTime", None);
-    }
-    if pause.is_some_and(|pause| pause > now) {
-        found(Finding::LockedByFailures, "pwdAccountTmpLockoutEnd", pause);
-    }
-
-    let policy = match reading.policy {
-        PolicyView::InForce(policy) => policy,
-        PolicyView::None => return Ok(()),
-        PolicyView::Unreadable(why) => {
-            return Err(Unreadable { attribute: "pwdPolicySubentry".into(), why: why.clone() });
-        }
-    };
-    if let Some(locked) = locked.filter(|locked| policy.lockout && *locked != time::YEAR_ZERO) {
-        match policy.lockout_duration {
-            _ if locked > now.plus(CLOCKS) => {}
-            None => found(Finding::LockedByAdmin, "pwdAccountLockedTime", None),
-            Some(duration) => {
-                let until = locked.plus(duration);
-                if until > now {
-                    found(Finding::LockedByFailures, "pwdAccountLockedTime", Some(until));
-                }
-            }
-        }
-    }
-    if let (Some(changed), Some(max_age)) = (changed, policy.max_age)
-        && changed.plus(max_age) <= now
-    {
-        found(Finding::PasswordExpired, "pwdChangedTime", None);
-    }
-    if !policy.allow_user_change {
-        standing.add(reading.evidence(Finding::HolderMayNotChange, "pwdAllowUserChange", &policy.name));
-    }
-    Ok(())
-}
-
-/// The policy of a directory that keeps none, for the LDIF directory: locks by failures last a quarter of an hour.
-pub fn plain_policy() -> Policy {
-    Policy {
-        name: "built-in".into(),
-        allow_user_change: true,
-        check_quality: 0,
-        in_history: 3,
-        lockout: true,
-        lockout_duration: Some(std::time::Duration::from_mins(15)),
-        max_age: None,
-        min_age: None,
-        min_length: 0,
-        must_change: true,
-        safe_modify: false,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::domain::{DirectoryKey, EntryName, Server};
+    use crate::domain::{Account, DirectoryKey, EntryName, Finding, Server, Timestamp};
+    use crate::flavour::policy_entry::{PolicyView, plain_policy};
+    use crate::flavour::ppolicy::PolicyAnswer;
+    use crate::flavour::{Flavour, Mapping};
+    use crate::settings::Document;
 
-    /// What the end of a POSIX account makes of it on the day 20 000.
-    fn found(value: &str) -> Option<Finding> {
-        let mut entry = Entry::new(EntryName("uid=ada,dc=x".into()));
-        entry.add(SHADOW_EXPIRE, value);
-        let server = Server { name: "s".into(), writable: true };
+    /// 2026-10-30 12:00:00 UTC.
+    const NOW: Timestamp = Timestamp::from_millis(1_793_361_600_000);
+    pub(in crate::flavour) const CHANGED: (&str, &str) = ("pwdChangedTime", "20260101000000Z");
+
+    pub(in crate::flavour) fn server() -> OpenLdap {
+        let mapping = mapping("");
+        let defined = Flavour::OpenLdap(OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: vec![] })
+            .attributes(&mapping);
+        OpenLdap { ppolicy: true, conditions: Conditions::Full, defined }
+    }
+
+    pub(in crate::flavour) fn mapping(markers: &str) -> Mapping {
+        let text = format!("[markers]\n{markers}");
+        let document = Document::parse(&text);
+        Mapping {
+            logins: vec!["uid".into()],
+            emails: vec!["mail".into(), "mailAlternateAddress".into()],
+            names: vec!["cn".into(), "sn".into()],
+            language: Some("preferredLanguage".into()),
+            markers: Markers::read(document.root().section("markers")),
+            apart: vec![],
+        }
+    }
+
+    pub(in crate::flavour) fn entry(attributes: &[(&str, &str)]) -> Entry {
+        let mut entry = Entry::new(EntryName("uid=ada,ou=people,dc=x".into()));
+        entry.add("entryUUID", "AA-1");
+        entry.add("entryCSN", "20260101000000.000000Z#0#0#0");
+        entry.add("uid", "ada");
+        for (name, value) in attributes {
+            entry.add(name, *value);
+        }
+        entry
+    }
+
+    pub(in crate::flavour) fn account(
+        server: &OpenLdap,
+        entry: &Entry,
+        policy: &PolicyView,
+        mapping: &Mapping,
+    ) -> Account {
         let reading = Reading {
-            entry: &entry,
+            entry,
             directory: DirectoryKey(1),
-            server: &server,
-            groups: &Ok(Vec::new()),
-            policy: &PolicyView::None,
+            server: &Server { name: "s".into(), writable: true },
+            groups: &Ok(vec![]),
+            policy,
             hidden: &[],
             shared: &[],
-            now: Timestamp::from_millis(20_000 * DAY),
+            now: NOW,
         };
-        let mut standing = Standing::default();
-        OpenLdap { ppolicy: false, conditions: Conditions::None, defined: Vec::new() }
-            .standing(&reading, &mut standing);
-        standing.evidence().first().map(|evidence| evidence.finding)
+        Flavour::OpenLdap(server.clone()).account(&reading, mapping)
     }
 
     #[test]
-    fn t54_the_end_of_a_posix_account_is_read_exactly() {
-        for (value, expected) in [
-            ("-1", None),
-            ("0", Some(Finding::Expired)),
-            ("1", Some(Finding::Expired)),
-            ("19999", Some(Finding::Expired)),
-            ("20000", Some(Finding::Expired)),
-            ("20001", None),
-            ("9223372036854775807", None),
-            ("9223372036854775808", Some(Finding::Unknown)),
-            ("", Some(Finding::Unknown)),
-            ("never", Some(Finding::Unknown)),
+    fn t51_what_is_hidden_is_unknown() {
+        let mapping = mapping("");
+        let entry = entry(&[CHANGED]);
+        let policy = PolicyView::InForce(plain_policy());
+        let server_of = Server { name: "s".into(), writable: true };
+        let reading = |groups, hidden| Reading {
+            entry: &entry,
+            directory: DirectoryKey(1),
+            server: &server_of,
+            groups,
+            policy: &policy,
+            hidden,
+            shared: &[],
+            now: NOW,
+        };
+        let flavour = Flavour::OpenLdap(server());
+        let hidden = ["pwdAccountLockedTime".to_owned()];
+        let known = Ok(vec![]);
+        let unknown = Err("no answer".to_owned());
+        for (reading, expected) in
+            [(reading(&known, &[]), false), (reading(&known, &hidden), true), (reading(&unknown, &[]), true)]
+        {
+            assert_eq!(flavour.account(&reading, &mapping).standing.has(Finding::Unknown), expected);
+        }
+        let mut nameless = entry.clone();
+        nameless.replace("entryUUID", vec![]);
+        let account = account(&server(), &nameless, &policy, &mapping);
+        assert!(account.standing.has(Finding::Unknown));
+        assert_eq!(account.id.stable, "entry uid=ada,ou=people,dc=x");
+    }
+
+    #[test]
+    fn the_stamp_names_the_password_and_the_guard_the_whole_state() {
+        let mapping = mapping("disabled = [\"employeeType=gone\", \"!mail\"]");
+        let server = OpenLdap { defined: [server().defined, vec!["employeeType".into()]].concat(), ..server() };
+        let entry = entry(&[CHANGED, ("mail", "a@example.org")]);
+        let stamp = server.stamp(&entry, &mapping.markers).unwrap();
+        assert_eq!(stamp.as_str(), "pwdChangedTime=20260101000000Z");
+        assert_eq!(
+            stamp.guard(),
+            Some(
+                "(&(entryUUID=AA-1)(pwdChangedTime=20260101000000Z)(!(pwdAccountLockedTime=*))\
+                 (!(pwdAccountTmpLockoutEnd=*))(!(pwdStartTime=*))(!(pwdEndTime=*))(!(shadowExpire=*))\
+                 (!(employeeType=gone))(mail=*))"
+            )
+        );
+        let guard = Filter::parse(stamp.guard().unwrap()).unwrap();
+        assert!(guard.matches(&entry));
+        for (name, value) in
+            [("pwdAccountLockedTime", "000001010000Z"), ("pwdEndTime", "20200101000000Z"), ("employeeType", "gone")]
+        {
+            let mut changed = entry.clone();
+            changed.add(name, value);
+            assert!(!guard.matches(&changed), "{name}");
+        }
+        // An attribute that this server's schema lacks would make the whole condition undefined.
+        let old = OpenLdap { defined: vec!["pwdChangedTime".into()], ..server.clone() };
+        let guard = old.stamp(&entry, &mapping.markers).unwrap();
+        assert_eq!(guard.guard(), Some("(&(entryUUID=AA-1)(pwdChangedTime=20260101000000Z))"));
+        let bare = OpenLdap { ppolicy: false, ..server };
+        let stamp = bare.stamp(&entry, &mapping.markers).unwrap();
+        assert!(stamp.as_str().starts_with("entryCSN=") && stamp.second().is_none());
+    }
+
+    #[test]
+    fn refusals_are_typed_by_control_and_code() {
+        let reply = |code, error| Reply {
+            code,
+            text: "text".into(),
+            policy: Some(PolicyAnswer { error, ..PolicyAnswer::default() }),
+        };
+        for (code, error, expected) in [
+            (0, None, Outcome::Done),
+            (19, Some(PolicyError::InHistory), Outcome::Rejected(Rejection::InHistory)),
+            (19, Some(PolicyError::NotComplex), Outcome::Rejected(Rejection::NotComplex)),
+            (19, Some(PolicyError::TooShort), Outcome::Rejected(Rejection::TooShort)),
+            (19, Some(PolicyError::TooLong), Outcome::Rejected(Rejection::TooLong)),
+            (19, Some(PolicyError::TooYoung), Outcome::Rejected(Rejection::TooYoung)),
+            (50, Some(PolicyError::MustSupplyOld), Outcome::Rejected(Rejection::MustSupplyOld)),
+            (50, Some(PolicyError::NotAllowed), Outcome::Rejected(Rejection::NotAllowed)),
+            (19, None, Outcome::Rejected(Rejection::Other("result 19: text".into()))),
+            (53, None, Outcome::Rejected(Rejection::NotAllowed)),
+            (122, None, Outcome::Stale),
+            (32, None, Outcome::Stale),
+            (51, None, Outcome::NotDone("result 51: text".into())),
         ] {
-            assert_eq!(found(value), expected, "{value}");
+            assert_eq!(OpenLdap::outcome(&reply(code, error), false), expected);
+        }
+        for (must_change, wanted) in [(false, "userPassword"), (true, "pwdReset")] {
+            let Outcome::Rejected(Rejection::MissingRight(why)) = OpenLdap::outcome(&reply(50, None), must_change)
+            else {
+                panic!("not a missing right")
+            };
+            assert!(why.contains(wanted), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_bind_says_three_things() {
+        let reply = |code, error, grace| Reply {
+            code,
+            text: String::new(),
+            policy: Some(PolicyAnswer { error, grace, expires_in: None }),
+        };
+        for (answer, expected) in [
+            (reply(0, None, None), Ok(Verified::Right)),
+            (reply(0, Some(PolicyError::ChangeAfterReset), None), Ok(Verified::RightButMustChange)),
+            (reply(0, None, Some(2)), Ok(Verified::RightButMustChange)),
+            (reply(49, Some(PolicyError::Expired), None), Ok(Verified::RightButMustChange)),
+            (reply(49, Some(PolicyError::Locked), None), Ok(Verified::Wrong)),
+            (reply(49, None, None), Ok(Verified::Wrong)),
+            (reply(53, None, None), Ok(Verified::Wrong)),
+            (reply(32, None, None), Ok(Verified::Wrong)),
+            (reply(52, None, None), Err("result 52".into())),
+        ] {
+            assert_eq!(OpenLdap::verified(&answer), expected);
+        }
+    }
+
+    #[test]
+    fn t5_contacts_have_one_order() {
+        let one = entry(&[
+            CHANGED,
+            ("mail", "b@example.org"),
+            ("mail", "A@example.org"),
+            ("mailAlternateAddress", "c@example.org"),
+        ]);
+        let two = entry(&[
+            CHANGED,
+            ("mail", "A@example.org"),
+            ("mail", "nonsense"),
+            ("mail", "b@example.org"),
+            ("mailAlternateAddress", "a@EXAMPLE.org"),
+            ("mailAlternateAddress", "c@example.org"),
+        ]);
+        for entry in [one, two] {
+            let account = account(&server(), &entry, &PolicyView::None, &mapping(""));
+            let addresses: Vec<_> = account.contacts.iter().map(|contact| contact.address.as_str()).collect();
+            assert_eq!(addresses, ["A@example.org", "b@example.org", "c@example.org"]);
         }
     }
 }

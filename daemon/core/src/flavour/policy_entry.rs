@@ -87,3 +87,20 @@ impl Policy {
         })
     }
 }
+
+/// The policy of a directory that keeps none, for the LDIF directory: locks by failures last a quarter of an hour.
+pub fn plain_policy() -> Policy {
+    Policy {
+        name: "built-in".into(),
+        allow_user_change: true,
+        check_quality: 0,
+        in_history: 3,
+        lockout: true,
+        lockout_duration: Some(Duration::from_mins(15)),
+        max_age: None,
+        min_age: None,
+        min_length: 0,
+        must_change: true,
+        safe_modify: false,
+    }
+}

@@ -86,7 +86,7 @@ impl Ldap {
         let mut last = None;
         for upstream in &self.upstreams {
             if let Some(failure) = upstream.resting() {
-                last = worse(last, failure);
+                last = Some(worse(last, failure));
                 continue;
             }
             let mut found = self.find_on(upstream, login, now).await;
@@ -96,7 +96,7 @@ impl Ldap {
             }
             match found {
                 Ok(found) => return Ok(self.answered(found)),
-                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last))
@@ -132,7 +132,7 @@ impl Ldap {
         let mut last = None;
         for upstream in self.upstreams.iter().filter(|upstream| upstream.server().writable) {
             if let Some(failure) = upstream.resting() {
-                last = worse(last, failure);
+                last = Some(worse(last, failure));
                 continue;
             }
             let mut found = self.read_on(upstream, id, now).await;
@@ -141,7 +141,7 @@ impl Ldap {
             }
             match found {
                 Ok(found) => return Ok(self.answered(found)),
-                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last.or(Some(Failure::Unreachable("no server takes writes".into())))))
@@ -199,7 +199,7 @@ impl Ldap {
         let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
         for upstream in first.into_iter().chain(others) {
             if let Some(failure) = upstream.resting() {
-                last = worse(last, failure);
+                last = Some(worse(last, failure));
                 continue;
             }
             let bound = async {
@@ -209,9 +209,9 @@ impl Ldap {
             match bound.await {
                 Ok(reply) => match self.wanted.flavour.verified(&reply) {
                     Ok(verified) => return Ok(self.answered(verified)),
-                    Err(words) => last = worse(last, self.failed(upstream, Failure::Unreachable(words))),
+                    Err(words) => last = Some(worse(last, self.failed(upstream, Failure::Unreachable(words)))),
                 },
-                Err(failure) => last = worse(last, self.failed(upstream, failure)),
+                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last))
@@ -247,6 +247,7 @@ impl Ldap {
 
     fn failed(&self, upstream: &Upstream, failure: Failure) -> Failure {
         upstream.rest(&failure);
+        self.up.store(false, Ordering::Relaxed);
         failure
     }
 
@@ -261,9 +262,9 @@ impl Ldap {
 }
 
 /// Of two failures the one that somebody must act on.
-fn worse(so_far: Option<Failure>, failure: Failure) -> Option<Failure> {
+fn worse(so_far: Option<Failure>, failure: Failure) -> Failure {
     match so_far {
-        Some(refused @ Failure::Refused(_)) => Some(refused),
-        _ => Some(failure),
+        Some(refused @ Failure::Refused(_)) => refused,
+        _ => failure,
     }
 }

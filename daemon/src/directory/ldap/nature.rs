@@ -76,8 +76,12 @@ pub(super) struct Proof {
     pub(super) words: String,
     /// Whether that is as good as it can be.
     pub(super) whole: bool,
-    /// What the server says was the moment of the write; `Some(None)` where it does not show that.
-    pub(super) stamped: Option<Option<Timestamp>>,
+    /// Whether its password was written.
+    pub(super) written: bool,
+    /// What the server says was the moment of that, if it shows it.
+    pub(super) stamped: Option<Timestamp>,
+    /// Whether the password policy overlay is on this database, where the canary could tell.
+    pub(super) overlay: Option<bool>,
 }
 
 impl Nature {
@@ -85,16 +89,19 @@ impl Nature {
     pub(super) async fn learn(link: &Link, wanted: &Wanted, proof: &mut Option<Proof>) -> Result<Self, Failure> {
         let root = root(link).await?;
         let defined = schema(link, &root, wanted).await?;
-        let ppolicy = match wanted.ldap.ppolicy {
-            Overlay::Yes => true,
-            Overlay::No => false,
-            Overlay::Auto => defined.iter().any(|name| name == "pwdchangedtime"),
-        };
-        let without = Flavour::OpenLdap(OpenLdap { ppolicy, conditions: Conditions::Full, defined: defined.clone() });
+        // The schema comes with the overlay's module; whether the overlay is on this database is another question.
+        let possible = wanted.ldap.ppolicy != Overlay::No && defines(&defined, "pwdChangedTime");
         let proof = match proof {
             Some(proof) => proof.clone(),
-            None => proof.insert(prove(link, wanted, &without, ppolicy, &root).await?).clone(),
+            None => proof.insert(prove(link, wanted, &defined, possible, &root).await?).clone(),
         };
+        let ppolicy = match (wanted.ldap.ppolicy, proof.overlay) {
+            (Overlay::Yes, _) => true,
+            (Overlay::Auto, Some(there)) => there,
+            (Overlay::Auto, None) if possible => overlay_leaves_signs(link, wanted, &root).await?,
+            (Overlay::Auto | Overlay::No, _) => false,
+        };
+        let conditions = if ppolicy { proof.conditions } else { Conditions::None };
         let own = match &wanted.ldap.identity {
             Identity::Simple { dn, .. } => Dn::parse(&dn.0).ok(),
             Identity::External => {
@@ -102,10 +109,15 @@ impl Nature {
             }
         };
         Ok(Self {
-            flavour: Flavour::OpenLdap(OpenLdap { ppolicy, conditions: proof.conditions, defined: defined.clone() }),
+            flavour: Flavour::OpenLdap(OpenLdap { ppolicy, conditions, defined: defined.clone() }),
             default_policy: if ppolicy { default_policy(link, wanted, &root).await? } else { Ok(None) },
             groups_in_doubt: watched_groups(link, wanted, &defined).await?,
-            blind: if ppolicy && proof.stamped == Some(None) { vec!["pwdChangedTime".into()] } else { Vec::new() },
+            // The canary's password was written, so that whoever sees no mark of it sees nobody's.
+            blind: if ppolicy && proof.written && proof.stamped.is_none() {
+                vec!["pwdChangedTime".into()]
+            } else {
+                Vec::new()
+            },
             defined,
             own,
             root,
@@ -231,85 +243,127 @@ async fn watched_groups(link: &Link, wanted: &Wanted, defined: &[String]) -> Res
     Ok(None)
 }
 
+/// Whether there is any sign of the password policy overlay: a policy, or an account with the mark of a password. Where
+/// such marks can't be seen it counts as there, since the state of accounts is then unknown and not absent.
+async fn overlay_leaves_signs(link: &Link, wanted: &Wanted, root: &Root) -> Result<bool, Failure> {
+    if wanted.ldap.default_policy != DefaultPolicy::Discovered {
+        return Ok(wanted.ldap.default_policy != DefaultPolicy::None);
+    }
+    if default_policy(link, wanted, root).await?.is_ok() {
+        return Ok(true);
+    }
+    let person = async |more: Vec<Filter>| {
+        let filter = Filter::And([vec![wanted.search.filter.clone()], more].concat());
+        let base = wanted.search.base.0.as_str();
+        let found = link.search(Query { base, scope: Scope::Subtree, filter, attributes: &[], limit: 1 }).await?;
+        Ok(!found.entries.is_empty())
+    };
+    Ok(person(vec![Filter::present("pwdChangedTime")]).await?
+        || !person(vec![Filter::readable("pwdChangedTime")]).await?)
+}
+
+/// How often another rekeyd may come in between on the same canary.
+const RACES: usize = 5;
+
 /// Writes a random password to the canary with a condition, and looks at what the server made of it.
-async fn prove(link: &Link, wanted: &Wanted, flavour: &Flavour, ppolicy: bool, root: &Root) -> Result<Proof, Failure> {
-    let none = |words: String, whole| Proof { conditions: Conditions::None, words, whole, stamped: None };
-    if !ppolicy {
-        return Ok(none("there is no password policy overlay, so that nothing could be a condition".into(), true));
+async fn prove(
+    link: &Link,
+    wanted: &Wanted,
+    defined: &[String],
+    possible: bool,
+    root: &Root,
+) -> Result<Proof, Failure> {
+    let none = |words: String| Proof {
+        conditions: Conditions::None,
+        words,
+        whole: false,
+        written: false,
+        stamped: None,
+        overlay: None,
+    };
+    if !possible {
+        return Ok(Proof { whole: true, ..none("by the password-modify operation, right after a look".into()) });
     }
     let Some(canary) = &wanted.ldap.canary else {
-        let words = "no canary is configured: passwords are set by the password-modify operation, right after a look";
-        return Ok(none(words.into(), false));
+        return Ok(none("by the password-modify operation, right after a look: no canary is configured".into()));
     };
-    let attributes = flavour.attributes(&wanted.mapping);
-    let Some(before) = entry(link, &canary.0, &attributes).await? else {
-        return Ok(none(format!("the canary {} can't be read", canary.0), false));
+    let speaking = |conditions| Flavour::OpenLdap(OpenLdap { ppolicy: true, conditions, defined: defined.to_vec() });
+    let attributes = wanted.flavour.attributes(&wanted.mapping);
+    let Some(mut before) = entry(link, &canary.0, &attributes).await? else {
+        return Ok(none(format!("the canary {} can't be read", canary.0)));
     };
     let Ok(password) = random_password() else {
-        return Ok(none("the system gives no randomness".into(), false));
+        return Ok(none("the system gives no randomness".into()));
     };
     let replace = [("userPassword", Zeroizing::new(password.as_bytes().to_vec()))];
-    let mut tries = Vec::new();
-    if root.assertion {
-        let core = OpenLdap { ppolicy, conditions: Conditions::Core, defined: defined_of(flavour) };
-        tries.push((Conditions::Full, flavour.clone()));
-        tries.push((Conditions::Core, Flavour::OpenLdap(core)));
-    }
     let mut reached = None;
-    let mut last = "the server has no assertion control".to_owned();
-    for (conditions, flavour) in tries {
-        let stamp = match flavour.stamp(&before, &wanted.mapping) {
-            Ok(stamp) => stamp,
-            Err(bad) => {
-                last = format!("{} of the canary: {}", bad.attribute, bad.why);
+    let mut trouble = "the server has no assertion control".to_owned();
+    let tries = if root.assertion { &[Conditions::Full, Conditions::Core][..] } else { &[] };
+    'kinds: for conditions in tries {
+        for _ in 0..RACES {
+            let stamp = match speaking(*conditions).stamp(&before, &wanted.mapping) {
+                Ok(stamp) => stamp,
+                Err(bad) => return Ok(none(format!("{} of the canary: {}", bad.attribute, bad.why))),
+            };
+            let reply = link.modify(canary, &replace, stamp.guard()).await?;
+            match reply.code {
+                0 => {
+                    reached = Some(*conditions);
+                    break 'kinds;
+                }
+                122 => {}
+                _ => return Ok(none(format!("the canary's password can't be set: {}", reply.words()))),
+            }
+            let Some(now) = entry(link, &canary.0, &attributes).await? else {
+                return Ok(none(format!("the canary {} can't be read", canary.0)));
+            };
+            let same = speaking(*conditions).stamp(&now, &wanted.mapping).is_ok_and(|now| now.guard() == stamp.guard());
+            before = now;
+            if same {
+                // The canary is as it was read, so that the server can't work out what the condition says.
+                trouble = "the server can't work the condition out".into();
                 break;
             }
-        };
-        let reply = link.modify(canary, &replace, stamp.guard()).await?;
-        match reply.code {
-            0 => {
-                reached = Some(conditions);
-                break;
-            }
-            // The canary is as it was read, so that the server can't work out what the condition says.
-            122 => last = "the server can't work the condition out".into(),
-            _ => {
-                last = format!("the canary's password can't be set: {}", reply.words());
-                break;
-            }
+            // Another rekeyd has just written the canary.
+            trouble = "somebody else keeps writing the canary".into();
         }
     }
-    let Some(conditions) = reached else { return Ok(none(last, false)) };
+    let Some(conditions) = reached else { return Ok(none(trouble)) };
     let Some(after) = entry(link, &canary.0, &attributes).await? else {
-        return Ok(none("the canary can't be read again".into(), false));
+        return Ok(none("the canary can't be read again".into()));
     };
     let stamped = after.moment("pwdChangedTime").ok().flatten();
-    let seen = Proof { stamped: Some(stamped), ..none(String::new(), false) };
     let values = after.values("userPassword");
     let hashed = values
         .iter()
         .all(|value| value.starts_with(b"{") && value.contains(&b'}') && value.as_slice() != password.as_bytes());
-    Ok(match (values.is_empty(), hashed) {
-        (true, _) => Proof { words: "rekeyd may not read the canary's userPassword".into(), ..seen },
-        (false, false) => Proof {
-            words: "the server keeps a password from a Modify in clear text; turn on ppolicy_hash_cleartext".into(),
-            ..seen
-        },
-        (false, true) => Proof {
-            conditions,
-            words: match conditions {
-                Conditions::Full => "passwords are written by a Modify that carries the whole account's state".into(),
-                _ => "passwords are written by a Modify that carries the policy's state, without your markers".into(),
-            },
-            whole: conditions == Conditions::Full,
-            ..seen
-        },
-    })
-}
-
-fn defined_of(flavour: &Flavour) -> Vec<String> {
-    let Flavour::OpenLdap(openldap) = flavour;
-    openldap.defined.clone()
+    if !hashed {
+        // Nobody knows this password, yet clear text is not left lying about.
+        link.set_password(canary, &password).await?;
+    }
+    let filter = Filter::readable("pwdChangedTime");
+    let query = Query { base: &canary.0, scope: Scope::Base, filter, attributes: &[], limit: 1 };
+    let visible = !link.search(query).await?.entries.is_empty();
+    let overlay = (stamped.is_some() || visible).then_some(stamped.is_some());
+    let seen = Proof { written: true, stamped, overlay, ..none(String::new()) };
+    if overlay == Some(false) {
+        let words = "by the password-modify operation, right after a look: there is no password policy overlay";
+        return Ok(Proof { words: words.into(), whole: true, ..seen });
+    }
+    if values.is_empty() {
+        return Ok(Proof { words: "rekeyd may not read the canary's userPassword".into(), ..seen });
+    }
+    if !hashed {
+        let words = "the server keeps a password from a Modify in clear text; turn on ppolicy_hash_cleartext";
+        return Ok(Proof { words: words.into(), ..seen });
+    }
+    let whole = conditions == Conditions::Full;
+    let words = if whole {
+        "by a Modify that carries the whole account's state as its condition"
+    } else {
+        "by a Modify that carries the policy's state as its condition, without your markers"
+    };
+    Ok(Proof { conditions, words: words.into(), whole, ..seen })
 }
 
 /// A password that nobody knows and every quality check likes.

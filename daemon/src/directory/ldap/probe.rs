@@ -193,7 +193,7 @@ impl Ldap {
                 Some("Load slapo-ppolicy for this database."),
             );
         }
-        if proof.stamped == Some(None) {
+        if session.nature.has_policies() && proof.written && proof.stamped.is_none() {
             to.say(
                 "state of accounts",
                 "pwdChangedTime of the canary is not shown after a write of its password",
@@ -201,7 +201,7 @@ impl Ldap {
                 Some("Let rekeyd's account read pwdChangedTime, and load slapo-ppolicy for this database."),
             );
         }
-        match proof.stamped.flatten().map(|stamped| stamped.millis() - now.millis()) {
+        match proof.stamped.map(|stamped| stamped.millis() - now.millis()) {
             Some(difference) if difference.abs() > CLOCKS => {
                 let ahead = if difference > 0 { "ahead of" } else { "behind" };
                 let by = in_words(Duration::from_secs(difference.unsigned_abs() / 1000));

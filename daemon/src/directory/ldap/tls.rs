@@ -41,6 +41,9 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>,
 
 /// Why a handshake failed, and what to do; `None` for an error that is not about TLS.
 pub(super) fn words(error: &std::io::Error) -> Option<String> {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Some("TLS: it ended the connection instead of shaking hands; is the port right?".into());
+    }
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     let text = match error {
         Error::InvalidCertificate(bad) => match bad {

@@ -16,8 +16,8 @@ use super::wire::{Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
 /// How long what was learnt of a server, its policies included, holds.
-const FRESH: Duration = Duration::from_secs(300);
-const FRESH_POLICY: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(5);
+const FRESH_POLICY: Duration = Duration::from_mins(1);
 
 /// One server.
 pub(super) struct Upstream {

@@ -151,7 +151,11 @@ impl Ldap {
 
     /// What no answer means.
     fn unanswered(&self, upstream: &Upstream, failure: Failure, sent: bool) -> Written {
-        let failure = self.failed(upstream, failure);
+        // A connection that broke says little about the server, which is about to be asked what became of the write.
+        let failure = match failure {
+            Failure::Broken(_) => failure,
+            failure => self.failed(upstream, failure),
+        };
         if sent {
             Written::Unsure { server: upstream.endpoint.url.clone() }
         } else {

@@ -1,0 +1,43 @@
+//! What stops a story: the outside failed, and nothing was changed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{directory, store};
+
+/// Why a story could not go on: the outside failed. Nothing was changed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The directory could not be asked.
+    Directory(directory::Error),
+    /// The store could not be asked.
+    Store(store::Error),
+}
+
+impl From<directory::Error> for Trouble {
+    fn from(error: directory::Error) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl From<store::Error> for Trouble {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory::Error::Misconfigured(why)) => write!(f, "the directory refuses rekeyd: {why}"),
+            Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
+            Self::Store(store::Error::Busy) => f.write_str("the store is busy"),
+            Self::Store(store::Error::Broken(why)) => write!(f, "the store is broken: {why}"),
+        }
+    }
+}
+
+/// The wait before try number `attempts + 1`: doubling from `first` to at most `most`.
+pub(super) fn backoff(attempts: u32, first: Duration, most: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(attempts.min(20)).unwrap_or(u32::MAX)).min(most)
+}
