@@ -143,7 +143,7 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
         ReplaceOutcome::NotAllowed => not_allowed(Verb::SetPassword),
         ReplaceOutcome::Refused(refusal) => refused(refusal),
         ReplaceOutcome::Rejected(rejection) => {
-            let violation = Violation { id: format!("rejection-{}", rejection.code()), words: rejection.to_string() };
+            let violation = Violation { id: format!("rejected-{}", rejection.code()), words: rejection.to_string() };
             weak("rejected", "the directory refuses it", vec![violation])
         }
         ReplaceOutcome::Replaced { account, generated, must_change } => {

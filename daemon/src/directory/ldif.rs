@@ -434,7 +434,7 @@ mod tests {
         );
         let document = Document::parse(&text);
         let root = document.root();
-        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap());
+        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap(), None);
         root.finish();
         assert_eq!(document.into_faults(), []);
         Directory::open(&config, DirectoryKey(1)).unwrap()

@@ -49,7 +49,7 @@ password-changed-subject = Your password for { $service } was changed
 password-changed-title = Your password was changed
 password-changed-lead = The password of your account for { $service } was changed by means of a link that we had sent.
 password-changed-fine = If this was you, all is well and there is nothing to do.
-password-changed-not-me = Was this not you? Then tell us at once. Sessions will be ended and your account will be protected against further changes for a while:
+password-changed-not-me = Was this not you? Then tell us at once. Your account will be protected against further changes for a while:
 
 ## A password whose setting had no answer
 

@@ -75,8 +75,6 @@ pub struct Lives {
     pub reset: Duration,
     /// An activation link, from delivery.
     pub activation: Duration,
-    /// How long after its end an activation link can still ask for a fresh one.
-    pub renewal: Duration,
     /// "This was not me", from the notice that carries it.
     pub not_me: Duration,
     /// How long an accepted request is tried before it is given up.
@@ -270,7 +268,6 @@ impl Lives {
         let lives = Self {
             reset: section.duration("reset", 5 * MINUTE..=DAY, 30 * MINUTE),
             activation: section.duration("activation", HOUR..=30 * DAY, 7 * DAY),
-            renewal: section.duration("renewal", Duration::from_secs(1)..=400 * DAY, 180 * DAY),
             not_me: section.duration("not_me", HOUR..=30 * DAY, 7 * DAY),
             request: section.duration("request", MINUTE..=7 * DAY, DAY),
             merge: section.duration("merge", Duration::from_secs(1)..=30 * MINUTE, 5 * MINUTE),

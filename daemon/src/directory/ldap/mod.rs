@@ -8,7 +8,6 @@ mod connect;
 mod gather;
 mod nature;
 mod probe;
-mod secret;
 mod tls;
 mod upstream;
 mod wire;
