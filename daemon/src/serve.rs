@@ -12,7 +12,7 @@ use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -114,6 +114,9 @@ pub fn run(run: &Run) -> Result<(), Failure> {
 }
 
 async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
+    // Before anybody can be answered: a signal that comes as early as that would end the daemon on the spot.
+    let signals =
+        Signals::listen().map_err(|error| Failure::System(format!("signals can't be waited for: {error}")))?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
     let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
@@ -143,7 +146,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let greeting = Arc::clone(&rekeyd);
     tasks.spawn(async move { flow::health::greet(&greeting).await });
 
-    let failure = watch_over(run, &rekeyd, &http, config).await;
+    let failure = watch_over(run, &rekeyd, &http, signals, config).await;
     notify(&[NotifyState::Stopping]);
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
@@ -158,19 +161,38 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for signals until one ends the daemon, or until the store breaks.
-async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, mut config: Config) -> Option<Failure> {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return Some(Failure::System("signals can't be waited for".into()));
-    };
+async fn watch_over(
+    run: &Run,
+    rekeyd: &Arc<Rekeyd>,
+    http: &http::Door,
+    mut signals: Signals,
+    mut config: Config,
+) -> Option<Failure> {
     let watchdog = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
     let mut beat = tokio::time::interval(watchdog);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return None,
-            _ = interrupt.recv() => return None,
-            _ = hangup.recv() => reload(run, rekeyd, http, &mut config).await,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.hangup.recv() => reload(run, rekeyd, http, &mut config).await,
             why = rekeyd.store().broken() => return Some(Failure::Store(why)),
             _ = beat.tick() => {
                 // A store that does not answer is a daemon that hangs; a directory that does not is none.
