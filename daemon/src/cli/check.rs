@@ -14,11 +14,8 @@ use crate::directory::{Grade, Probe};
 
 /// Checks a configuration; `offline` reads its text alone. Ends with 78 where there are faults, with 1 where something that it names does not work.
 pub(super) async fn run(file: &Path, offline: bool, screen: &Screen) -> ExitCode {
-    let (config, faults) = if offline {
-        (None, Config::load(file).err().unwrap_or_default())
-    } else {
-        Config::examine(file)
-    };
+    let (config, faults) =
+        if offline { (None, Config::load(file).err().unwrap_or_default()) } else { Config::examine(file) };
     let probes = match &config {
         Some(config) => probe::all(config).await,
         None => Vec::new(),

@@ -33,7 +33,12 @@ impl Screen {
     pub(super) fn new(json: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
-        Self { json, width: width.filter(|_| terminal), colour: wants_colour(&std::io::stdout()), zone: TimeZone::system() }
+        Self {
+            json,
+            width: width.filter(|_| terminal),
+            colour: wants_colour(&std::io::stdout()),
+            zone: TimeZone::system(),
+        }
     }
 
     /// Whether machines read this.
