@@ -130,7 +130,9 @@ fn tidy_imports_go_down_the_floors() {
                 faults.push(format!("{} names crate::{named}", source.path));
             }
         }
-        if code.contains("rekeyd_plugins") && !KNOW_CHANNELS.contains(&part) {
+        // Secrets are read in one way; their reader lies on the lowest floor that needs one, beside the channels.
+        let channels = code.replace("rekeyd_plugins::secret", "");
+        if channels.contains("rekeyd_plugins") && !KNOW_CHANNELS.contains(&part) {
             faults.push(format!("{} names rekeyd_plugins", source.path));
         }
     }
