@@ -6,7 +6,7 @@ use super::*;
 use crate::store::{Delivery, Error, TicketState};
 
 async fn state(store: &Store, n: u8) -> TicketState {
-    store.ticket(hash(n)).await.unwrap().unwrap().state
+    store.ticket(hash(n), at(0)).await.unwrap().unwrap().state
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -40,19 +40,31 @@ async fn t27_time_is_checked_inside_the_claim() {
         assert_eq!(leased.not_me.unwrap().id, TicketId::from_bytes([101; 16]));
         store.delivery(leased.notice.id, Delivery::Sent, at(3600), None).await.unwrap();
         let ends = at(3600).plus(LIFE);
-        assert_eq!(store.ticket(hash(1)).await.unwrap().unwrap().ticket.expires, Some(ends), "life begins at delivery");
-        assert!(store.claim(hash(1), [1; 16], ends).await.unwrap().is_none());
-        assert!(store.claim(hash(1), [1; 16], ends.minus(Duration::from_millis(1))).await.unwrap().is_some());
-
-        assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
-        assert!(
-            store.claim(hash(2), [1; 16], at(0).plus(DAY)).await.unwrap().is_none(),
-            "nor an undelivered one for ever"
+        assert_eq!(
+            store.ticket(hash(1), at(0)).await.unwrap().unwrap().ticket.expires,
+            Some(ends),
+            "life begins at delivery"
         );
+        let held = store.claim(hash(1), [1; 16], ends.minus(Duration::from_millis(1))).await.unwrap().unwrap();
+        store.release(held, false, None).await.unwrap();
+        assert!(store.claim(hash(1), [1; 16], ends).await.unwrap().is_none());
+    }
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
         assert!(store.claim(hash(2), [1; 16], at(-121)).await.unwrap().is_none(), "t37: made in the future");
-        assert!(store.claim(hash(2), [1; 16], at(-120)).await.unwrap().is_some());
+        assert!(!store.ticket(hash(2), at(-121)).await.unwrap().unwrap().usable);
         assert!(store.claim(hash(102), [1; 16], at(1)).await.unwrap().is_none(), "\"not me\" sets no password");
         assert!(store.claim(hash(77), [1; 16], at(1)).await.unwrap().is_none());
+        assert!(
+            store.claim(hash(2), [1; 16], at(0).plus(DAY)).await.unwrap().is_none(),
+            "nor does an undelivered one live for ever"
+        );
+    }
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
+        assert!(store.claim(hash(2), [1; 16], at(-120)).await.unwrap().is_some());
     }
 }
 
@@ -85,8 +97,8 @@ async fn p4_a_password_set_spends_the_ticket_and_ends_the_others() {
         store.writing(held.ticket().id, "ldap://one").await.unwrap();
         store.spend(held.ticket().id, spend(5, "ada", 10)).await.unwrap();
         assert_eq!(state(&store, 1).await, TicketState::Void);
-        let stored = store.ticket(hash(2)).await.unwrap().unwrap();
-        assert_eq!((stored.state, stored.spent_by), (TicketState::Spent, Some([5; 16])), "t46: a repeat is recognised");
+        let stored = store.ticket(hash(2), at(0)).await.unwrap().unwrap();
+        assert_eq!((stored.state, stored.held_by), (TicketState::Spent, Some([5; 16])), "t46: a repeat is recognised");
         assert!(store.claim(hash(2), [5; 16], at(11)).await.unwrap().is_none());
         assert_eq!(state(&store, 102).await, TicketState::Live);
         let (facts, proofs) = store.facts(&account("ada")).await.unwrap();
@@ -126,9 +138,12 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
         assert!(store.claim(hash(1), [9; 16], at(9)).await.unwrap().is_none(), "held until it is settled");
         assert_eq!(state(&store, 4).await, TicketState::Unsure);
 
-        store.settle(open[0].ticket.id, true, event(EventKind::TicketRefused, "ada", 9)).await.unwrap();
+        store.settle(open[0].ticket.id, true, event(EventKind::TicketRefused, "ada", 9), vec![], vec![]).await.unwrap();
         assert!(store.claim(hash(1), [9; 16], at(9)).await.unwrap().is_some(), "nothing was written: free again");
-        store.settle(open[1].ticket.id, false, event(EventKind::TicketRefused, "eve", 9)).await.unwrap();
+        store
+            .settle(open[1].ticket.id, false, event(EventKind::TicketRefused, "eve", 9), vec![], vec![])
+            .await
+            .unwrap();
         assert_eq!(state(&store, 2).await, TicketState::Void);
         store.spend(open[2].ticket.id, spend(3, "bob", 9)).await.unwrap();
         assert_eq!(state(&store, 3).await, TicketState::Spent);
@@ -137,7 +152,7 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
             Err(Error::Busy),
             "whoever lost the claim must not write"
         );
-        store.settle(open[2].ticket.id, true, event(EventKind::TicketRefused, "bob", 9)).await.unwrap();
+        store.settle(open[2].ticket.id, true, event(EventKind::TicketRefused, "bob", 9), vec![], vec![]).await.unwrap();
         assert_eq!(state(&store, 3).await, TicketState::Spent, "what is settled stays");
         store.spend(open[1].ticket.id, spend(2, "eve", 10)).await.unwrap();
         assert_eq!(
@@ -182,6 +197,98 @@ async fn not_me_freezes_once_and_an_operator_thaws() {
         assert_eq!(store.thaw(&account("ada"), at(6), thawed()).await, Ok(false));
         assert_eq!(store.facts(&account("ada")).await.unwrap().0.frozen_until, None);
         let kinds: Vec<_> = store.audit(None, 9).await.unwrap().into_iter().map(|row| row.kind).collect();
-        assert_eq!(kinds, ["thawed", "not-me", "ticket-issued"]);
+        assert_eq!(kinds, ["thawed", "not-me", "notice-failed", "ticket-issued"]);
+    }
+}
+
+#[tokio::test]
+async fn t37_a_clock_set_back_revives_no_link_and_kills_no_later_one() {
+    for place in places() {
+        let store = place.open().store;
+        for (n, who) in [(1, "ada"), (2, "eve")] {
+            assert_eq!(answer(&store, n, who, 0).await, Issued::Made);
+        }
+        for leased in store.lease_notices(9, MINUTE, at(1)).await.unwrap() {
+            store.delivery(leased.notice.id, Delivery::Sent, at(1), None).await.unwrap();
+        }
+        assert!(store.claim(hash(1), [1; 16], at(7200)).await.unwrap().is_none());
+        for n in 1..=2 {
+            assert!(!store.ticket(hash(n), at(60)).await.unwrap().unwrap().usable, "its time was over");
+            assert!(store.claim(hash(n), [1; 16], at(60)).await.unwrap().is_none());
+        }
+        assert_eq!(answer(&store, 3, "bob", 60).await, Issued::Made, "made after the clock was set back");
+        let leased = store.lease_notices(9, MINUTE, at(61)).await.unwrap().remove(0);
+        store.delivery(leased.notice.id, Delivery::Sent, at(61), None).await.unwrap();
+        assert!(store.ticket(hash(3), at(62)).await.unwrap().unwrap().usable);
+        assert!(!store.ticket(hash(3), at(61).plus(LIFE)).await.unwrap().unwrap().usable);
+        store.close(at(62)).await.unwrap();
+        drop(store);
+        let store = place.open().store;
+        assert!(!store.ticket(hash(1), at(70)).await.unwrap().unwrap().usable, "nor after a restart");
+        assert!(store.claim(hash(3), [1; 16], at(70)).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_look_says_what_a_claim_or_a_freeze_would() {
+    for place in places() {
+        let store = place.open().store;
+        let usable = async |n, seconds| store.ticket(hash(n), at(seconds)).await.unwrap().unwrap().usable;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        assert!(usable(1, 1).await && usable(101, 1).await);
+        for _ in 0..10 {
+            let held = store.claim(hash(1), [1; 16], at(1)).await.unwrap().unwrap();
+            assert!(!usable(1, 1).await);
+            assert_eq!(store.ticket(hash(1), at(1)).await.unwrap().unwrap().held_by, Some([1; 16]), "t46");
+            store.release(held, true, None).await.unwrap();
+            assert_eq!(store.ticket(hash(1), at(1)).await.unwrap().unwrap().held_by, None);
+        }
+        assert!(!usable(1, 1).await, "ten refusals");
+        let frozen = event(EventKind::NotMe, "ada", 5);
+        assert_eq!(store.freeze(TicketId::from_bytes([101; 16]), at(5).plus(DAY), frozen).await, Ok(true));
+        assert!(!usable(101, 5).await);
+        assert_eq!(answer(&store, 2, "eve", 6).await, Issued::Made);
+        assert_eq!(store.restored(event(EventKind::Restored, "eve", 7)).await, Ok(2));
+        assert!(!usable(2, 7).await && !usable(102, 7).await);
+    }
+}
+
+#[tokio::test]
+async fn an_open_claim_is_spent_only_by_its_own_nonce() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        let id = TicketId::from_bytes([1; 16]);
+        assert!(store.open_claim(id).await.unwrap().is_none());
+        let held = store.claim(hash(1), [5; 16], at(1)).await.unwrap().unwrap();
+        store.writing(id, "ldap://one").await.unwrap();
+        store.strand(held, event(EventKind::SetUnsure, "ada", 2)).await.unwrap();
+        assert_eq!(store.ticket(hash(1), at(2)).await.unwrap().unwrap().held_by, Some([5; 16]));
+        let open = store.open_claim(id).await.unwrap().unwrap();
+        assert_eq!((open.nonce, open.server.as_deref(), open.since), ([5; 16], Some("ldap://one"), at(1)));
+        assert_eq!(store.spend_settled(id, [6; 16], spend(6, "ada", 3)).await, Ok(false));
+        assert_eq!(state(&store, 1).await, TicketState::Unsure);
+        assert_eq!(store.spend_settled(id, [5; 16], spend(5, "ada", 3)).await, Ok(true));
+        assert_eq!(state(&store, 1).await, TicketState::Spent);
+        assert!(store.open_claim(id).await.unwrap().is_none());
+        assert_eq!(store.spend_settled(id, [5; 16], spend(5, "ada", 4)).await, Ok(false), "it is no longer open");
+    }
+}
+
+#[tokio::test]
+async fn what_is_settled_can_be_told_of_once() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        assert!(store.claim(hash(1), [5; 16], at(1)).await.unwrap().is_some());
+        let id = TicketId::from_bytes([1; 16]);
+        let told = || vec![notice(9, NoticeKind::PasswordChanged, "ada", None, Some(9), 2)];
+        let not_me = || vec![ticket(9, Purpose::NotMe, "ada", 2)];
+        for _ in 0..2 {
+            let unsure = event(EventKind::SetUnsure, "ada", 2);
+            store.settle(id, false, unsure, told(), not_me()).await.unwrap();
+        }
+        let leased = store.lease_notices(9, MINUTE, at(3)).await.unwrap();
+        assert_eq!(leased.iter().map(|leased| leased.notice.kind).collect::<Vec<_>>(), [NoticeKind::PasswordChanged]);
     }
 }

@@ -107,12 +107,29 @@ async fn t136_a_newer_key_takes_over_and_the_hashes_stay() {
 }
 
 #[tokio::test]
+async fn t136_an_old_key_can_go_after_a_reload() {
+    for place in places() {
+        let store = place.open().store;
+        let hashed = store.data_key().address_hash("ada@example.org");
+        let (old, new) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([2; 32]));
+        let both = KeyRing::parse(&format!("{}\n{}", *new.encode(), *old.encode())).unwrap();
+        store.rewrap(&both).await.unwrap();
+        drop(store);
+        let newest = KeyRing::new(new);
+        let store = Store::open(place.config(), &newest, at(0), SystemRandom::new()).unwrap().store;
+        assert_eq!(store.data_key().address_hash("ada@example.org"), hashed);
+        drop(store);
+        assert!(refusal(&place, &ring()).contains("none of the keys in the key file"));
+    }
+}
+
+#[tokio::test]
 async fn t25_nothing_typed_or_personal_can_be_read_off_the_disk() {
     for place in places() {
         let store = place.open().store;
         let typed = NewRequest { login: Login::parse("canary-login-hunter2").unwrap(), ..request(1, 0) };
         let source = counter("source", "192.0.2.77", 9, MINUTE);
-        assert_eq!(store.accept(typed, vec![source]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(typed, vec![source], None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.lease_requests(9, MINUTE, at(0)).await.unwrap().len(), 1);
         let mut made = issue(1, "ada", 0);
         made.tickets[0].ticket.login = "canary-shown".into();
@@ -120,6 +137,8 @@ async fn t25_nothing_typed_or_personal_can_be_read_off_the_disk() {
         made.notices[0].name = Some("Canary Wharf".into());
         made.notices[0].recipient.address = EmailAddress::parse("canary-address@example.org").unwrap();
         assert_eq!(store.issue(made).await, Ok(Issued::Made));
+        let begun = Replacement { reason: "canary-reason".into(), ..replacement(1, "ada", 0) };
+        store.begin_replacement(begun, event(EventKind::PasswordReplaced, "ada", 0)).await.unwrap();
         let spelt = |bytes: &[u8], text: &str| {
             [text.to_owned(), BASE64.encode(text.as_bytes()), HEXLOWER.encode(text.as_bytes())]
                 .into_iter()
@@ -128,7 +147,9 @@ async fn t25_nothing_typed_or_personal_can_be_read_off_the_disk() {
         let folder = database(&place).parent().unwrap().to_owned();
         for look in ["while it runs", "after its end"] {
             let all = bytes(&folder);
-            for canary in ["canary-login", "canary-shown", "Canary Wharf", "canary-address", "192.0.2.77"] {
+            for canary in
+                ["canary-login", "canary-shown", "Canary Wharf", "canary-address", "canary-reason", "192.0.2.77"]
+            {
                 assert!(!spelt(&all, canary), "{canary} {look}");
             }
             assert!(spelt(&all, "ticket-issued"), "the search does find what is there");
@@ -181,7 +202,7 @@ async fn r15_a_damaged_row_ends_and_holds_up_nobody() {
     for place in places() {
         let store = place.open().store;
         for n in 1..=2 {
-            assert_eq!(store.accept(request(n, n.into()), vec![]).await, Ok(Acceptance::Accepted));
+            assert_eq!(store.accept(request(n, n.into()), vec![], None).await, Ok(Acceptance::Accepted));
         }
         assert_eq!(answer(&store, 3, "ada", 0).await, Issued::Made);
         drop(store);
@@ -223,9 +244,9 @@ async fn r13_a_foreign_lock_makes_it_busy_and_loses_nothing() {
         let store = place.open().store;
         let foreign = Connection::open(database(&place)).unwrap();
         foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(store.accept(request(1, 0), vec![]).await, Err(Error::Busy));
+        assert_eq!(store.accept(request(1, 0), vec![], None).await, Err(Error::Busy));
         foreign.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(store.accept(request(1, 0), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(1, 0), vec![], None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.counts(at(0)).await.unwrap().requests_waiting, 1);
     }
 }
@@ -238,7 +259,7 @@ async fn r1_the_files_of_a_running_store_are_enough_to_go_on() {
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
         assert!(store.claim(hash(2), [1; 16], at(1)).await.unwrap().is_some());
-        assert_eq!(store.accept(request(3, 1), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(3, 1), vec![], None).await, Ok(Acceptance::Accepted));
         // What a killed process or a lost power supply leaves behind: the files as they are now, not closed.
         let left = Place::Sqlite(tempfile::tempdir().unwrap());
         let Place::Sqlite(after) = &left;

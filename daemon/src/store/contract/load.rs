@@ -19,7 +19,7 @@ async fn p5_ten_thousand_at_once_are_all_kept() {
                         id[..4].copy_from_slice(&(task * 50 + n).to_be_bytes());
                         let request = NewRequest { id: RequestId::from_bytes(id), ..request(0, 0) };
                         let source = counter("source", &format!("192.0.2.{task}"), 100, MINUTE);
-                        assert_eq!(store.accept(request, vec![source]).await, Ok(Acceptance::Accepted));
+                        assert_eq!(store.accept(request, vec![source], None).await, Ok(Acceptance::Accepted));
                     }
                 })
             })

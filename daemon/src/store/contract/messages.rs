@@ -72,6 +72,74 @@ async fn r9_fresh_messages_do_not_wait_behind_deferred_ones() {
         }
         assert_eq!(answer(&store, 5, "ada", 20).await, Issued::Made);
         let leased = store.lease_notices(2, MINUTE, at(20)).await.unwrap();
-        assert_eq!(leased.iter().map(|leased| leased.attempts).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(leased.iter().map(|leased| leased.attempts).collect::<Vec<_>>(), [1, 0], "fresh ones came last");
+    }
+}
+
+#[tokio::test]
+async fn r9_deferred_messages_are_not_starved_by_leases_of_one() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=4 {
+            assert_eq!(answer(&store, n, &format!("person{n}"), 0).await, Issued::Made);
+        }
+        for leased in store.lease_notices(2, MINUTE, at(1)).await.unwrap() {
+            let later = Delivery::Later { due: at(2), reason: "the relay is down".into() };
+            store.delivery(leased.notice.id, later, at(1), None).await.unwrap();
+        }
+        let mut attempts = Vec::new();
+        for _ in 0..4 {
+            attempts.push(store.lease_notices(1, MINUTE, at(3)).await.unwrap()[0].attempts);
+        }
+        assert_eq!(attempts, [1, 0, 1, 0]);
+    }
+}
+
+#[tokio::test]
+async fn p5_a_lost_answer_is_repeated_by_its_channel_alone_and_not_for_ever() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        let lost = |due| Delivery::Unsure { channel: "email".into(), due: at(due), reason: "timeout".into() };
+        let first = store.lease_notices(9, MINUTE, at(1)).await.unwrap().remove(0);
+        assert_eq!(first.only, None);
+        let id = first.notice.id;
+        store.delivery(id, lost(100), at(2), None).await.unwrap();
+        let expires = async || store.ticket(hash(1), at(2)).await.unwrap().unwrap().ticket.expires;
+        assert_eq!(expires().await, Some(at(2).plus(LIFE)), "the person may have it");
+        let row = store.outbox(9, true).await.unwrap().remove(0);
+        assert_eq!((row.state.as_str(), row.reason.as_deref(), row.due), ("queued", Some("timeout"), Some(at(100))));
+
+        let second = store.lease_notices(9, MINUTE, at(100)).await.unwrap().remove(0);
+        assert_eq!((second.notice.id, second.only.as_deref()), (id, Some("email")));
+        let later = Delivery::Later { due: at(200), reason: "the relay is down".into() };
+        store.delivery(id, later, at(101), None).await.unwrap();
+        let third = store.lease_notices(9, MINUTE, at(200)).await.unwrap().remove(0);
+        assert_eq!(third.only.as_deref(), Some("email"));
+        store.delivery(id, lost(300), at(201), None).await.unwrap();
+        store.delivery(id, lost(300), at(202), None).await.unwrap();
+        assert_eq!(store.outbox(9, true).await.unwrap().len(), 1, "one try is counted once");
+        assert_eq!(expires().await, Some(at(2).plus(LIFE)));
+        assert_eq!(store.lease_notices(9, MINUTE, at(300)).await.unwrap().len(), 1);
+        store.delivery(id, lost(400), at(301), None).await.unwrap();
+        let row = store.outbox(9, false).await.unwrap().remove(0);
+        assert_eq!((row.state.as_str(), row.reason.as_deref(), row.due), ("sent", Some("the answer was lost"), None));
+        let told = store.audit(None, 1).await.unwrap().remove(0);
+        assert_eq!((told.kind.as_str(), told.outcome.as_str()), ("notice-delivered", "unsure"));
+    }
+}
+
+#[tokio::test]
+async fn p5_a_message_that_ends_with_its_link_is_told_of() {
+    for place in places() {
+        let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        let other = Issue { merge_after: at(1), ..issue(2, "ada", 1) };
+        assert_eq!(answer_with(&store, 2, 1, other).await, Issued::Made);
+        assert_eq!(store.restored(event(EventKind::Restored, "ada", 2)).await, Ok(3));
+        let trail = store.audit(Some(account("ada")), 9).await.unwrap();
+        let cancelled = trail.iter().filter(|row| (&*row.kind, &*row.outcome) == ("notice-failed", "cancelled"));
+        assert_eq!(cancelled.count(), 2);
+        assert!(store.outbox(9, true).await.unwrap().is_empty());
     }
 }

@@ -6,6 +6,7 @@ mod files;
 mod load;
 mod messages;
 mod queue;
+mod replacements;
 mod tickets;
 mod trail;
 
@@ -20,7 +21,10 @@ use rekeyd_core::policy::pace::Quota;
 use ring::rand::SystemRandom;
 use tempfile::TempDir;
 
-use super::{Acceptance, Counter, Issue, Issued, NewNotice, NewRequest, NewTicket, Opened, Spend, Store, StoreConfig};
+use super::{
+    Acceptance, Counter, Issue, Issued, NewNotice, NewRequest, NewTicket, Opened, Replacement, Spend, Store,
+    StoreConfig,
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const LIFE: Duration = Duration::from_mins(30);
@@ -105,6 +109,7 @@ fn ticket(n: u8, purpose: Purpose, who: &str, seconds: i64) -> NewTicket {
             contact: AddressHash([9; 32]),
             stamp: Stamp::new("pwdChangedTime=20260101000000Z", Some(at(-100))),
             key: KeyId([1, 2, 3, 4]),
+            profile: Some("staff".into()),
             issued: at(seconds),
             expires: None,
             tries: 0,
@@ -154,9 +159,23 @@ async fn answer(store: &Store, n: u8, who: &str, seconds: i64) -> Issued {
 }
 
 async fn answer_with(store: &Store, n: u8, seconds: i64, issue: Issue) -> Issued {
-    assert_eq!(store.accept(request(n, seconds), Vec::new()).await, Ok(Acceptance::Accepted));
+    assert_eq!(store.accept(request(n, seconds), Vec::new(), None).await, Ok(Acceptance::Accepted));
     assert_eq!(store.lease_requests(10, MINUTE, at(seconds)).await.unwrap().len(), 1);
     store.issue(issue).await.unwrap()
+}
+
+/// The replacement `n` of a password by an operator.
+fn replacement(n: u8, who: &str, seconds: i64) -> Replacement {
+    Replacement {
+        id: RequestId::from_bytes([n; 16]),
+        account: account(who),
+        stamp: Stamp::new("pwdChangedTime=absent", None),
+        server: "ldap://one".into(),
+        actor: Actor::Operator { uid: 1000, name: "olga".into() },
+        reason: "on the telephone".into(),
+        first: true,
+        since: at(seconds),
+    }
 }
 
 fn spend(n: u8, who: &str, seconds: i64) -> Spend {

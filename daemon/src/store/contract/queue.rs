@@ -8,7 +8,7 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
     for place in places() {
         let store = place.open().store;
         let sources = || vec![counter("source", "192.0.2.7", 2, MINUTE)];
-        assert_eq!(store.accept(request(1, 0), sources()).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(1, 0), sources(), None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 1);
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 0, "it is leased");
         drop(store);
@@ -21,8 +21,8 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
         assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
         assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
         assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
-        assert_eq!(store.accept(request(2, 0), sources()).await, Ok(Acceptance::Accepted));
-        let third = store.accept(request(3, 0), sources()).await;
+        assert_eq!(store.accept(request(2, 0), sources(), None).await, Ok(Acceptance::Accepted));
+        let third = store.accept(request(3, 0), sources(), None).await;
         assert!(matches!(third, Ok(Acceptance::TooOften(_))), "t36: a counter survives too: {third:?}");
     }
 }
@@ -39,7 +39,8 @@ async fn every_kind_of_actor_reads_back() {
             visitor(),
         ];
         for (n, actor) in (1..).zip(&actors) {
-            let accepted = store.accept(NewRequest { actor: actor.clone(), ..request(n, n.into()) }, vec![]).await;
+            let accepted =
+                store.accept(NewRequest { actor: actor.clone(), ..request(n, n.into()) }, vec![], None).await;
             assert_eq!(accepted, Ok(Acceptance::Accepted));
         }
         let leased = store.lease_requests(9, MINUTE, at(9)).await.unwrap();
@@ -51,7 +52,7 @@ async fn every_kind_of_actor_reads_back() {
 async fn a_lease_runs_out() {
     for place in places() {
         let store = place.open().store;
-        assert_eq!(store.accept(request(1, 0), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(1, 0), vec![], None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.lease_requests(1, MINUTE, at(0)).await.unwrap().len(), 1);
         assert_eq!(store.lease_requests(1, MINUTE, at(59)).await.unwrap().len(), 0);
         assert_eq!(store.lease_requests(1, MINUTE, at(60)).await.unwrap().len(), 1);
@@ -63,21 +64,21 @@ async fn r9_fresh_and_deferred_requests_go_in_turn() {
     for place in places() {
         let store = place.open().store;
         for n in 1..=6 {
-            assert_eq!(store.accept(request(n, n.into()), vec![]).await, Ok(Acceptance::Accepted));
+            assert_eq!(store.accept(request(n, n.into()), vec![], None).await, Ok(Acceptance::Accepted));
         }
         for old in store.lease_requests(3, MINUTE, at(10)).await.unwrap() {
             store.postpone(old.id, at(20), "the directory is down").await.unwrap();
         }
         assert!(store.lease_requests(9, MINUTE, at(10)).await.unwrap().iter().all(|fresh| fresh.attempts == 0));
         for n in 7..=9 {
-            assert_eq!(store.accept(request(n, 20), vec![]).await, Ok(Acceptance::Accepted));
+            assert_eq!(store.accept(request(n, 20), vec![], None).await, Ok(Acceptance::Accepted));
         }
         let attempts: Vec<_> =
             store.lease_requests(4, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
-        assert_eq!(attempts, [0, 1, 0, 1]);
+        assert_eq!(attempts, [1, 0, 1, 0], "the fresh ones came last");
         let rest: Vec<_> =
             store.lease_requests(9, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
-        assert_eq!(rest, [0, 1]);
+        assert_eq!(rest, [1, 0]);
     }
 }
 
@@ -86,14 +87,14 @@ async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
     for place in places() {
         let store = open_with(StoreConfig { backlog: 2, ..place.config() }).store;
         let source = || vec![counter("source", "192.0.2.7", 3, MINUTE)];
-        assert_eq!(store.accept(request(1, 0), source()).await, Ok(Acceptance::Accepted));
-        assert_eq!(store.accept(request(2, 0), source()).await, Ok(Acceptance::Accepted));
-        assert_eq!(store.accept(request(3, 0), source()).await, Ok(Acceptance::Full));
-        assert_eq!(store.accept(request(3, 0), vec![]).await, Ok(Acceptance::Full));
+        assert_eq!(store.accept(request(1, 0), source(), None).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 0), source(), None).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Full));
+        assert_eq!(store.accept(request(3, 0), vec![], None).await, Ok(Acceptance::Full));
         let ended = event(EventKind::RequestEnded, "ada", 1).because("not-found");
         store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended.clone()).await.unwrap();
-        assert_eq!(store.accept(request(3, 0), source()).await, Ok(Acceptance::Accepted));
-        assert!(matches!(store.accept(request(4, 0), source()).await, Ok(Acceptance::TooOften(_))));
+        assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Accepted));
+        assert!(matches!(store.accept(request(4, 0), source(), None).await, Ok(Acceptance::TooOften(_))));
         assert_eq!(
             store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended).await,
             Err(Error::Busy),
@@ -122,7 +123,62 @@ async fn i5_a_lost_lease_answers_nothing() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(store.issue(issue(1, "ada", 1)).await, Err(Error::Busy), "answered already");
-        assert_eq!(store.accept(request(2, 1), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 1), vec![], None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.issue(issue(2, "ada", 1)).await, Err(Error::Busy), "not leased");
+    }
+}
+
+#[tokio::test]
+async fn r9_deferred_requests_are_not_starved_by_leases_of_one() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=8 {
+            assert_eq!(store.accept(request(n, 0), vec![], None).await, Ok(Acceptance::Accepted));
+        }
+        for old in store.lease_requests(4, MINUTE, at(1)).await.unwrap() {
+            store.postpone(old.id, at(2), "the directory is down").await.unwrap();
+        }
+        let mut attempts = Vec::new();
+        for _ in 0..6 {
+            attempts.push(store.lease_requests(1, MINUTE, at(3)).await.unwrap()[0].attempts);
+        }
+        assert_eq!(attempts, [1, 0, 1, 0, 1, 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_operators_request_finds_a_place_and_goes_first() {
+    for place in places() {
+        let store = open_with(StoreConfig { backlog: 1, ..place.config() }).store;
+        assert_eq!(store.accept(request(1, 0), vec![], None).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 0), vec![], None).await, Ok(Acceptance::Full));
+        for (n, origin) in [(3, Origin::Operator), (4, Origin::Owner)] {
+            let helped = NewRequest { origin, ..request(n, n.into()) };
+            let told = event(EventKind::LinkRequested, "ada", n.into());
+            assert_eq!(store.accept(helped, vec![], Some(told)).await, Ok(Acceptance::Accepted));
+        }
+        assert_eq!(store.accept(request(5, 5), vec![], None).await, Ok(Acceptance::Full));
+        let order: Vec<_> =
+            store.lease_requests(9, MINUTE, at(9)).await.unwrap().iter().map(|leased| leased.id.bytes()[0]).collect();
+        assert_eq!(order, [3, 4, 1]);
+        let ended = event(EventKind::RequestEnded, "ada", 9);
+        store.end_request(RequestId::from_bytes([3; 16]), Ended::Refused, None, ended).await.unwrap();
+        assert_eq!(
+            store.accept(request(5, 9), vec![], None).await,
+            Ok(Acceptance::Full),
+            "its end frees no other place"
+        );
+    }
+}
+
+#[tokio::test]
+async fn p7_an_accepted_request_is_told_of_with_it() {
+    for place in places() {
+        let store = open_with(StoreConfig { backlog: 1, ..place.config() }).store;
+        let told = || Some(event(EventKind::LinkRequested, "ada", 0));
+        assert_eq!(store.accept(request(1, 0), vec![], told()).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 0), vec![], told()).await, Ok(Acceptance::Full));
+        let kinds: Vec<_> = store.audit(None, 9).await.unwrap().into_iter().map(|row| row.kind).collect();
+        assert_eq!(kinds, ["link-requested"], "only for what was accepted");
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::{Delivery, TicketState};
 
 async fn state(store: &Store, n: u8) -> TicketState {
-    store.ticket(hash(n)).await.unwrap().unwrap().state
+    store.ticket(hash(n), at(0)).await.unwrap().unwrap().state
 }
 
 #[tokio::test]
@@ -12,11 +12,11 @@ async fn a_ticket_reads_back_as_it_was_made() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        let stored = store.ticket(hash(1)).await.unwrap().unwrap();
+        let stored = store.ticket(hash(1), at(0)).await.unwrap().unwrap();
         let made = ticket(1, Purpose::Reset, "ada", 0).ticket;
-        assert_eq!((stored.ticket.stamp.second(), stored.spent_by), (made.stamp.second(), None));
+        assert_eq!((stored.ticket.stamp.second(), stored.held_by), (made.stamp.second(), None));
         assert_eq!((stored.ticket, stored.state), (made, TicketState::Live));
-        assert!(store.ticket(hash(77)).await.unwrap().is_none());
+        assert!(store.ticket(hash(77), at(0)).await.unwrap().is_none());
     }
 }
 
@@ -63,9 +63,9 @@ async fn t29_a_repeated_request_joins_the_fresh_link() {
         store.delivery(second.notice.id, Delivery::Sent, at(32), None).await.unwrap();
         assert_eq!(answer(&store, 5, "ada", 40).await, joined(false), "at most once a minute");
         assert_eq!(
-            store.ticket(hash(1)).await.unwrap().unwrap().ticket.expires,
-            Some(at(22).plus(LIFE)),
-            "going out again makes no longer life"
+            store.ticket(hash(1), at(0)).await.unwrap().unwrap().ticket.expires,
+            Some(at(32).plus(LIFE)),
+            "what goes out again works as long as it says"
         );
         assert_eq!(state(&store, 1).await, TicketState::Live);
         assert_eq!(answer(&store, 6, "ada", 301).await, Issued::Made, "no longer fresh");
@@ -97,35 +97,47 @@ async fn another_address_password_or_origin_is_not_joined() {
 }
 
 #[tokio::test]
-async fn a_spent_budget_still_lets_one_an_hour_through() {
+async fn a_spent_day_still_lets_one_an_hour_through() {
     for place in places() {
         let store = place.open().store;
-        let mut made = Vec::new();
-        for n in 1..=5 {
-            let mut eager = issue(n, "ada", n.into());
-            eager.merge_after = at(n.into());
-            made.push(answer_with(&store, n, n.into(), eager).await);
-        }
-        assert_eq!(made, [Issued::Made, Issued::Made, Issued::Made, Issued::Made, Issued::Paced]);
+        let eager = |n: u8, counters: Vec<Counter>| {
+            let seconds = n.into();
+            let eager = Issue { merge_after: at(seconds), counters, ..issue(n, "ada", seconds) };
+            answer_with(&store, n, seconds, eager)
+        };
+        let hour = |count| counter("account", "ada", count, 60 * MINUTE);
+        let day = || counter("account-day", "ada", 2, DAY);
+        let contact = |count| counter("contact-day", "ada@example.org", count, DAY);
+        assert_eq!(eager(1, vec![hour(5), day(), contact(9)]).await, Issued::Made);
+        assert_eq!(eager(2, vec![hour(5), day(), contact(9)]).await, Issued::Made);
+        assert_eq!(eager(3, vec![hour(5), day(), contact(1)]).await, Issued::Paced, "the address has had enough");
+        assert_eq!(eager(4, vec![hour(1), day(), contact(9)]).await, Issued::Paced, "so has the account this hour");
+        assert_eq!(eager(5, vec![hour(5), day(), contact(9)]).await, Issued::Made, "the spare one");
+        assert_eq!(eager(6, vec![hour(2), counter("x", "ada", 9, DAY)]).await, Issued::Paced, "it counted as well");
+        assert_eq!(eager(7, vec![hour(5), day(), contact(9)]).await, Issued::Paced);
         let trail = store.audit(Some(account("ada")), 1).await.unwrap();
         assert_eq!((trail[0].kind.as_str(), trail[0].reason.as_deref()), ("request-ended", Some("paced")));
-        assert_eq!(state(&store, 4).await, TicketState::Live, "the last link lives on");
-        assert_eq!(store.counts(at(5)).await.unwrap().requests_waiting, 0);
+        assert_eq!(state(&store, 5).await, TicketState::Live, "the last link lives on");
+        assert_eq!(store.counts(at(7)).await.unwrap().requests_waiting, 0);
     }
 }
 
 #[tokio::test]
-async fn a_password_replaced_by_an_operator_ends_links() {
+async fn a_link_sent_again_after_its_time_works_from_then_on() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        let told = notice(2, NoticeKind::PasswordReplaced, "ada", None, Some(2), 5);
-        let not_me = ticket(2, Purpose::NotMe, "ada", 5);
-        let event = event(EventKind::PasswordReplaced, "ada", 5);
-        store.replaced(&account("ada"), vec![told], vec![not_me], event).await.unwrap();
-        assert_eq!(state(&store, 1).await, TicketState::Void);
-        let queued = store.lease_notices(9, MINUTE, at(6)).await.unwrap();
-        assert_eq!(queued.iter().map(|leased| leased.notice.kind).collect::<Vec<_>>(), [NoticeKind::PasswordReplaced]);
+        let first = store.lease_notices(9, MINUTE, at(1)).await.unwrap().remove(0);
+        store.delivery(first.notice.id, Delivery::Sent, at(1), None).await.unwrap();
+        assert_eq!(answer(&store, 2, "ada", 299).await, Issued::Merged { again: true });
+        // The relay was down meanwhile.
+        let again = store.lease_notices(9, MINUTE, at(3600)).await.unwrap().remove(0);
+        assert!(!store.ticket(hash(1), at(3600)).await.unwrap().unwrap().usable);
+        store.delivery(again.notice.id, Delivery::Sent, at(3600), None).await.unwrap();
+        store.delivery(again.notice.id, Delivery::Sent, at(3700), None).await.unwrap();
+        let stored = store.ticket(hash(1), at(3601)).await.unwrap().unwrap();
+        assert_eq!((stored.usable, stored.ticket.expires), (true, Some(at(3600).plus(LIFE))));
+        assert!(store.claim(hash(1), [1; 16], at(3601)).await.unwrap().is_some());
     }
 }
 
@@ -162,7 +174,8 @@ async fn r16_a_copy_put_back_voids_every_link() {
             assert_eq!(state(&opened.store, n).await, TicketState::Void);
         }
         assert!(opened.store.lease_notices(9, MINUTE, at(9)).await.unwrap().is_empty());
-        assert_eq!(opened.store.audit(None, 1).await.unwrap()[0].kind, "restored");
+        let kinds: Vec<_> = opened.store.audit(None, 2).await.unwrap().into_iter().map(|row| row.kind).collect();
+        assert_eq!(kinds, ["restored", "notice-failed"], "its messages ended with the links");
         drop(opened);
         assert_eq!(place.open().voided, None, "once");
 

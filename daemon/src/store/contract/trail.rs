@@ -36,8 +36,8 @@ async fn t131_a_person_is_erased_and_the_chain_stays_whole() {
         assert_eq!(store.erase(&account("ada"), told).await, Ok(1));
         assert_eq!(store.verify_audit().await, Ok(Chain::Whole(3)));
         assert!(store.audit(Some(account("ada")), 9).await.unwrap().is_empty());
-        assert!(store.ticket(hash(1)).await.unwrap().is_none());
-        assert!(store.ticket(hash(2)).await.unwrap().is_some());
+        assert!(store.ticket(hash(1), at(0)).await.unwrap().is_none());
+        assert!(store.ticket(hash(2), at(0)).await.unwrap().is_some());
         let first = store.audit(None, 9).await.unwrap().pop().unwrap();
         assert_eq!((first.number, first.actor, first.account), (1, None, None));
     }
@@ -48,7 +48,7 @@ async fn counts_say_what_waits() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        assert_eq!(store.accept(request(2, 7), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 7), vec![], None).await, Ok(Acceptance::Accepted));
         let counts = store.counts(at(9)).await.unwrap();
         assert_eq!((counts.requests_waiting, counts.oldest_request), (1, Some(at(7))));
         assert_eq!((counts.notices_waiting, counts.oldest_notice), (1, Some(at(0))));
@@ -65,16 +65,16 @@ async fn t131_what_has_outlived_its_time_is_forgotten_and_the_chain_stays_whole(
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         let id = store.lease_notices(9, MINUTE, at(1)).await.unwrap().remove(0).notice.id;
         store.delivery(id, Delivery::Sent, at(1), None).await.unwrap();
-        assert_eq!(store.accept(request(2, 0), vec![]).await, Ok(Acceptance::Accepted));
+        assert_eq!(store.accept(request(2, 0), vec![], None).await, Ok(Acceptance::Accepted));
         for n in 0..600 {
             store.record(event(EventKind::Thawed, "ada", n)).await.unwrap();
         }
         assert_eq!(store.count(vec![counter("a", "x", 1, MINUTE)], at(0)).await, Ok(None));
         let later = at(0).plus(31 * DAY);
         assert_eq!(store.prune(at(0).plus(29 * DAY)).await, Ok(false));
-        assert!(store.ticket(hash(1)).await.unwrap().is_some());
+        assert!(store.ticket(hash(1), at(0)).await.unwrap().is_some());
         assert_eq!(store.prune(later).await, Ok(false));
-        assert!(store.ticket(hash(1)).await.unwrap().is_none());
+        assert!(store.ticket(hash(1), at(0)).await.unwrap().is_none());
         assert!(store.outbox(9, false).await.unwrap().is_empty());
         assert_eq!(store.counts(later).await.unwrap().requests_waiting, 1, "what waits is kept");
         assert_eq!(store.verify_audit().await, Ok(Chain::Whole(601)));
@@ -86,5 +86,32 @@ async fn t131_what_has_outlived_its_time_is_forgotten_and_the_chain_stays_whole(
         store.end_request(RequestId::from_bytes([2; 16]), Ended::Expired, None, ended).await.unwrap();
         assert_eq!(store.audit(None, 1).await.unwrap()[0].number, 602);
         assert_eq!(store.verify_audit().await, Ok(Chain::Whole(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_long_chain_is_checked_in_slices_and_to_its_end() {
+    for place in places() {
+        let store = place.open().store;
+        futures_util::future::join_all((0..4000).map(|_| store.record(event(EventKind::Thawed, "ada", 0)))).await;
+        assert_eq!(store.verify_audit().await, Ok(Chain::Whole(4000)));
+        store.record(event(EventKind::Thawed, "ada", 0)).await.unwrap();
+        assert_eq!(store.verify_audit().await, Ok(Chain::Whole(4001)));
+    }
+}
+
+#[tokio::test]
+async fn p7_an_account_that_is_gone_is_found_by_its_stable_id() {
+    for place in places() {
+        let store = place.open().store;
+        let (one, two) = (store.directory_key("one").await.unwrap(), store.directory_key("two").await.unwrap());
+        let gone = AccountId { directory: one, stable: "aa-01".into() };
+        let told = Event::new(at(1), EventKind::Thawed, Actor::System, Some(gone.clone()), "done");
+        store.record(told).await.unwrap();
+        let other = AccountId { directory: two, stable: "bb-02".into() };
+        let told = Event::new(at(1), EventKind::Thawed, Actor::System, Some(other), "done");
+        store.record(told).await.unwrap();
+        assert_eq!(store.accounts_named("AA-01").await, Ok(vec![gone]));
+        assert_eq!(store.accounts_named("aa").await, Ok(vec![]));
     }
 }

@@ -412,6 +412,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_log_is_emptied_when_it_is_long_and_then_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let limit = |desk: &Desk<'_>| {
+            desk.connection.execute_batch("PRAGMA wal_autocheckpoint = 0")?;
+            Ok(desk.connection.query_row(&format!("PRAGMA journal_size_limit = {LOG_SIZE}"), [], |_| Ok(()))?)
+        };
+        writer.upkeep(limit).await.unwrap();
+        let log = folder.path().join("x.db-wal");
+        let length = || std::fs::metadata(&log).unwrap().len();
+        let big = |desk: &Desk<'_>| Ok(desk.connection.execute("INSERT INTO t VALUES (randomblob(1000000))", [])?);
+        for _ in 0..6 {
+            writer.change(big).await.unwrap();
+        }
+        // Answers come before the log is looked at, so this waits for that.
+        writer.upkeep(|_| Ok(())).await.unwrap();
+        for n in 0..3 {
+            insert(&writer, n).await.unwrap();
+            assert!(length() <= LOG_SIZE, "a log that begins anew is short: {}", length());
+        }
+    }
+
+    #[tokio::test]
     async fn a_failing_disk_ends_the_store_for_everybody() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder);
