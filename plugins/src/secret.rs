@@ -141,7 +141,13 @@ mod tests {
             let what = SecretSource::parse(wrong).unwrap_err();
             assert!(wrong.is_empty() || !what.contains(wrong), "{what}");
         }
-        for (text, why) in [("", "empty"), ("\n", "empty"), ("a\nb\n", "one line"), ("a\0b", "one line"), (&"x".repeat(5000), "longer")] {
+        for (text, why) in [
+            ("", "empty"),
+            ("\n", "empty"),
+            ("a\nb\n", "one line"),
+            ("a\0b", "one line"),
+            (&"x".repeat(5000), "longer"),
+        ] {
             fs::write(&path, text).unwrap();
             assert!(source.read(None).err().unwrap().contains(why), "{why}");
         }

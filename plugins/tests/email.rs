@@ -336,8 +336,7 @@ fn files_that_are_wrong_are_faults_when_the_channel_opens() {
 fn p5_one_delivery_ends_before_the_outbox_begins_another() {
     let faults = |hosts: usize, timeout: &str| {
         let hosts = vec!["localhost"; hosts];
-        let text =
-            format!("[[channel]]\nkind = \"email\"\nfrom = \"a@example.org\"\nhosts = {hosts:?}\n{timeout}\n");
+        let text = format!("[[channel]]\nkind = \"email\"\nfrom = \"a@example.org\"\nhosts = {hosts:?}\n{timeout}\n");
         let document = Document::parse(&text);
         list::read(&document.root());
         document.into_faults().iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -353,6 +352,8 @@ fn p5_one_delivery_ends_before_the_outbox_begins_another() {
     ] {
         assert_eq!(faults(hosts, timeout).is_empty(), fine, "{hosts} {timeout} {:?}", faults(hosts, timeout));
     }
-    assert!(faults(2, "timeout = \"120s\"")[0].starts_with("line 5: channel.timeout: one try at a message could take "));
+    assert!(
+        faults(2, "timeout = \"120s\"")[0].starts_with("line 5: channel.timeout: one try at a message could take ")
+    );
     assert_eq!(faults(0, "").len(), 1);
 }

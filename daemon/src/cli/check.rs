@@ -5,20 +5,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rekeyd_core::settings::Fault;
+use rekeyd_core::text::escaped;
 use serde_json::json;
 
-use super::print::{Screen, Tone, escape};
+use super::print::{Screen, Tone};
 use super::probe;
 use crate::config::{self, Config};
 use crate::directory::{Grade, Probe};
 
 /// Checks a configuration; `offline` reads its text alone. Ends with 78 where there are faults, with 1 where something that it names does not work.
 pub(super) async fn run(file: &Path, offline: bool, screen: &Screen) -> ExitCode {
-    let (config, faults) = if offline {
-        (None, Config::load(file).err().unwrap_or_default())
-    } else {
-        Config::examine(file)
-    };
+    let (config, faults) =
+        if offline { (None, Config::load(file).err().unwrap_or_default()) } else { Config::examine(file) };
     let probes = match &config {
         Some(config) => probe::all(config).await,
         None => Vec::new(),
@@ -59,7 +57,7 @@ fn as_json(file: &Path, faults: &[Fault], probes: &[Probe]) -> String {
 }
 
 fn as_text(screen: &Screen, file: &Path, faults: &[Fault], probes: &[Probe]) -> String {
-    let shown = escape(&file.display().to_string());
+    let shown = escaped(&file.display().to_string());
     let mut text = if faults.is_empty() {
         format!("{shown} {}\n", screen.paint(Tone::Good, "has no faults"))
     } else {
@@ -122,8 +120,11 @@ fn entries<'a>(screen: &Screen, entries: impl Iterator<Item = Entry<'a>>) -> Str
     let mut text = String::new();
     for entry in &entries {
         let [place, key] = &entry.left;
-        let begin =
-            format!("  {}  {:second$}  ", screen.paint(entry.tone, &format!("{:first$}", escape(place))), escape(key));
+        let begin = format!(
+            "  {}  {:second$}  ",
+            screen.paint(entry.tone, &format!("{:first$}", escaped(place))),
+            escaped(key)
+        );
         text.push_str(&begin);
         text.push_str(&screen.indented(margin, entry.what, None));
         if let Some(remedy) = entry.remedy.filter(|remedy| !remedy.is_empty()) {

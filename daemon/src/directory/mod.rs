@@ -120,7 +120,8 @@ impl Directory {
             let transport = Transport::Tcp { host, port, security: Security::Tls };
             let endpoints = vec![Endpoint { url: String::new(), transport }];
             let ldap = LdapConfig { endpoints, ..LdapConfig::clone(ldap) };
-            faults.extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
+            faults
+                .extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
         }
         if let Identity::Simple { password, .. } = &ldap.identity {
             faults.extend(password.read().err().map(|what| Fault {

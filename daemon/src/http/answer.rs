@@ -264,7 +264,9 @@ pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> A
         SetOutcome::Unavailable => unavailable("Nothing was changed; the ticket still works."),
         SetOutcome::Unsure => unsure_json(),
         // Refused without a reason that could be named: nothing in the password can be mended.
-        SetOutcome::Weak(weaknesses) if weaknesses.is_empty() => unavailable("Nothing was changed; the ticket still works."),
+        SetOutcome::Weak(weaknesses) if weaknesses.is_empty() => {
+            unavailable("Nothing was changed; the ticket still works.")
+        }
         SetOutcome::Weak(weaknesses) => violations(weaknesses.iter().copied().map(weak).collect(), true),
     }
 }
@@ -400,6 +402,13 @@ mod tests {
     #[test]
     fn moments_are_written_in_utc() {
         assert_eq!(rfc3339(Timestamp::from_millis(1_795_000_000_999)).as_deref(), Some("2026-11-18T11:06:40Z"));
+    }
+
+    #[test]
+    fn a_refusal_without_a_reason_is_not_about_the_password() {
+        let status = |outcome| set_json(&outcome, |text| text.id.to_string()).status.as_u16();
+        assert_eq!(status(SetOutcome::Weak(Vec::new())), 503);
+        assert_eq!(status(SetOutcome::Weak(vec![Weakness::Common])), 422);
     }
 
     #[test]

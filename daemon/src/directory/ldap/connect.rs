@@ -8,8 +8,8 @@ use rustls::ClientConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::wire::{Failure, Link};
 use super::tls;
+use super::wire::{Failure, Link};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
 
 /// How connections are made.
