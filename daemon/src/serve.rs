@@ -12,7 +12,7 @@ use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -114,6 +114,7 @@ pub fn run(run: &Run) -> Result<(), Failure> {
 }
 
 async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
+    let signals = Signals::new()?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
     let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
@@ -141,9 +142,9 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
     let greeting = Arc::clone(&rekeyd);
-    tasks.spawn(async move { flow::health::greet(&greeting).await });
+    tokio::spawn(async move { flow::health::greet(&greeting).await });
 
-    let failure = watch_over(run, &rekeyd, &http, config).await;
+    let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
@@ -159,19 +160,27 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
 }
 
 /// Waits for signals until one ends the daemon, or until the store breaks.
-async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, mut config: Config) -> Option<Failure> {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        return Some(Failure::System("signals can't be waited for".into()));
-    };
+async fn watch_over(
+    run: &Run,
+    rekeyd: &Arc<Rekeyd>,
+    http: &http::Door,
+    mut signals: Signals,
+    tasks: &mut JoinSet<()>,
+    mut config: Config,
+) -> Option<Failure> {
     let watchdog = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
     let mut beat = tokio::time::interval(watchdog);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return None,
-            _ = interrupt.recv() => return None,
-            _ = hangup.recv() => reload(run, rekeyd, http, &mut config).await,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.hangup.recv() => reload(run, rekeyd, http, &mut config).await,
             why = rekeyd.store().broken() => return Some(Failure::Store(why)),
+            // No part of the daemon ends by itself; one that did would leave 202s that nobody answers.
+            Some(ended) = tasks.join_next() => {
+                let why = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+                return Some(Failure::System(format!("a part of the daemon ended: {why}")));
+            }
             _ = beat.tick() => {
                 // A store that does not answer is a daemon that hangs; a directory that does not is none.
                 if rekeyd.store().ping().await.is_ok() {
@@ -182,6 +191,25 @@ async fn watch_over(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, mut conf
     }
 }
 
+/// The signals that the daemon listens to, from before it says READY.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::System(format!("signals can't be waited for: {error}")));
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Reads the configuration again. A bad file changes nothing, and the log says which lines are bad.
 async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut Config) {
     // From systemd 257 a reload without the moment it began at counts as never ended; both go in one datagram.
@@ -189,7 +217,7 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut
         notify(&[NotifyState::Reloading, began]);
     }
     let renewed = match Config::load(&run.file) {
-        Ok(new) => parts_of(run, &new, rekeyd.store()).await.map(|parts| (new, parts)),
+        Ok(new) => renew(run, new, rekeyd.store()).await,
         Err(faults) => Err(Failure::Configuration(faults)),
     };
     match renewed {
@@ -215,6 +243,13 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut
             notify(&[NotifyState::Ready, NotifyState::Status("the old configuration stays")]);
         }
     }
+}
+
+/// New parts, and the store's own key under the newest of the keys that they bring, so that an older one can be removed.
+async fn renew(run: &Run, new: Config, store: &Store) -> Result<(Config, Parts), Failure> {
+    let parts = parts_of(run, &new, store).await?;
+    store.rewrap(&parts.keys).await.map_err(|error| Failure::Store(error.to_string()))?;
+    Ok((new, parts))
 }
 
 /// The parts that a reload exchanges.

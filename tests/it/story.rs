@@ -118,7 +118,7 @@ async fn s2_2_a_person_whose_address_is_proved_may_be_told_where_to_turn() {
     let told = world.smtp().wait_for_mail_to("ada@example.org", 3).await.pop().expect("a message");
     assert!(told.text().contains("the service desk, room 101"), "{}", told.text());
     assert!(!told.text().contains("/r/") && !told.text().contains("expired"), "{}", told.text());
-    until("all are answered", async || world.asks(&["status"])["requests_waiting"] == 0).await;
+    world.all_is_sent().await;
     assert_eq!(world.smtp().messages_to("ada@example.org").len(), 3, "more than once a day");
     assert!(world.smtp().messages_to("hopper@example.org").is_empty());
 }

@@ -125,6 +125,7 @@ async fn t27_a_ticket_that_expires_between_look_and_set_is_gone() {
 async fn p4_opening_a_link_changes_nothing() {
     let world = World::start().await;
     let link = world.forgets_and_gets_link("ada").await;
+    world.all_is_sent().await;
     let rows = world.audit().len();
     for count in 0..100 {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {

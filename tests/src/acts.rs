@@ -162,6 +162,15 @@ impl World {
         }
     }
 
+    /// Waits until every request is answered, and every message sent and recorded as sent.
+    pub async fn all_is_sent(&self) {
+        let done = async || {
+            let status = blocking_get(&self.admin_socket(), "/v1/status");
+            status["requests_waiting"] == 0 && status["notices_waiting"] == 0
+        };
+        until("all is sent", done).await;
+    }
+
     /// Sends somebody a link as root.
     pub fn sends_code(&self, login: &str) -> Told {
         self.rekeyctl(&["send-code", login, "--reason", "asked at the desk"], "")

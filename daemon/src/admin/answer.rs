@@ -223,9 +223,10 @@ pub(super) fn outbox(told: Result<Vec<status::OutboxLine>, String>) -> Answer {
 }
 
 /// The audit trail.
-pub(super) fn audit(told: Result<Vec<status::AuditLine>, String>) -> Answer {
+pub(super) fn audit(told: Result<status::Audit, String>) -> Answer {
     match told {
-        Ok(lines) => Answer::ok(&Audit { events: lines.into_iter().map(event).collect() }),
+        Ok(status::Audit::Refused(refusal)) => refused(refusal),
+        Ok(status::Audit::Rows(lines)) => Answer::ok(&Audit { events: lines.into_iter().map(event).collect() }),
         Err(why) => unavailable(why),
     }
 }

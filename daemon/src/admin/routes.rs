@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
 use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
-use crate::flow::operator::Replacement;
+use crate::flow::operator::By;
 use crate::flow::{Rekeyd, explain, operator, status};
 
 /// A body must be there within this time.
@@ -33,7 +33,7 @@ pub(super) enum Asked {
     Outbox { waiting: bool, most: usize },
     Restored(String),
     SendCode(Login, String),
-    SetPassword { login: Login, replacement: Replacement, must_change: bool, reason: String },
+    SetPassword { login: Login, replacement: By, must_change: bool, reason: String },
     Status,
     Thaw(Login, String),
     VerifyAudit,
@@ -77,10 +77,10 @@ impl Asked {
             "/v1/set-password" => {
                 let asked: SetPasswordRequest = json(body).await?;
                 let replacement = match (asked.password, asked.generate) {
-                    (None, true) => Replacement::Generate,
+                    (None, true) => By::Generate,
                     (Some(password), false) => {
                         let unfit = || answer::bad_request("the password is empty, holds NUL, or is longer than 4 KiB");
-                        Replacement::Typed(NewPassword::parse(password.expose()).ok_or_else(unfit)?)
+                        By::Typed(NewPassword::parse(password.expose()).ok_or_else(unfit)?)
                     }
                     _ => return Err(answer::bad_request("exactly one of password and generate is needed")),
                 };

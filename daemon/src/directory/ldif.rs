@@ -482,6 +482,7 @@ mod tests {
             contact: rekeyd_core::domain::AddressHash([0; 32]),
             stamp: Stamp::new(account.stamp.as_str(), None),
             key: rekeyd_core::domain::KeyId([0; 4]),
+            profile: None,
             issued: NOW,
             expires: None,
             tries: 0,
