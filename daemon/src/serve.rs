@@ -114,6 +114,7 @@ pub fn run(run: &Run) -> Result<(), Failure> {
 }
 
 async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
+    // Before anybody can be answered: a signal that comes as early as that would end the daemon on the spot.
     let signals = Signals::new()?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;

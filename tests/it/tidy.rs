@@ -75,7 +75,9 @@ struct Source {
 impl Source {
     /// The lines that are code, without comments and without the file's own tests.
     fn code(&self) -> String {
-        let text = self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let own = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(super) mod tests {"];
+        let end = own.iter().filter_map(|own| self.text.find(own)).min();
+        let text = &self.text[..end.unwrap_or(self.text.len())];
         let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         code.join("\n")
     }
@@ -128,7 +130,9 @@ fn tidy_imports_go_down_the_floors() {
                 faults.push(format!("{} names crate::{named}", source.path));
             }
         }
-        if code.contains("rekeyd_plugins") && !KNOW_CHANNELS.contains(&part) {
+        // Secrets are read in one way; their reader lies on the lowest floor that needs one, beside the channels.
+        let channels = code.replace("rekeyd_plugins::secret", "");
+        if channels.contains("rekeyd_plugins") && !KNOW_CHANNELS.contains(&part) {
             faults.push(format!("{} names rekeyd_plugins", source.path));
         }
     }
