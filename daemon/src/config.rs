@@ -235,7 +235,7 @@ fn file_faults(named: &Named<'_>) -> Vec<Fault> {
         // Faulty templates must not hide a password file: the channels are opened with the built-in ones.
         let mut built_in = named.messages.clone();
         (built_in.templates, built_in.words) = (None, None);
-        built_in.default_language = words::COMPLETE.to_owned();
+        words::COMPLETE.clone_into(&mut built_in.default_language);
         Messages::load(built_in)
     });
     match messages {

@@ -11,16 +11,26 @@ use std::process::ExitCode;
 
 use argon2::password_hash::{PasswordHasher, phc::Salt};
 use async_trait::async_trait;
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use rekeyd_core::domain::{ContactKind, MasterKey, Notice, NoticeKind, Recipient};
-use rekeyd_plugins::{Channel, Delivered};
+use data_encoding::HEXLOWER;
+use rekeyd_core::domain::{ContactKind, MasterKey, Notice, Recipient};
+use rekeyd_core::settings::Document;
+use rekeyd_plugins::{Channel, Delivered, Messages, MessagesConfig};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::cli::wants_colour;
 use crate::config::Config;
+use crate::http::clients;
 use crate::serve::{self, Failure, Run};
 
 /// The password that everybody in the trial begins with.
 const PASSWORD: &str = "correct horse battery staple";
+
+/// Who speaks in the trial.
+const MESSAGES: &str = "\
+organisation = \"Example University\"
+service = \"Example account\"
+help = \"the service desk, room 101\"
+";
 
 /// A person of the trial: login, names, and what the entry says besides; then why they may or may not reset.
 struct Person {
@@ -89,7 +99,7 @@ pub fn run(listen: SocketAddr, state: Option<PathBuf>) -> ExitCode {
     let shown = folder.clone();
     let run = Run {
         file: file.clone(),
-        around: |channel| Box::new(Shown { channel }),
+        around: |channel| Box::new(Shown { channel, messages: messages() }),
         ready: Box::new(move |config| welcome(config, &shown)),
     };
     let ended = serve::run(&run);
@@ -119,11 +129,10 @@ fn prepare(folder: &Path, listen: SocketAddr) -> io::Result<()> {
         write(&folder.join("keys"), &MasterKey::from_bytes(random()?).encode())?;
     }
     if !folder.join("hook.key").exists() {
-        write(&folder.join("hook.key"), &BASE64URL_NOPAD.encode(&random::<32>()?))?;
+        write(&folder.join("hook.key"), &clients::draw(random()?).key)?;
     }
     let hook = fs::read_to_string(folder.join("hook.key"))?;
-    let hash = ring::digest::digest(&ring::digest::SHA256, hook.trim().as_bytes());
-    write(&folder.join("rekeyd.toml"), &configuration(folder, listen, &HEXLOWER.encode(hash.as_ref())))
+    write(&folder.join("rekeyd.toml"), &configuration(folder, listen, &clients::hash_of(hook.trim())))
 }
 
 fn configuration(folder: &Path, listen: SocketAddr, hook_hash: &str) -> String {
@@ -142,7 +151,7 @@ listen = "{listen}"
 
 [[http.client]]
 name = "login-page"
-key_hashes = ["sha256:{hook_hash}"]
+key_hashes = ["{hook_hash}"]
 scopes = ["recovery", "ticket", "password", "sign-in"]
 
 [admin]
@@ -168,10 +177,7 @@ disabled = ["employeeType=disabled"]
 privileged_groups = ["cn=admins,ou=groups,dc=example,dc=org"]
 
 [messages]
-organisation = "Example University"
-service = "Example account"
-help = "the service desk, room 101"
-
+{MESSAGES}
 [[channel]]
 kind = "file"
 name = "folder"
@@ -240,6 +246,8 @@ fn welcome(config: &Config, folder: &Path) {
 /// A channel of the trial: delivers as the one inside does, and shows what was sent.
 struct Shown {
     channel: Box<dyn Channel>,
+    /// The words that the channel speaks, to show the subject as it was sent.
+    messages: Option<Messages>,
 }
 
 #[async_trait]
@@ -255,7 +263,7 @@ impl Channel for Shown {
     async fn deliver(&self, to: &Recipient, notice: &Notice) -> Delivered {
         let delivered = self.channel.deliver(to, notice).await;
         if delivered == Delivered::Delivered {
-            show(to, notice);
+            show(to, notice, self.messages.as_ref());
         }
         delivered
     }
@@ -265,18 +273,19 @@ impl Channel for Shown {
     }
 }
 
-fn show(to: &Recipient, notice: &Notice) {
+/// The words of the trial; the configuration that is served was read without a fault, and they stand in it.
+fn messages() -> Option<Messages> {
+    let document = Document::parse(MESSAGES);
+    Messages::load(MessagesConfig::read(&document.root())).ok()
+}
+
+fn show(to: &Recipient, notice: &Notice, messages: Option<&Messages>) {
     let style = Style::of(&io::stdout());
     let (bold, dim, plain) = (style.bold, style.dim, style.plain);
-    let about = match notice.kind {
-        NoticeKind::ActivationLink => "set your first password",
-        NoticeKind::PasswordChanged => "your password was changed",
-        NoticeKind::PasswordReplaced => "your password was replaced by an operator",
-        NoticeKind::PasswordUnsure => "your password may have been changed",
-        NoticeKind::RecoveryRefused => "your password can't be reset here",
-        NoticeKind::ResetLink => "set a new password",
-    };
-    let mut text = format!("  {bold}mail{plain} to {bold}{}{plain}: {about} ({})\n", to.address.as_str(), notice.login);
+    let subject = messages.and_then(|messages| messages.render(notice).ok()).map(|rendered| rendered.subject);
+    let subject = subject.as_deref().unwrap_or(notice.kind.word());
+    let mut text =
+        format!("  {bold}mail{plain} to {bold}{}{plain}: {subject} ({})\n", to.address.as_str(), notice.login);
     if let Some(link) = &notice.link {
         text += &format!("       {dim}link{plain}   {}\n", link.expose());
     }
@@ -300,9 +309,7 @@ struct Style {
 
 impl Style {
     fn of(stream: &impl IsTerminal) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "NO_COLOR is how people tell every program at once")]
-        let wanted = std::env::var_os("NO_COLOR").is_none();
-        if wanted && stream.is_terminal() {
+        if wants_colour(stream) {
             Self { bold: "\u{1b}[1m", dim: "\u{1b}[2m", plain: "\u{1b}[0m" }
         } else {
             Self { bold: "", dim: "", plain: "" }
@@ -323,4 +330,19 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_trial_is_configured_like_anybody_and_knows_its_subjects() {
+        let drawn = clients::draw([7; 32]);
+        let text = configuration(Path::new("/x"), "127.0.0.1:8080".parse().unwrap(), &clients::hash_of(&drawn.key));
+        let config = Config::parse(&text).map_err(|faults| format!("{faults:?}")).ok().unwrap();
+        assert!(clients::identify(&config.http.clients, &format!("Bearer {}", *drawn.key)).is_some());
+        assert_eq!(messages().unwrap().config.service, config.messages.service);
+    }
 }

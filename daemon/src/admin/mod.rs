@@ -411,6 +411,11 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
         assert_eq!((code, &thawed["thawed"]), (200, &json!(false)));
         let (code, audit) = world.ask("GET", "/v1/audit?login=ada&limit=1", "").await;
         assert_eq!((code, &audit["events"][0]["outcome"]), (200, &json!("replaced")));
+        let id = "75b7c289-df25-49dc-8fa2-081933c803f5";
+        let (code, same) = world.ask("GET", &format!("/v1/audit?login={id}&limit=1"), "").await;
+        assert_eq!((code, &same["events"][0]["number"]), (200, &audit["events"][0]["number"]));
+        let (code, refused) = world.ask("GET", "/v1/audit?login=nobody", "").await;
+        assert_eq!((code, &refused["code"], refused["remedy"].is_string()), (404, &json!("not-found"), true));
         let (code, chain) = world.ask("GET", "/v1/audit/verify", "").await;
         assert_eq!((code, &chain["whole"]), (200, &json!(true)));
         let (code, outbox) = world.ask("GET", "/v1/outbox?waiting=true", "").await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use rekeyd_core::domain::{Login, NewPassword};
+use rekeyd_core::domain::{Actor, Login, NewPassword};
 use rekeyd_core::policy::authority::{Operator, Verb};
 use rekeyd_core::text::form_decoded;
 use serde::de::DeserializeOwned;
@@ -121,6 +121,9 @@ impl Asked {
     /// Has the story told, and answers with its outcome.
     pub(super) async fn tell(self, rekeyd: Arc<Rekeyd>, operator: Operator) -> Answer {
         if !operator.may(self.verb()) {
+            if let Actor::Operator { uid, .. } = operator.actor() {
+                log::warn!(event = "not-allowed", uid; "uid {uid} asked for more than their rank allows");
+            }
             return answer::not_allowed(self.verb());
         }
         let now = rekeyd.now();

@@ -13,12 +13,13 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
+use rekeyd_core::text::escaped;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
-use super::print::{Screen, escape};
+use super::print::Screen;
 use crate::admin::protocol::Problem;
 
 /// How long connecting may take, and how long the daemon may work on one request (it gives up after a minute itself).
@@ -146,7 +147,7 @@ impl Client {
     }
 
     fn unreachable(&self, kind: ErrorKind, why: &str) -> Failure {
-        let shown = escape(&self.socket.display().to_string());
+        let shown = escaped(&self.socket.display().to_string());
         match kind {
             ErrorKind::PermissionDenied => Failure::Denied(format!(
                 "you may not use {shown}: it is for root{}. Use sudo, or have yourself added and log in again",
@@ -165,7 +166,7 @@ impl Client {
 fn group_of(socket: &Path) -> Option<String> {
     let found = fs::metadata(socket).or_else(|_| fs::metadata(socket.parent().unwrap_or(Path::new("/")))).ok()?;
     let group = Group::from_gid(Gid::from_raw(found.gid())).ok()??;
-    (found.gid() != 0).then(|| escape(&group.name))
+    (found.gid() != 0).then(|| escaped(&group.name))
 }
 
 #[cfg(test)]

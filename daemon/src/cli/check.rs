@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rekeyd_core::settings::Fault;
+use rekeyd_core::text::escaped;
 use serde_json::json;
 
-use super::print::{Screen, Tone, escape};
+use super::print::{Screen, Tone};
 use super::probe;
 use crate::config::{self, Config};
 use crate::directory::{Grade, Probe};
@@ -56,7 +57,7 @@ fn as_json(file: &Path, faults: &[Fault], probes: &[Probe]) -> String {
 }
 
 fn as_text(screen: &Screen, file: &Path, faults: &[Fault], probes: &[Probe]) -> String {
-    let shown = escape(&file.display().to_string());
+    let shown = escaped(&file.display().to_string());
     let mut text = if faults.is_empty() {
         format!("{shown} {}\n", screen.paint(Tone::Good, "has no faults"))
     } else {
@@ -119,8 +120,11 @@ fn entries<'a>(screen: &Screen, entries: impl Iterator<Item = Entry<'a>>) -> Str
     let mut text = String::new();
     for entry in &entries {
         let [place, key] = &entry.left;
-        let begin =
-            format!("  {}  {:second$}  ", screen.paint(entry.tone, &format!("{:first$}", escape(place))), escape(key));
+        let begin = format!(
+            "  {}  {:second$}  ",
+            screen.paint(entry.tone, &format!("{:first$}", escaped(place))),
+            escaped(key)
+        );
         text.push_str(&begin);
         text.push_str(&screen.indented(margin, entry.what, None));
         if let Some(remedy) = entry.remedy.filter(|remedy| !remedy.is_empty()) {

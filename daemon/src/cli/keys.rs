@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use rekeyd_core::domain::MasterKey;
+use rekeyd_core::text::escaped;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::call::Failure;
-use super::print::{Screen, escape};
+use super::print::Screen;
 
 /// Draws a key for a login page: the key on stdout, what goes into the configuration beside it.
 pub(super) fn hook_key(name: &str, screen: &Screen) -> Result<ExitCode, Failure> {
@@ -29,7 +30,7 @@ pub(super) fn hook_key(name: &str, screen: &Screen) -> Result<ExitCode, Failure>
         screen.say(&format!(
             "\nThis is the only time the key is shown; the login page sends it as `Authorization: Bearer KEY`.\n\
              The configuration gets its hash:\n\n[[http.client]]\nname = \"{}\"\nkey_hashes = [\"{hash}\"]\n",
-            escape(name)
+            escaped(name)
         ));
     }
     Ok(ExitCode::SUCCESS)

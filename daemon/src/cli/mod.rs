@@ -60,7 +60,7 @@ struct Arguments {
 enum Command {
     /// Show the audit trail, newest first.
     Audit {
-        /// Only what happened to this account.
+        /// Only what happened to this account: its login, or its stable id where the entry is gone.
         login: Option<String>,
         /// How many rows.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]

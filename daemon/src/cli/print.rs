@@ -5,8 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
-pub(super) use rekeyd_core::text::escaped as escape;
-use rekeyd_core::text::is_harmful;
+use rekeyd_core::text::{escaped, is_harmful};
 
 use super::call::Body;
 use crate::admin::protocol::{Moment, Problem};
@@ -81,12 +80,12 @@ impl Screen {
             self.say(&format!("{}\n", escape_json(&text)));
             return;
         }
-        self.complain(&format!("{}: {}", problem.title, escape(&problem.detail)));
+        self.complain(&format!("{}: {}", problem.title, escaped(&problem.detail)));
         for violation in &problem.violations {
-            self.say(&format!("  {}\n", escape(&violation.words)));
+            self.say(&format!("  {}\n", escaped(&violation.words)));
         }
         if let Some(remedy) = &problem.remedy {
-            self.say(&format!("  {}\n", escape(remedy)));
+            self.say(&format!("  {}\n", escaped(remedy)));
         }
     }
 
@@ -111,7 +110,7 @@ impl Screen {
 
     /// A sentence whose further lines begin at a margin, where a terminal's width makes further lines.
     pub(super) fn indented(&self, margin: usize, text: &str, tone: Option<Tone>) -> String {
-        let text = escape(text);
+        let text = escaped(text);
         let room = self.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(margin).max(30));
         let lines = wrapped(&text, room)
             .into_iter()
@@ -127,7 +126,7 @@ impl Screen {
             table.set_header(head.iter().map(|title| title.to_uppercase()));
         }
         for row in rows {
-            table.add_row(row.iter().map(|cell| escape(cell)));
+            table.add_row(row.iter().map(|cell| escaped(cell)));
         }
         match self.width {
             Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
@@ -211,7 +210,7 @@ pub(super) mod tests {
             ("a\r\nb\tc", "a\\u{d}\\u{a}b\\u{9}c"),
             ("a\u{200b}b\u{2066}", "a\\u{200b}b\\u{2066}"),
         ] {
-            assert_eq!(escape(text), shown);
+            assert_eq!(escaped(text), shown);
         }
         let table = plain().table(&["name"], [vec!["\u{1b}[31mred".to_owned()]]);
         assert!(!table.contains('\u{1b}'), "{table:?}");

@@ -1,6 +1,8 @@
 //! What the daemon answers, in words and tables for people. Foreign text is made harmless wherever it is put in.
 
-use super::print::{Screen, Tone, escape};
+use rekeyd_core::text::escaped;
+
+use super::print::{Screen, Tone};
 use crate::admin::protocol::{
     AuditEvent, Chain, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent, Status, Thawed,
 };
@@ -87,11 +89,11 @@ pub(super) fn explanation(screen: &Screen, explanation: &Explanation) -> String 
     } else {
         text.push_str("several entries match this login, so nobody can say whose it is:\n");
         for id in &explanation.matches {
-            line(&mut text, &format!("  {}", escape(id)));
+            line(&mut text, &format!("  {}", escaped(id)));
         }
     }
     if let (None, Some(reason)) = (&explanation.account, &explanation.reason) {
-        line(&mut text, &format!("\nreason code: {}\n{}", escape(&reason.code), escape(&reason.remedy)));
+        line(&mut text, &format!("\nreason code: {}\n{}", escaped(&reason.code), escaped(&reason.remedy)));
     }
     text
 }
@@ -136,12 +138,12 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
     let widest = account.verdicts.iter().map(|verdict| verdict.act.chars().count()).max().unwrap_or(0);
     let mut told = Vec::new();
     for verdict in &account.verdicts {
-        let act = format!("{:widest$}", escape(&verdict.act));
+        let act = format!("{:widest$}", escaped(&verdict.act));
         if verdict.allowed {
             line(&mut text, &format!("{act}  {}", screen.paint(Tone::Good, "yes")));
             continue;
         }
-        let code = verdict.reason.as_ref().map_or_else(String::new, |reason| escape(&reason.code));
+        let code = verdict.reason.as_ref().map_or_else(String::new, |reason| escaped(&reason.code));
         line(&mut text, &format!("{act}  {}   {code}", screen.paint(Tone::Bad, "no")));
         // What would change several verdicts is said once.
         if let Some(reason) = verdict.reason.as_ref().filter(|reason| !told.contains(&reason.code.as_str())) {
@@ -189,22 +191,22 @@ fn listed<'a>(screen: &Screen, rows: impl Iterator<Item = (&'a str, String)>) ->
 /// A message is on its way.
 pub(super) fn sent(login: &str, sent: &Sent) -> String {
     let what = if sent.purpose == "activation" { "an activation link" } else { "a reset link" };
-    format!("{what} for {} is on its way to {}\n", escape(login), escape(&sent.to.join(", ")))
+    format!("{what} for {} is on its way to {}\n", escaped(login), escaped(&sent.to.join(", ")))
 }
 
 /// A password was replaced; the password itself is not part of what is said.
 pub(super) fn replaced(login: &str, replaced: &Replaced) -> String {
     let then =
         if replaced.must_change { "the new one must be changed at the next sign-in" } else { "the new one stays" };
-    format!("the old password of {} has stopped; {then}\n", escape(login))
+    format!("the old password of {} has stopped; {then}\n", escaped(login))
 }
 
 /// A freeze was lifted, or there was none.
 pub(super) fn thawed(login: &str, thawed: &Thawed) -> String {
     if thawed.thawed {
-        format!("self-service works again for {}\n", escape(login))
+        format!("self-service works again for {}\n", escaped(login))
     } else {
-        format!("self-service was not frozen for {}\n", escape(login))
+        format!("self-service was not frozen for {}\n", escaped(login))
     }
 }
 

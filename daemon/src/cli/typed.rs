@@ -5,10 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use rekeyd_core::text::escaped;
 use zeroize::Zeroizing;
 
 use super::call::Failure;
-use super::print::escape;
 
 /// More than any password that is taken.
 const LONGEST: usize = 8192;
@@ -20,7 +20,7 @@ pub(super) fn password(login: &str) -> Result<Zeroizing<String>, Failure> {
         return line.ok_or_else(|| Failure::Usage("no password came on stdin".into()));
     }
     let mut terminal = Terminal::open()?;
-    let first = terminal.ask(&format!("New password of {}: ", escape(login)))?;
+    let first = terminal.ask(&format!("New password of {}: ", escaped(login)))?;
     let second = terminal.ask("The same again: ")?;
     if first != second {
         return Err(Failure::No("the two are not the same; nothing was done".into()));

@@ -405,6 +405,13 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_without_a_reason_is_not_about_the_password() {
+        let status = |outcome| set_json(&outcome, |text| text.id.to_string()).status.as_u16();
+        assert_eq!(status(SetOutcome::Weak(Vec::new())), 503);
+        assert_eq!(status(SetOutcome::Weak(vec![Weakness::Common])), 422);
+    }
+
+    #[test]
     fn t20_a_ticket_that_opens_nothing_says_so_in_one_way() {
         let (one, other) = (gone(), set_json(&SetOutcome::Gone, |text| text.id.to_string()));
         assert_eq!((one.status, &one.body), (other.status, &other.body));

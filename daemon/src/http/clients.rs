@@ -61,8 +61,13 @@ pub struct DrawnKey {
 /// Makes a key from 256 bits of the system's randomness. Its hash is what `printf %s KEY | sha256sum` prints.
 pub fn draw(random: [u8; 32]) -> DrawnKey {
     let key = Zeroizing::new(format!("rekeyd-hook-{}", BASE64URL_NOPAD.encode(Zeroizing::new(random).as_slice())));
-    let hash = format!("sha256:{}", HEXLOWER.encode(&hash(&key)));
+    let hash = hash_of(&key);
     DrawnKey { key, hash }
+}
+
+/// The hash of a key, as the configuration writes it.
+pub fn hash_of(key: &str) -> String {
+    format!("sha256:{}", HEXLOWER.encode(&hash(key)))
 }
 
 /// Reads a hash as the configuration writes it.

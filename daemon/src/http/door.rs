@@ -22,12 +22,13 @@ use zeroize::Zeroizing;
 use super::answer::{self, Refusal};
 use super::clients::Client;
 use super::config::Config;
+use super::forwarded::Malformed;
 use super::page::{Frame, Page, STYLE, Say, Templates, Text};
 use super::request::{self, Site};
 use super::response::{Answer, Dress};
 use super::routes::{self, Audience, Endpoint, Route};
 use super::server::{Peer, Server};
-use super::{forwarded, hook, language, pages};
+use super::{alarm, forwarded, hook, language, pages};
 use crate::flow::{Identity, Rekeyd, health};
 
 /// The HTTP door.
@@ -106,10 +107,10 @@ impl Door {
     /// Serves until `stop` turns true, then ends in order: what is in work is answered.
     pub async fn run(self: Arc<Self>, server: Server, stop: watch::Receiver<bool>) {
         let limits = self.setting().config.limits;
-        let exempt = |ip: IpAddr| ip.is_loopback() || self.setting().config.trusts(ip);
+        let near = |ip: IpAddr| ip.is_loopback() || self.setting().config.trusts(ip);
         let door = Arc::clone(&self);
         let handle = move |request, peer| Arc::clone(&door).handle(request, peer);
-        server.run(limits, exempt, handle, stop).await;
+        server.run(limits, near, handle, stop).await;
     }
 
     fn setting(&self) -> Arc<Setting> {
@@ -134,10 +135,16 @@ impl Door {
             }
             Audience::Programs => refusal.problem(),
         };
-        let work = self.work(&setting, &head, body, peer, &languages);
+        let lines = head.headers.get_all("x-forwarded-for").iter();
+        let trusts = |ip| setting.config.trusts(ip);
+        let client = forwarded::client_address(peer.remote.ip(), lines.map(HeaderValue::as_bytes), trusts);
+        let work = self.work(&setting, &head, body, peer, client, &languages);
         let answer = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(refusal)) => refuse(&refusal),
+            Ok(Err(refusal)) => {
+                alarm::refused(&refusal, client.unwrap_or(peer.remote.ip().to_canonical()));
+                refuse(&refusal)
+            }
             Err(_) => {
                 log::error!(event = "handler-panicked"; "an answer ended in a fault");
                 refuse(&Refusal::Fault)
@@ -155,6 +162,7 @@ impl Door {
         head: &Parts,
         body: B,
         peer: Peer,
+        client: Result<IpAddr, Malformed>,
         languages: &[String],
     ) -> Result<Answer, Refusal>
     where
@@ -175,10 +183,7 @@ impl Door {
             Endpoint::Ready => return Ok(answer::ready(health::ready(&self.rekeyd).await)),
             _ => {}
         }
-        let lines = head.headers.get_all("x-forwarded-for").iter();
-        let trusts = |ip| setting.config.trusts(ip);
-        let client = forwarded::client_address(peer.remote.ip(), lines.map(HeaderValue::as_bytes), trusts)
-            .map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
+        let client = client.map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
         let _place = self.free.try_acquire().map_err(|_| Refusal::Busy)?;
         let caller = admit(setting, head, route, peer)?;
         let within = setting.config.limits.request;
@@ -197,7 +202,9 @@ impl Door {
                 body,
                 now: self.rekeyd.now(),
             };
-            tell(&call, route, &head.method, caller).await
+            let told = tell(&call, route, &head.method, caller).await?;
+            // On the hook, the person's address is known to the call alone.
+            Ok(if route.audience == Audience::People { alarm::answered(told, client) } else { told })
         };
         match tokio::time::timeout(within, work).await {
             Ok(done) => done,

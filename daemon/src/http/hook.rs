@@ -17,7 +17,7 @@ use super::answer::{self, Refusal};
 use super::clients::{self, Client, Scope};
 use super::door::Call;
 use super::response::Answer;
-use super::{language, request};
+use super::{alarm, language, request};
 use crate::flow::reset::{self, Look};
 use crate::flow::{forgotten, sign_in};
 
@@ -93,17 +93,19 @@ pub(super) async fn recovery(call: &Call, client: Client) -> Result<Answer, Refu
             return Ok(answer::problem(StatusCode::UNPROCESSABLE_ENTITY, "login", &bad.to_string(), json!({})));
         }
     };
+    let source = source(call, &actor);
     let ask = forgotten::Ask { login, actor, languages };
-    Ok(answer::forgotten_json(forgotten::request(&call.rekeyd, ask, call.now).await))
+    Ok(alarm::answered(answer::forgotten_json(forgotten::request(&call.rekeyd, ask, call.now).await), source))
 }
 
 /// `POST /v1/ticket`: what is this ticket for?
 pub(super) async fn ticket(call: &Call) -> Result<Answer, Refusal> {
     let asked: TicketCall = parse(&call.body)?;
     let languages = languages(&call.languages, asked.locale)?;
-    let Ok(token) = Token::parse(&asked.ticket.0) else { return Ok(answer::gone()) };
+    let gone = || alarm::answered(answer::gone(), call.client);
+    let Ok(token) = Token::parse(&asked.ticket.0) else { return Ok(gone()) };
     Ok(match reset::look(&call.rekeyd, &token, call.now).await {
-        Look::Gone => answer::gone(),
+        Look::Gone => gone(),
         Look::Live(opened) => answer::opened_json(&opened, |text| call.say(&languages, text)),
         Look::Unavailable => answer::unavailable("The ticket can't be looked up now."),
     })
@@ -114,13 +116,14 @@ pub(super) async fn password(call: &Call, client: Client) -> Result<Answer, Refu
     let asked: PasswordCall = parse(&call.body)?;
     let languages = languages(&call.languages, asked.locale)?;
     let actor = actor(client, asked.client_ip)?;
-    let Ok(token) = Token::parse(&asked.ticket.0) else { return Ok(answer::gone()) };
+    let source = source(call, &actor);
+    let Ok(token) = Token::parse(&asked.ticket.0) else { return Ok(alarm::answered(answer::gone(), source)) };
     let password = NewPassword::parse(&asked.password.0)
         .ok_or(Refusal::BadRequest("a password is not empty, holds no NUL and is no longer than 4 KiB"))?;
     // A call names no form, so the same call again is another use of the ticket.
     let nonce = call.rekeyd.fresh();
     let outcome = reset::set_password(&call.rekeyd, token, password, nonce, actor).await;
-    Ok(answer::set_json(&outcome, |text| call.say(&languages, text)))
+    Ok(alarm::answered(answer::set_json(&outcome, |text| call.say(&languages, text)), source))
 }
 
 /// `POST /v1/sign-in`: is this the password?
@@ -134,7 +137,9 @@ pub(super) async fn sign_in(call: &Call, client: Client) -> Result<Answer, Refus
     let (Ok(login), Some(password)) = (Login::parse(&asked.login.0), NewPassword::parse(&asked.password.0)) else {
         return Ok(answer::sign_in_json(&sign_in::Outcome::Denied));
     };
-    Ok(answer::sign_in_json(&sign_in::sign_in(&call.rekeyd, &login, &password, actor, call.now).await))
+    let source = source(call, &actor);
+    let outcome = sign_in::sign_in(&call.rekeyd, &login, &password, actor, call.now).await;
+    Ok(alarm::answered(answer::sign_in_json(&outcome), source))
 }
 
 /// Reads the body of a call: one JSON object, known fields, each once.
@@ -159,6 +164,14 @@ fn actor(client: Client, client_ip: Option<String>) -> Result<Actor, Refusal> {
     let refused = Refusal::BadRequest("client_ip must be one IP address");
     let ip = client_ip.map(|ip| ip.parse::<IpAddr>().map_err(|_| refused)).transpose()?;
     Ok(Actor::Client { name: client.name, source: ip.map(|ip| Source { ip: ip.to_canonical() }) })
+}
+
+/// The person's address, where the login page reports one; else its own.
+fn source(call: &Call, actor: &Actor) -> IpAddr {
+    match actor {
+        Actor::Client { source: Some(source), .. } => source.ip,
+        _ => call.client,
+    }
 }
 
 /// A text that may hold a secret: wiped when dropped, never shown.

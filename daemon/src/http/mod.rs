@@ -6,6 +6,7 @@
 //!   holds the hook's keys.
 //! * [`request`], [`form`], [`forwarded`] and [`language`] read what comes from outside: pure functions, strict, for
 //!   tests and fuzzing to call.
+//! * `alarm` logs what looks like an attack.
 //! * `page` and `response` make what goes out: every page from its template, every answer with its headers.
 //!
 //! The link base never comes from a request, no page needs a script, and no answer before the link is opened depends
@@ -19,6 +20,7 @@ pub mod language;
 pub mod request;
 pub mod server;
 
+mod alarm;
 mod answer;
 mod door;
 mod hook;

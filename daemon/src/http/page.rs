@@ -248,38 +248,23 @@ impl Templates {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use rekeyd_core::domain::RequestId;
     use rekeyd_core::flavour::Rejection;
-    use rekeyd_core::policy::password::{self, Weakness};
+    use rekeyd_core::policy::password::{self, Pattern, Weakness};
     use rekeyd_core::policy::rules::PasswordRules;
+    use rekeyd_plugins::Words;
 
     use super::*;
-
-    /// The English words, read as far as these tests need it: a text ends where the next one begins.
-    fn words() -> BTreeMap<&'static str, String> {
-        let pages = include_str!("../../../plugins/words/en/pages.ftl");
-        let rules = include_str!("../../../plugins/words/en/rules.ftl");
-        let mut words = BTreeMap::new();
-        let mut last = "";
-        for line in pages.lines().chain(rules.lines()).filter(|line| !line.starts_with('#')) {
-            match line.split_once(" =") {
-                Some((id, text)) if line.starts_with(|c: char| c.is_ascii_lowercase()) => {
-                    last = id;
-                    assert!(words.insert(id, text.trim().to_owned()).is_none(), "{id} stands there twice");
-                }
-                _ => words.entry(last).or_default().push_str(line),
-            }
-        }
-        words
-    }
+    use crate::flow::reset::SetOutcome;
+    use crate::flow::{forgotten, not_me};
 
     fn say() -> Say {
-        let words = words();
+        let words = Words::built_in().unwrap();
         Arc::new(move |id, args| {
-            assert!(words.contains_key(id), "{id} is in no language file");
-            args.iter().fold(words[id].clone(), |text, (name, value)| text.replace(&format!("{{ ${name} }}"), value))
+            assert!(words.missing_ids(&[id]).is_empty(), "{id} is in no language file");
+            words.say(&[], id, args)
         })
     }
 
@@ -298,6 +283,9 @@ mod tests {
         let frame = Frame { identity: &identity(), base: "", language: "en" };
         Templates::new().unwrap().render(page, &frame, &say()).unwrap()
     }
+
+    const ACCEPTED: forgotten::Accepted =
+        forgotten::Accepted::Accepted { request: RequestId::from_bytes([0; 16]), expires_in: Duration::from_hours(24) };
 
     fn opened(login: &str) -> Opened {
         let now = Timestamp::from_millis(0);
@@ -353,6 +341,44 @@ mod tests {
         ]);
         pages.extend([reset("ada", Vec::new()), reset("ada", vec![trouble(), trouble()])]);
         pages
+    }
+
+    #[test]
+    fn every_page_reads_as_it_was_reviewed() {
+        let now = Timestamp::from_millis(0);
+        let other = |outcome| match answer::set_page(outcome, now) {
+            answer::SetPage::Other(_, page) => page,
+            answer::SetPage::Form(troubles) => reset("ada", troubles),
+        };
+        let weak = vec![Weakness::TooShort(12), Weakness::Guessable(Pattern::Keyboard)];
+        let pages = [
+            ("forgot", Page::Forgot(None)),
+            ("sent", answer::forgotten_page(ACCEPTED).1),
+            ("too-often", answer::forgotten_page(forgotten::Accepted::TooOften(Duration::from_mins(9))).1),
+            ("reset", reset("ada", Vec::new())),
+            ("reset-weak", other(SetOutcome::Weak(weak))),
+            ("reset-rejected", other(SetOutcome::Rejected { rejection: Rejection::InHistory, again: true })),
+            ("done", other(SetOutcome::Set { locked_until: None })),
+            ("gone", other(SetOutcome::Gone)),
+            ("refused", other(SetOutcome::Refused { reference: "7M2K-9Q4T".into() })),
+            ("unavailable", other(SetOutcome::Unavailable)),
+            ("unsure", other(SetOutcome::Unsure)),
+            ("not-me", Page::NotMe(None)),
+            ("not-me-done", answer::not_me_page(not_me::Outcome::Done).unwrap().1),
+        ];
+        let identity = Identity {
+            organisation: "Example University".into(),
+            service: "Example account".into(),
+            help: "the service desk, room 101".into(),
+            help_url: Some("https://www.example.org/help".into()),
+            sign_in_url: Some("https://login.example.org/".into()),
+            public_url: "https://reset.example.org".into(),
+        };
+        let frame = Frame { identity: &identity, base: "", language: "en" };
+        for (name, page) in pages {
+            let html = Templates::new().unwrap().render(&page, &frame, &say()).unwrap();
+            insta::assert_snapshot!(name, html.replace(STYLE, "…"));
+        }
     }
 
     #[test]
@@ -417,7 +443,8 @@ mod tests {
 
     #[test]
     fn every_text_of_a_template_is_in_the_language_file() {
-        let words = words();
+        let words = Words::built_in().unwrap();
+        let exists = |id: &str| words.missing_ids(&[id]).is_empty();
         for template in [
             include_str!("../../templates/forgot.html"),
             include_str!("../../templates/layout.html"),
@@ -427,12 +454,12 @@ mod tests {
         ] {
             for said in template.split("say(\"").skip(1) {
                 let id = said.split('"').next().unwrap();
-                assert!(words.contains_key(id), "{id} is in no language file");
+                assert!(exists(id), "{id} is in no language file");
             }
         }
         for source in [include_str!("answer.rs"), include_str!("pages.rs")] {
             for id in source.split("Text::new(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-                assert!(words.contains_key(id), "{id} is in no language file");
+                assert!(exists(id), "{id} is in no language file");
             }
         }
         let ids = Weakness::ALL.iter().map(|weakness| weakness.id().to_owned());
@@ -449,11 +476,11 @@ mod tests {
             Rejection::TooYoung,
         ];
         for id in ids.chain(rejections.iter().map(|rejection| format!("rejected-{}", rejection.code()))) {
-            assert!(words.contains_key(id.as_str()), "{id} is in no language file");
+            assert!(exists(&id), "{id} is in no language file");
         }
         for id in ["too-often", "done-locked", "reset-life"] {
             for unit in ["minutes", "hours", "days"] {
-                assert!(words.contains_key(format!("{id}-{unit}").as_str()), "{id}-{unit}");
+                assert!(exists(&format!("{id}-{unit}")), "{id}-{unit}");
             }
         }
     }

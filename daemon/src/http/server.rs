@@ -57,10 +57,12 @@ impl Server {
     }
 
     /// Serves until `stop` turns true, then ends in order: no new connections, answers in work are finished within
-    /// their limit. `exempt` names peers whose connections are not counted as one source's; `handle` never panics.
-    pub async fn run<E, H, F>(self, limits: Limits, exempt: E, handle: H, mut stop: watch::Receiver<bool>)
+    /// their limit. `near` names peers on this machine and the proxies: their connections are not counted as one
+    /// source's, and where others could reach the listener, too, they alone are heard, since nothing is encrypted here.
+    /// `handle` never panics.
+    pub async fn run<N, H, F>(self, limits: Limits, near: N, handle: H, mut stop: watch::Receiver<bool>)
     where
-        E: Fn(IpAddr) -> bool,
+        N: Fn(IpAddr) -> bool,
         H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
@@ -84,7 +86,13 @@ impl Server {
                     continue;
                 }
             };
-            let source = (!exempt(remote.ip().to_canonical())).then(|| network(remote.ip()));
+            let ip = remote.ip().to_canonical();
+            let near = near(ip);
+            if !near && !self.address.ip().is_loopback() {
+                log::warn!(event = "direct-connection", source = ip.to_string(); "a connection that came by no proxy is dropped");
+                continue;
+            }
+            let source = (!near).then(|| network(ip));
             let Some(seat) = seats.take(source) else { continue };
             let peer = Peer { remote, local: stream.local_addr().unwrap_or(self.address) };
             tasks.spawn(converse(stream, peer, seat, limits, handle.clone(), stop.clone()));
@@ -215,16 +223,20 @@ mod tests {
     }
 
     /// A server whose answers take as long as their path says.
-    async fn start(limits: Limits, exempt: bool) -> Running {
-        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = server.address();
+    async fn start(limits: Limits, near: bool) -> Running {
+        start_on("127.0.0.1:0", limits, near).await
+    }
+
+    async fn start_on(listen: &str, limits: Limits, near: bool) -> Running {
+        let server = Server::bind(listen.parse().unwrap()).await.unwrap();
+        let address = SocketAddr::new([127, 0, 0, 1].into(), server.address().port());
         let (stop, stopped) = watch::channel(false);
         let handle = |request: Request<Incoming>, _| async move {
             let wait = request.uri().path().trim_start_matches('/').parse().unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(wait)).await;
             Response::new(Full::new(Bytes::from_static(b"done")))
         };
-        let task = tokio::spawn(server.run(limits, move |_| exempt, handle, stopped));
+        let task = tokio::spawn(server.run(limits, move |_| near, handle, stopped));
         Running { address, stop, task }
     }
 
@@ -314,6 +326,15 @@ mod tests {
         let ((one, two), refused) = tokio::join!(answers, late);
         assert!(one.ends_with("done") && two.ends_with("done"));
         assert_eq!(refused, "");
+    }
+
+    #[tokio::test]
+    async fn t108_beyond_loopback_only_proxies_and_this_machine_are_heard() {
+        let stranger = start_on("0.0.0.0:0", Limits::default(), false).await;
+        let (after, heard) = until_closed(&mut connect(&stranger).await).await;
+        assert!(heard.is_empty() && after < Duration::from_secs(2), "{after:?} {heard}");
+        let proxy = start_on("0.0.0.0:0", Limits::default(), true).await;
+        assert!(ask(&mut connect(&proxy).await, "/").await.ends_with("done"));
     }
 
     #[tokio::test]

@@ -55,7 +55,7 @@ pub(crate) fn notice(kind: NoticeKind) -> Notice {
     let link = |path: &str| Some(Link::new(format!("https://reset.example.org{path}{token}")));
     let (with_link, with_not_me) = match kind {
         NoticeKind::ActivationLink | NoticeKind::ResetLink => (true, true),
-        NoticeKind::PasswordChanged => (false, true),
+        NoticeKind::PasswordChanged | NoticeKind::PasswordUnsure => (false, true),
         NoticeKind::PasswordReplaced | NoticeKind::RecoveryRefused => (false, false),
     };
     Notice {
