@@ -3,7 +3,7 @@
 //! * [`list`] names the channels that exist; each is one file and one line there.
 //! * [`messages`] reads `[messages]`; [`words`] holds every string of every language, [`render`] turns a notice into
 //!   subject, text and HTML, [`untrusted`] tames what the directory says of people, [`mime`] makes the letter.
-//! * [`email`] delivers by SMTP (`smtp` is its dialogue, `reply` what it hears, `tls` its encryption), [`file`] into a folder.
+//! * [`email`] delivers by SMTP (`smtp` is its dialogue, `reply` what it hears, `tls` its encryption), [`mod@file`] into a folder.
 //! * [`secret`] reads passwords of smart hosts from files and credentials.
 //!
 //! Nothing here retries, logs, draws chance or remembers a message: the outbox does. Reasons in answers go into logs

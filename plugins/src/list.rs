@@ -1,5 +1,5 @@
 //! Which kinds of channel exist. A new kind is one file that implements [`ChannelConfig`] and
-//! [`Channel`](crate::Channel), and one line in [`KINDS`].
+//! [`Channel`], and one line in [`KINDS`].
 
 use std::path::Path;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const QUOTA: Quota = Quota { count: 3, per: Duration::from_secs(3600) };
+    const QUOTA: Quota = Quota { count: 3, per: Duration::from_hours(1) };
 
     fn run(times: &[i64]) -> Vec<bool> {
         let mut state = None;
