@@ -4,7 +4,6 @@
 use rekeyd_core::domain::{Evidence, Login, Timestamp};
 use rekeyd_core::policy::authority::Rank;
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
-use serde::Serialize;
 
 use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
@@ -12,7 +11,7 @@ use super::status::{AuditLine, line_of};
 use crate::directory::Found;
 
 /// Everything that decides about one login.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Explanation {
     /// What was found: `account`, `ambiguous` or `not-found`.
     pub found: &'static str,
@@ -25,7 +24,7 @@ pub struct Explanation {
 }
 
 /// One account, explained.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Explained {
     /// The stable id.
     pub id: String,
@@ -58,7 +57,7 @@ pub struct Explained {
 }
 
 /// One address.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct ExplainedContact {
     /// The kind of channel.
     pub kind: &'static str,
@@ -73,7 +72,7 @@ pub struct ExplainedContact {
 }
 
 /// The verdict on one act.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Verdict {
     /// The act, in words.
     pub act: &'static str,
@@ -84,7 +83,7 @@ pub struct Verdict {
 }
 
 /// Why something is refused.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Reason {
     /// The code.
     pub code: &'static str,

@@ -2,14 +2,13 @@
 
 use rekeyd_core::domain::{Login, Timestamp};
 use rekeyd_core::policy::eligibility::Refusal;
-use serde::Serialize;
 
 use super::operator::refusal_of;
 use super::rekeyd::Rekeyd;
 use crate::store::{AuditRow, Chain};
 
 /// How the daemon does.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Status {
     /// Its version.
     pub version: &'static str,
@@ -40,7 +39,7 @@ pub struct Status {
 }
 
 /// A message of the outbox.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct OutboxLine {
     /// Its id.
     pub id: String,
@@ -63,7 +62,7 @@ pub struct OutboxLine {
 }
 
 /// A row of the trail.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct AuditLine {
     /// Its number.
     pub number: u64,
@@ -86,7 +85,7 @@ pub struct AuditLine {
 }
 
 /// What a check of the trail says.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct ChainReport {
     /// Whether every row fits the one before.
     pub whole: bool,
