@@ -11,10 +11,10 @@ use rekeyd_core::domain::KeyRing;
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::{Document, Fault, Section};
 use rekeyd_plugins::secret::SecretSource;
-use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list};
+use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list, words};
 
 use crate::admin::AdminConfig;
-use crate::directory::DirectoryConfig;
+use crate::directory::{Directory, DirectoryConfig};
 use crate::flow::Identity;
 use crate::http;
 use crate::store::StoreConfig;
@@ -27,7 +27,7 @@ pub struct Config {
     /// The base of every link, without a slash at its end.
     pub public_url: String,
     /// Where the keys are that make tokens.
-    pub key_file: SecretSource,
+    pub key_file: KeyFile,
     /// How much of its own doing rekeyd logs.
     pub log_level: LevelFilter,
     /// `[http]`: hook and pages.
@@ -46,21 +46,40 @@ pub struct Config {
     pub channels: Vec<Box<dyn ChannelConfig>>,
 }
 
+/// Where the keys are that make tokens.
+pub struct KeyFile {
+    /// The file, or the credential.
+    pub source: SecretSource,
+    line: usize,
+}
+
 impl Config {
-    /// Reads a file.
+    /// Reads a file; none of the files that it names.
     ///
     /// # Errors
     /// Every fault of the file, or the one that it can't be read.
     pub fn load(file: &Path) -> Result<Self, Vec<Fault>> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            vec![Fault {
-                line: 0,
-                key: "(file)".into(),
-                what: format!("{} can't be read: {error}", file.display()),
-                remedy: "Name the file with --config, and let the user rekeyd read it.".into(),
-            }]
-        })?;
-        Self::parse(&text)
+        Self::parse(&text_of(file)?)
+    }
+
+    /// Reads a file and the files that it names (keys, certificates, passwords, templates, words), for whoever wants to
+    /// know everything that is wrong at once. The configuration is there if its own text has no fault.
+    pub fn examine(file: &Path) -> (Option<Self>, Vec<Fault>) {
+        let text = match text_of(file) {
+            Ok(text) => text,
+            Err(faults) => return (None, faults),
+        };
+        let document = Document::parse(&text);
+        let (config, of_files) = Self::read(&document, file_faults);
+        let mut faults = document.into_faults();
+        let config = config.filter(|_| faults.is_empty());
+        // What a key names is not looked into where the key itself is wrong: a default stands in its place.
+        let of_files: Vec<_> =
+            of_files.into_iter().filter(|found| faults.iter().all(|fault| fault.key != found.key)).collect();
+        faults.extend(of_files);
+        faults.sort();
+        faults.dedup();
+        (config, faults)
     }
 
     /// Reads the text of a configuration.
@@ -69,7 +88,7 @@ impl Config {
     /// Every fault, in the order of lines.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         let document = Document::parse(text);
-        let config = Self::read(&document);
+        let (config, _) = Self::read(&document, |_| Vec::new());
         let faults = document.into_faults();
         match config {
             Some(config) if faults.is_empty() => Ok(config),
@@ -77,7 +96,8 @@ impl Config {
         }
     }
 
-    fn read(document: &Document<'_>) -> Option<Self> {
+    /// Reads what is there; `look` sees the parts that could be read, whether or not all could.
+    fn read(document: &Document<'_>, look: fn(&Named<'_>) -> Vec<Fault>) -> (Option<Self>, Vec<Fault>) {
         let root = document.root();
         let public_url = root.parsed_required(
             "public_url",
@@ -85,6 +105,7 @@ impl Config {
             public_url,
         );
         let key_file = root.parsed_required("key_file", SecretSource::REMEDY, SecretSource::parse);
+        let key_file = key_file.map(|source| KeyFile { source, line: root.line_of("key_file") });
         let levels = [
             ("error", LevelFilter::Error),
             ("warn", LevelFilter::Warn),
@@ -96,12 +117,15 @@ impl Config {
         let http = http::Config::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
-        let mut directory = one(&root, root.sections("directory")).map(DirectoryConfig::read);
+        let directory = one(&root, root.sections("directory"));
+        let mut directory = directory.map(|section| DirectoryConfig::read(section, credentials().as_deref()));
         let rules = Rules::read(root.section("policy"));
         if let Some(directory) = &mut directory {
             // What verdicts rest on must be readable, or nobody's groups are known.
             let profiles = rules.profiles.iter().flat_map(|profile| &profile.groups);
             directory.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
+            // A rule about shared addresses that nobody looks for would refuse nothing.
+            directory.search.detect_shared |= rules.contacts.refuse_shared;
         }
         let messages = read_messages(&root);
         let channels = list::read(&root);
@@ -109,18 +133,25 @@ impl Config {
             root.fault("channel", "there is no way to reach anybody", "Add a [[channel]] with kind = \"email\".");
         }
         root.finish();
-        Some(Self {
-            public_url: public_url?,
-            key_file: key_file?,
+        let found = look(&Named {
+            key_file: key_file.as_ref(),
+            directory: directory.as_ref(),
+            messages: &messages,
+            channels: &channels,
+        });
+        let whole = public_url.zip(key_file).zip(directory).map(|((public_url, key_file), directory)| Self {
+            public_url,
+            key_file,
             log_level,
             http,
             admin,
             store,
-            directory: directory?,
+            directory,
             rules,
             messages,
             channels,
-        })
+        });
+        (whole, found)
     }
 
     /// Reads the key file.
@@ -128,11 +159,7 @@ impl Config {
     /// # Errors
     /// A fault that says what is wrong with it; its content is never repeated.
     pub fn keys(&self) -> Result<KeyRing, Fault> {
-        let fault = |what: String, remedy: &str| Fault { line: 0, key: "key_file".into(), what, remedy: remedy.into() };
-        let text = self.key_file.read_lines(credentials().as_deref()).map_err(|why| {
-            fault(why, "Make one with `rekeyctl new-key > FILE`, mode 0600, and name it or its credential here.")
-        })?;
-        KeyRing::parse(text.expose()).map_err(|why| fault(why, "Make a new key with `rekeyctl new-key`."))
+        self.key_file.read()
     }
 
     /// Builds the channels.
@@ -140,16 +167,7 @@ impl Config {
     /// # Errors
     /// Every fault that only the files could show.
     pub fn open_channels(&self, messages: &Arc<Messages>) -> Result<Vec<Box<dyn Channel>>, Vec<Fault>> {
-        let credentials = credentials();
-        let mut faults = Vec::new();
-        let mut channels = Vec::new();
-        for channel in &self.channels {
-            match channel.open(messages, credentials.as_deref()) {
-                Ok(opened) => channels.push(opened),
-                Err(found) => faults.extend(found),
-            }
-        }
-        if faults.is_empty() { Ok(channels) } else { Err(faults) }
+        open_channels(&self.channels, messages)
     }
 
     /// Who rekeyd speaks for.
@@ -166,15 +184,92 @@ impl Config {
 
     /// The keys whose change a reload can't carry out.
     pub(crate) fn needs_restart(&self, old: &Self) -> Vec<&'static str> {
+        // Taken apart whole, so that a key that comes later is not forgotten here.
+        let AdminConfig { socket, group, allow_user_namespace } = &self.admin;
+        let StoreConfig { path, epoch_file, backlog, keep_requests, keep_notices, keep_tickets, keep_events } =
+            &self.store;
         let changed = [
-            ("http.listen", self.http.listen != old.http.listen),
-            ("admin.socket", self.admin.socket != old.admin.socket),
-            ("admin.group", self.admin.group != old.admin.group),
-            ("store.path", self.store.path != old.store.path),
             ("log_level", self.log_level != old.log_level),
+            ("http.listen", self.http.listen != old.http.listen),
+            ("http.limits", self.http.limits != old.http.limits),
+            ("admin.socket", *socket != old.admin.socket),
+            ("admin.group", *group != old.admin.group),
+            ("admin.allow_user_namespace", *allow_user_namespace != old.admin.allow_user_namespace),
+            ("store.path", *path != old.store.path),
+            ("store.epoch_file", *epoch_file != old.store.epoch_file),
+            ("store.backlog", *backlog != old.store.backlog),
+            ("store.keep_requests", *keep_requests != old.store.keep_requests),
+            ("store.keep_notices", *keep_notices != old.store.keep_notices),
+            ("store.keep_tickets", *keep_tickets != old.store.keep_tickets),
+            ("store.keep_events", *keep_events != old.store.keep_events),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
+}
+
+impl KeyFile {
+    fn read(&self) -> Result<KeyRing, Fault> {
+        let fault =
+            |what, remedy: &str| Fault { line: self.line, key: "key_file".into(), what, remedy: remedy.to_owned() };
+        let text = self.source.read_lines(credentials().as_deref()).map_err(|why| {
+            fault(why, "Make one with `rekeyctl new-key > FILE`, mode 0600, and name it or its credential here.")
+        })?;
+        KeyRing::parse(text.expose()).map_err(|why| fault(why, "Make a new key with `rekeyctl new-key`."))
+    }
+}
+
+/// What a configuration names that lies in files of its own, as far as it could be read.
+struct Named<'c> {
+    key_file: Option<&'c KeyFile>,
+    directory: Option<&'c DirectoryConfig>,
+    messages: &'c MessagesConfig,
+    channels: &'c [Box<dyn ChannelConfig>],
+}
+
+/// Every fault that only the files show.
+fn file_faults(named: &Named<'_>) -> Vec<Fault> {
+    let mut faults: Vec<_> = named.key_file.and_then(|file| file.read().err()).into_iter().collect();
+    faults.extend(named.directory.map(Directory::file_faults).into_iter().flatten());
+    let messages = Messages::load(named.messages.clone()).or_else(|found| {
+        faults.extend(found);
+        // Faulty templates must not hide a password file: the channels are opened with the built-in ones.
+        let mut built_in = named.messages.clone();
+        (built_in.templates, built_in.words) = (None, None);
+        built_in.default_language = words::COMPLETE.to_owned();
+        Messages::load(built_in)
+    });
+    match messages {
+        Ok(messages) => faults.extend(open_channels(named.channels, &Arc::new(messages)).err().into_iter().flatten()),
+        Err(found) => faults.extend(found),
+    }
+    faults
+}
+
+fn open_channels(
+    configs: &[Box<dyn ChannelConfig>],
+    messages: &Arc<Messages>,
+) -> Result<Vec<Box<dyn Channel>>, Vec<Fault>> {
+    let credentials = credentials();
+    let mut faults = Vec::new();
+    let mut channels = Vec::new();
+    for config in configs {
+        match config.open(messages, credentials.as_deref()) {
+            Ok(opened) => channels.push(opened),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(channels) } else { Err(faults) }
+}
+
+fn text_of(file: &Path) -> Result<String, Vec<Fault>> {
+    std::fs::read_to_string(file).map_err(|error| {
+        vec![Fault {
+            line: 0,
+            key: "(file)".into(),
+            what: format!("{} can't be read: {error}", file.display()),
+            remedy: "Name the file with --config, and let the user rekeyd read it.".into(),
+        }]
+    })
 }
 
 /// The folder that the unit loads its credentials from, for programs that systemd did not start.
@@ -239,7 +334,88 @@ fn public_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const WHOLE: &str = "\
+public_url = \"https://reset.example.org\"
+key_file = \"/nowhere/keys\"
+[[directory]]
+urls = [\"ldaps://ldap.example.org\"]
+base = \"dc=example,dc=org\"
+bind_dn = \"cn=svc,dc=example,dc=org\"
+bind_password_file = \"/nowhere/bind\"
+ca_file = \"/nowhere/ca.pem\"
+[messages]
+templates = \"/nowhere/templates\"
+[[channel]]
+kind = \"email\"
+from = \"no-reply@example.org\"
+hosts = [\"smtp.example.org\"]
+username = \"rekeyd\"
+password_file = \"/nowhere/smtp\"
+[policy]
+privileged_groups = []
+";
+
+    fn examine(text: &str) -> (bool, Vec<String>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let (config, faults) = Config::examine(file.path());
+        (config.is_some(), faults.iter().map(|fault| format!("{} {}", fault.line, fault.key)).collect())
+    }
+
+    fn parsed(text: &str) -> Config {
+        Config::parse(text).map_err(|faults| format!("{faults:?}")).ok().unwrap()
+    }
+
+    #[test]
+    fn faults_of_the_files_are_named_with_those_of_the_text() {
+        let of_files = [
+            "2 key_file",
+            "7 directory.bind_password_file",
+            "8 directory.ca_file",
+            "10 messages.templates",
+            "16 channel.password_file",
+        ];
+        let (whole, faults) = examine(WHOLE);
+        assert!(whole, "the text has no fault");
+        assert_eq!(faults, of_files);
+        let broken = WHOLE.replace("https://reset", "gopher://reset").replace("privileged_groups", "privilegd_groups");
+        let (whole, faults) = examine(&broken);
+        assert!(!whole);
+        let expected: Vec<_> = ["1 public_url"]
+            .into_iter()
+            .chain(of_files)
+            .chain(["17 policy.privileged_groups", "18 policy.privilegd_groups"])
+            .collect();
+        assert_eq!(faults, expected);
+        // A key that is wrong itself is told once.
+        let (_, faults) = examine(&WHOLE.replace("\"/nowhere/bind\"", "\"bind\"").replace("ldaps://", "smb://"));
+        assert_eq!(faults.iter().filter(|fault| fault.starts_with("7 ")).count(), 1, "{faults:?}");
+        assert!(faults.iter().any(|fault| fault == "8 directory.ca_file"), "{faults:?}");
+    }
+
+    #[test]
+    fn refusing_shared_addresses_has_them_looked_for() {
+        let detects = |more: &str| parsed(&format!("{WHOLE}{more}")).directory.search.detect_shared;
+        assert!(!detects(""));
+        assert!(detects("[policy.contacts]\nrefuse_shared = true\n"));
+    }
+
+    #[test]
+    fn a_reload_names_what_it_can_not_apply() {
+        let old = parsed(WHOLE);
+        assert_eq!(parsed(WHOLE).needs_restart(&old), [""; 0]);
+        assert_eq!(parsed(&WHOLE.replace("[policy]", "[policy]\nfreeze = \"1h\"")).needs_restart(&old), [""; 0]);
+        let new = parsed(&format!(
+            "log_level = \"debug\"\n{WHOLE}[http]\nlisten = \"127.0.0.1:1\"\n[http.limits]\nidle = \"9s\"\n[admin]\n\
+             socket = \"/run/x/a.sock\"\ngroup = \"g\"\nallow_user_namespace = true\n[store]\npath = \"/srv/r/x.db\"\n\
+             epoch_file = \"/srv/e/epoch\"\nbacklog = 100\nkeep_requests = \"2d\"\nkeep_notices = \"2d\"\n\
+             keep_tickets = \"2d\"\nkeep_events = \"2d\"\n"
+        ));
+        assert_eq!(new.needs_restart(&old).len(), 13, "{:?}", new.needs_restart(&old));
+    }
 
     #[test]
     fn t94_the_base_of_links_is_one_plain_url() {

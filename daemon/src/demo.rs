@@ -272,6 +272,7 @@ fn show(to: &Recipient, notice: &Notice) {
         NoticeKind::ActivationLink => "set your first password",
         NoticeKind::PasswordChanged => "your password was changed",
         NoticeKind::PasswordReplaced => "your password was replaced by an operator",
+        NoticeKind::PasswordUnsure => "your password may have been changed",
         NoticeKind::RecoveryRefused => "your password can't be reset here",
         NoticeKind::ResetLink => "set a new password",
     };

@@ -7,6 +7,7 @@ use std::io::Write;
 
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rekeyd_core::text::escaped;
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// Sends records to the journal or to stderr.
@@ -71,10 +72,7 @@ struct Line(String);
 
 impl Line {
     fn push(&mut self, text: &str) {
-        for c in text.chars() {
-            let breaks = matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if c.is_control() || breaks { self.0.extend(c.escape_unicode()) } else { self.0.push(c) }
-        }
+        self.0.push_str(&escaped(text));
     }
 }
 

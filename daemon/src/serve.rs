@@ -114,9 +114,7 @@ pub fn run(run: &Run) -> Result<(), Failure> {
 }
 
 async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
-    // Before anybody can be answered: a signal that comes as early as that would end the daemon on the spot.
-    let signals =
-        Signals::listen().map_err(|error| Failure::System(format!("signals can't be waited for: {error}")))?;
+    let signals = Signals::new()?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
     let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
@@ -144,9 +142,9 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
     let greeting = Arc::clone(&rekeyd);
-    tasks.spawn(async move { flow::health::greet(&greeting).await });
+    tokio::spawn(async move { flow::health::greet(&greeting).await });
 
-    let failure = watch_over(run, &rekeyd, &http, signals, config).await;
+    let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
@@ -161,29 +159,13 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// The signals that mean something.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
 /// Waits for signals until one ends the daemon, or until the store breaks.
 async fn watch_over(
     run: &Run,
     rekeyd: &Arc<Rekeyd>,
     http: &http::Door,
     mut signals: Signals,
+    tasks: &mut JoinSet<()>,
     mut config: Config,
 ) -> Option<Failure> {
     let watchdog = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
@@ -194,6 +176,11 @@ async fn watch_over(
             _ = signals.interrupt.recv() => return None,
             _ = signals.hangup.recv() => reload(run, rekeyd, http, &mut config).await,
             why = rekeyd.store().broken() => return Some(Failure::Store(why)),
+            // No part of the daemon ends by itself; one that did would leave 202s that nobody answers.
+            Some(ended) = tasks.join_next() => {
+                let why = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+                return Some(Failure::System(format!("a part of the daemon ended: {why}")));
+            }
             _ = beat.tick() => {
                 // A store that does not answer is a daemon that hangs; a directory that does not is none.
                 if rekeyd.store().ping().await.is_ok() {
@@ -204,6 +191,25 @@ async fn watch_over(
     }
 }
 
+/// The signals that the daemon listens to, from before it says READY.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::System(format!("signals can't be waited for: {error}")));
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Reads the configuration again. A bad file changes nothing, and the log says which lines are bad.
 async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut Config) {
     // From systemd 257 a reload without the moment it began at counts as never ended; both go in one datagram.
@@ -211,7 +217,7 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut
         notify(&[NotifyState::Reloading, began]);
     }
     let renewed = match Config::load(&run.file) {
-        Ok(new) => parts_of(run, &new, rekeyd.store()).await.map(|parts| (new, parts)),
+        Ok(new) => renew(run, new, rekeyd.store()).await,
         Err(faults) => Err(Failure::Configuration(faults)),
     };
     match renewed {
@@ -237,6 +243,13 @@ async fn reload(run: &Run, rekeyd: &Arc<Rekeyd>, http: &http::Door, config: &mut
             notify(&[NotifyState::Ready, NotifyState::Status("the old configuration stays")]);
         }
     }
+}
+
+/// New parts, and the store's own key under the newest of the keys that they bring, so that an older one can be removed.
+async fn renew(run: &Run, new: Config, store: &Store) -> Result<(Config, Parts), Failure> {
+    let parts = parts_of(run, &new, store).await?;
+    store.rewrap(&parts.keys).await.map_err(|error| Failure::Store(error.to_string()))?;
+    Ok((new, parts))
 }
 
 /// The parts that a reload exchanges.

@@ -2,7 +2,8 @@
 //!
 //! The next host is tried only while the letter has surely not been taken by the one before. What a host refuses for
 //! good is refused; what is our own fault (signing in, sender, relaying) waits, since an operator can mend it.
-//! One delivery takes at most, for each host, `connect_timeout` and twice `timeout`, and three times `timeout` more.
+//! One delivery takes at most, for each host, `connect_timeout` and six times `timeout`: a kept connection that is dead,
+//! a new one, the offer, and three times as long for the letter itself, which the host may still refuse.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rekeyd_core::domain::{ContactKind, Notice, Recipient};
-use rekeyd_core::settings::{Fault, Section};
+use rekeyd_core::settings::{Fault, Section, in_words};
 
 use crate::mime::{Letter, Sender};
 use crate::secret::SecretSource;
@@ -21,17 +22,20 @@ use crate::{Channel, ChannelConfig, Delivered, Messages, tls};
 const IDLE: Duration = Duration::from_secs(15);
 /// So many connections wait for each host.
 const WAITING: usize = 8;
+/// One delivery surely ends within this time: shorter than the outbox waits before it tries the same message again.
+const WHOLE: Duration = Duration::from_mins(15);
 /// After so many letters a connection is closed; hosts have limits of their own, of a hundred and more.
 const LETTERS: u32 = 90;
 
 /// What a section of the kind `email` says.
 pub struct EmailConfig {
     name: String,
-    line: usize,
     hosts: Vec<Host>,
     tls: Encryption,
     ca_file: Option<PathBuf>,
+    ca_file_line: usize,
     login: Option<(String, SecretSource)>,
+    password_line: usize,
     hello: String,
     limits: Limits,
     sender: Sender,
@@ -72,6 +76,8 @@ struct Waiting {
 enum Tried {
     /// This is how the delivery ended.
     Ended(Delivered),
+    /// It can't carry the letter at all; another may.
+    Lacking(String),
     /// It surely did not take the letter; another may.
     NotTaken(String),
 }
@@ -91,8 +97,9 @@ impl EmailConfig {
         };
         let remedy = "Write HOST:PORT, such as \"smtp.example.org:587\".";
         let hosts = section.list("hosts", remedy, |text| parse_host(text, port));
-        if hosts.as_ref().is_none_or(Vec::is_empty) && !section.has("hosts") {
-            section.fault("hosts", "it is missing", "Write hosts = [\"HOST:PORT\"], the first choice first.");
+        if section.texts("hosts").is_none_or(|hosts| hosts.is_empty()) {
+            let what = if section.has("hosts") { "it names no host" } else { "it is missing" };
+            section.fault("hosts", what, "Write hosts = [\"HOST:PORT\"], the first choice first.");
         }
         let hosts = hosts.unwrap_or_default();
         if tls == Encryption::None && !hosts.iter().all(is_this_machine) {
@@ -129,14 +136,26 @@ impl EmailConfig {
             connect: section.duration("connect_timeout", seconds(1)..=seconds(60), seconds(10)),
             answer: section.duration("timeout", seconds(1)..=seconds(120), seconds(30)),
         };
+        let worst = (limits.connect + 6 * limits.answer) * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        if worst >= WHOLE {
+            let key = if section.has("timeout") { "timeout" } else { "hosts" };
+            let what = format!(
+                "one try at a message could take {}, and from 15m on another could begin before it has ended",
+                in_words(worst)
+            );
+            let remedy = "Lower timeout or connect_timeout, or name fewer hosts: for each host, connect_timeout and six \
+                          times timeout count.";
+            section.fault(key, what, remedy);
+        }
         let sender = Sender::read(section, None)?;
         Some(Box::new(Self {
             name,
-            line: section.line(),
             hosts,
             tls,
             ca_file,
+            ca_file_line: section.line_of("ca_file"),
             login: username.zip(password),
+            password_line: section.line_of("password_file"),
             hello: hello.unwrap_or_else(|| sender.domain().to_owned()),
             limits,
             sender,
@@ -151,8 +170,8 @@ impl ChannelConfig for EmailConfig {
 
     fn open(&self, messages: &Arc<Messages>, credentials: Option<&Path>) -> Result<Box<dyn Channel>, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, what: String, remedy: &str| {
-            faults.push(Fault { line: self.line, key: format!("channel.{key}"), what, remedy: remedy.to_owned() });
+        let mut fault = |line: usize, key: &str, what: String, remedy: &str| {
+            faults.push(Fault { line, key: format!("channel.{key}"), what, remedy: remedy.to_owned() });
         };
         let security = match self.tls {
             Encryption::None => Ok(Security::None),
@@ -160,12 +179,15 @@ impl ChannelConfig for EmailConfig {
             Encryption::Upgrade => tls::client(self.ca_file.as_deref()).map(Security::Upgrade),
         };
         let security = security
-            .map_err(|what| fault("ca_file", what, "Name a file of PEM certificates that the service may read."))
+            .map_err(|what| {
+                let remedy = "Name a file of PEM certificates that the service may read.";
+                fault(self.ca_file_line, "ca_file", what, remedy);
+            })
             .ok();
         let login = self.login.as_ref().and_then(|(username, source)| match source.read(credentials) {
             Ok(password) => Some(Login { username: username.clone(), password }),
             Err(what) => {
-                fault("password_file", what, "Let the service, and nobody else, read the file.");
+                fault(self.password_line, "password_file", what, "Let the service, and nobody else, read the file.");
                 None
             }
         });
@@ -202,13 +224,20 @@ impl Channel for Email {
             Err(why) => return Delivered::Never(why),
         };
         let mut reasons = Vec::new();
+        let mut hopeless = true;
         for way in &self.hosts {
-            match self.try_host(way, &letter).await {
+            let why = match self.try_host(way, &letter).await {
                 Tried::Ended(delivered) => return delivered,
-                Tried::NotTaken(why) => reasons.push(format!("{}: {why}", way.host)),
-            }
+                Tried::Lacking(why) => why,
+                Tried::NotTaken(why) => {
+                    hopeless = false;
+                    why
+                }
+            };
+            reasons.push(format!("{}: {why}", way.host));
         }
-        Delivered::Later(reasons.join("; "))
+        let reasons = reasons.join("; ");
+        if hopeless { Delivered::Never(reasons) } else { Delivered::Later(reasons) }
     }
 
     async fn probe(&self) -> Result<String, String> {
@@ -275,7 +304,7 @@ impl Email {
 fn judge(trouble: &Trouble, letter: &Letter) -> Tried {
     let why = trouble.words(&letter.to);
     let for_good = match trouble {
-        Trouble::Lacking(_) => true,
+        Trouble::Lacking(_) => return Tried::Lacking(why),
         Trouble::Refused(Step::End, reply) => reply.code >= 500,
         Trouble::Refused(Step::Data | Step::Rcpt, reply) => reply.code >= 500 && !reply.is_about_us(),
         Trouble::Broken(_) | Trouble::Refused(..) => false,

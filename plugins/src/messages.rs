@@ -30,7 +30,15 @@ pub struct MessagesConfig {
     pub templates: Option<PathBuf>,
     /// A folder of language files.
     pub words: Option<PathBuf>,
-    line: usize,
+    lines: Lines,
+}
+
+/// Where keys stand whose faults show only in the files that they name.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    default_language: usize,
+    templates: usize,
+    words: usize,
 }
 
 /// Everything that is needed to say a notice in words.
@@ -77,7 +85,11 @@ impl MessagesConfig {
                 .unwrap_or(TimeZone::UTC),
             templates: folder("templates"),
             words: folder("words"),
-            line: section.line(),
+            lines: Lines {
+                default_language: section.line_of("default_language"),
+                templates: section.line_of("templates"),
+                words: section.line_of("words"),
+            },
         }
     }
 }
@@ -89,7 +101,12 @@ impl Messages {
     /// Every fault, each with the place in its file.
     pub fn load(config: MessagesConfig) -> Result<Self, Vec<Fault>> {
         let fault = |key: &str, what: String, remedy: &str| Fault {
-            line: config.line,
+            line: match key {
+                "templates" => config.lines.templates,
+                _ if config.words.is_some() => config.lines.words,
+                // Without a folder of words, all that can be wrong with them is the choice of a default.
+                _ => config.lines.default_language,
+            },
             key: format!("messages.{key}"),
             what,
             remedy: remedy.to_owned(),

@@ -1,5 +1,5 @@
-//! Where a password of rekeyd's own comes from: a file that only the service can read, or a systemd credential.
-//! Never from the configuration, the environment or a command line.
+//! Where every secret of rekeyd's own comes from (keys, passwords towards directory and smart hosts): a file that not
+//! everybody can read, or a systemd credential. Never the configuration, the environment or a command line.
 
 use std::fs::File;
 use std::io::Read;
@@ -107,6 +107,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The secret itself, for a protocol that keeps it.
+    pub fn into_text(self) -> Zeroizing<String> {
+        self.0
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +141,7 @@ mod tests {
             let what = SecretSource::parse(wrong).unwrap_err();
             assert!(wrong.is_empty() || !what.contains(wrong), "{what}");
         }
-        for (text, why) in [("", "empty"), ("a\nb\n", "one line"), (&"x".repeat(5000), "longer")] {
+        for (text, why) in [("", "empty"), ("\n", "empty"), ("a\nb\n", "one line"), ("a\0b", "one line"), (&"x".repeat(5000), "longer")] {
             fs::write(&path, text).unwrap();
             assert!(source.read(None).err().unwrap().contains(why), "{why}");
         }

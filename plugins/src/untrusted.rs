@@ -2,6 +2,7 @@
 //! one short line, nothing invisible, and nothing that a mail program would turn into a link.
 
 use rekeyd_core::domain::EmailAddress;
+use rekeyd_core::text::is_harmful;
 
 /// Longer text is cut; the longest names and logins that people really have are shorter.
 const LONGEST: usize = 64;
@@ -84,16 +85,10 @@ pub fn login(text: &str) -> String {
 /// The text as one line of characters that can be seen: what is invisible, turns the direction of writing or breaks
 /// the line is gone, and white space is single.
 fn visible(text: &str) -> String {
-    let seen: String =
-        text.chars().filter(|c| c.is_whitespace() || !(c.is_control() || is_format(*c))).take(LONGEST * 8).collect();
+    // Names in several scripts need the joiners, and white space has its own rule.
+    let stays = |c: &char| c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}') || !is_harmful(*c);
+    let seen: String = text.chars().filter(stays).take(LONGEST * 8).collect();
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Characters without a shape of their own. The joiners U+200C and U+200D stay: names in several scripts need them.
-fn is_format(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Puts a space after each of `marks` and after each dot between two labels for which `breaks` says so; it is given

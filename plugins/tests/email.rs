@@ -241,8 +241,16 @@ async fn an_address_beyond_ascii_needs_a_host_that_carries_it() {
     assert!(host.letters()[0].contains("\r\nTo: jürgen@xn--bcher-kva.example\r\n"));
 
     let host = Smtp::with(Tls::Upgrade, &[("EHLO", "250 test")]).await;
+    let why = "the address needs a smart host that carries SMTPUTF8".to_owned();
     let delivered = to(&[&host], "").deliver(&jürgen, &notice(NoticeKind::ResetLink)).await;
-    assert_eq!(delivered, Delivered::Never("the address needs a smart host that carries SMTPUTF8".into()));
+    assert_eq!(told(delivered, &host), ("never", why));
+
+    let able = Smtp::with(Tls::Upgrade, &[]).await;
+    let delivered = to(&[&host, &able], "").deliver(&jürgen, &notice(NoticeKind::ResetLink)).await;
+    assert_eq!((delivered, able.letters().len()), (Delivered::Delivered, 1), "the next host may carry it");
+    let busy = Smtp::with(Tls::Upgrade, &[("GREETING", "421 busy")]).await;
+    let delivered = to(&[&host, &busy], "").deliver(&jürgen, &notice(NoticeKind::ResetLink)).await;
+    assert_eq!(told(delivered, &host).0, "later", "a host that may carry it was not asked yet");
 }
 
 #[tokio::test]
@@ -320,6 +328,31 @@ fn files_that_are_wrong_are_faults_when_the_channel_opens() {
     let faults = configs[0].open(&messages(MESSAGES).unwrap(), None).err().unwrap();
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
-    assert!(faults[0].starts_with("line 2: channel.ca_file: /nowhere/ca.pem can't be read: "), "{faults:?}");
-    assert!(faults[1].contains("systemd has passed no credentials"), "{faults:?}");
+    assert!(faults[0].starts_with("line 6: channel.ca_file: /nowhere/ca.pem can't be read: "), "{faults:?}");
+    assert!(faults[1].starts_with("line 8: channel.password_file: systemd has passed no credentials"), "{faults:?}");
+}
+
+#[test]
+fn p5_one_delivery_ends_before_the_outbox_begins_another() {
+    let faults = |hosts: usize, timeout: &str| {
+        let hosts = vec!["localhost"; hosts];
+        let text =
+            format!("[[channel]]\nkind = \"email\"\nfrom = \"a@example.org\"\nhosts = {hosts:?}\n{timeout}\n");
+        let document = Document::parse(&text);
+        list::read(&document.root());
+        document.into_faults().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (hosts, timeout, fine) in [
+        (1, "", true),
+        (4, "", true),
+        (5, "", false),
+        (1, "timeout = \"120s\"", true),
+        (2, "timeout = \"120s\"", false),
+        (5, "timeout = \"20s\"", true),
+        (2, "timeout = \"73s\"\nconnect_timeout = \"12s\"", false),
+    ] {
+        assert_eq!(faults(hosts, timeout).is_empty(), fine, "{hosts} {timeout} {:?}", faults(hosts, timeout));
+    }
+    assert!(faults(2, "timeout = \"120s\"")[0].starts_with("line 5: channel.timeout: one try at a message could take "));
+    assert_eq!(faults(0, "").len(), 1);
 }

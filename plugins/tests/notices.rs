@@ -212,7 +212,7 @@ fn an_operators_words_replace_and_translate() {
     let faults = messages("default_language = \"cy\"").err().unwrap();
     assert_eq!(
         faults,
-        ["line 1: messages.words: the default language has no words; there are en. \
+        ["line 2: messages.words: the default language has no words; there are en. \
           Mend the language file, or name another default_language."]
     );
 }

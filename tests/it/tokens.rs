@@ -71,7 +71,7 @@ async fn t29_a_repeated_request_sends_the_same_link_again() {
 async fn t29_the_pace_of_an_account_is_silent_and_never_shuts_its_person_out() {
     let world = World::builder()
         .set("policy.lives.merge", r#""1s""#)
-        .set("policy.paces.account", r#""2 in 1d""#)
+        .set("policy.paces.account", r#""100 in 1d""#)
         .set("policy.paces.account_day", r#""2 in 1d""#)
         .set("policy.paces.account_spent", r#""1 in 1d""#)
         .start()

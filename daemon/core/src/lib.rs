@@ -9,8 +9,10 @@
 //!   ([`policy::authority`]). Their proofs meet in a [`policy::permit::Permit`], without which nothing is written.
 //! * [`flavour`] translates between a directory product and the nouns.
 //! * [`settings`] reads configuration text and names every fault in it with its line and remedy.
+//! * [`text`] makes foreign text harmless.
 
 pub mod domain;
 pub mod flavour;
 pub mod policy;
 pub mod settings;
+pub mod text;

@@ -99,13 +99,17 @@ impl<'d> Section<'d> {
         self.value(key).is_some()
     }
 
+    /// The line of one of this section's keys, or the section's where the key is missing: for faults that show only
+    /// when the file that a key names is opened.
+    pub fn line_of(&self, key: &str) -> usize {
+        self.table
+            .and_then(|table| table.get_key_value(key))
+            .map_or(self.line, |(name, _)| line_of(self.document.text, name.span().start))
+    }
+
     /// Reports a fault of one of this section's keys, at the key's line, or at the section's where the key is missing.
     pub fn fault(&self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        let line = self
-            .table
-            .and_then(|table| table.get_key_value(key))
-            .map_or(self.line, |(name, _)| line_of(self.document.text, name.span().start));
-        self.fault_at(line, key, what, remedy);
+        self.fault_at(self.line_of(key), key, what, remedy);
     }
 
     fn fault_at(&self, line: usize, key: &str, what: impl Into<String>, remedy: impl Into<String>) {

@@ -11,10 +11,12 @@ CREATE TABLE directories (
     key INTEGER NOT NULL UNIQUE
 ) STRICT, WITHOUT ROWID;
 
+-- `undecided`: an operator set a first password, and nothing shows yet that its person ever did.
 CREATE TABLE accounts (
     account TEXT NOT NULL PRIMARY KEY,
     activated INTEGER,
-    frozen_until INTEGER
+    frozen_until INTEGER,
+    undecided INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- Addresses that were proved to reach an account's person, by keyed hash.
@@ -43,12 +45,14 @@ CREATE TABLE requests (
     ticket BLOB,
     ended INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX requests_fresh ON requests (due) WHERE state = 'waiting' AND attempts = 0;
-CREATE INDEX requests_deferred ON requests (due) WHERE state = 'waiting' AND attempts > 0;
+CREATE INDEX requests_fresh ON requests (due) WHERE state = 'waiting' AND origin = 'person' AND attempts = 0;
+CREATE INDEX requests_deferred ON requests (due) WHERE state = 'waiting' AND origin = 'person' AND attempts > 0;
+CREATE INDEX requests_helped ON requests (due) WHERE state = 'waiting' AND origin <> 'person';
 CREATE INDEX requests_ended ON requests (ended) WHERE ended IS NOT NULL;
 
 -- `ends` is the moment from which nobody can claim it: the deadline of its message until that is delivered, then
 -- `expires`; for a spent or void ticket, when that happened. `doomed` is a void that waits for the claim's holder.
+-- `lag`: how far the clock was behind the highest moment ever seen when `ends` was set.
 CREATE TABLE tickets (
     id BLOB NOT NULL PRIMARY KEY,
     hash BLOB NOT NULL UNIQUE,
@@ -60,10 +64,12 @@ CREATE TABLE tickets (
     stamp TEXT NOT NULL,
     stamp_second INTEGER,
     key BLOB NOT NULL,
+    profile TEXT,
     issued INTEGER NOT NULL,
     life INTEGER NOT NULL,
     expires INTEGER,
     ends INTEGER NOT NULL,
+    lag INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'claimed', 'unsure', 'spent', 'void')),
     doomed INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
@@ -77,6 +83,7 @@ CREATE INDEX tickets_held ON tickets (claimed_at) WHERE claimed_at IS NOT NULL;
 CREATE INDEX tickets_ends ON tickets (ends);
 
 -- `sealed` holds login, name, languages and recipient. `due` is also the end of the lease while it is being sent.
+-- `unsure` counts the tries whose answer was lost; `channel` is the one that alone may repeat such a message.
 CREATE TABLE outbox (
     id BLOB NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -89,6 +96,8 @@ CREATE TABLE outbox (
     created INTEGER NOT NULL,
     due INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0,
+    unsure INTEGER NOT NULL DEFAULT 0,
+    channel TEXT,
     state TEXT NOT NULL DEFAULT 'queued'
         CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'cancelled', 'expired')),
     reason TEXT,
@@ -101,6 +110,19 @@ CREATE INDEX outbox_ended ON outbox (ended) WHERE ended IS NOT NULL;
 CREATE INDEX outbox_account ON outbox (account);
 CREATE INDEX outbox_ticket ON outbox (ticket);
 CREATE INDEX outbox_not_me ON outbox (not_me);
+
+-- Passwords that operators are replacing right now: begun before the directory is written, gone when the outcome is known.
+-- `sealed` holds who and why.
+CREATE TABLE replacements (
+    id BLOB NOT NULL PRIMARY KEY,
+    account TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    stamp TEXT NOT NULL,
+    stamp_second INTEGER,
+    server TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Counters by keyed hash of scope and whom; `tat` is when the counter is empty again.
 CREATE TABLE paces (

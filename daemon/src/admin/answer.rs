@@ -143,7 +143,7 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
         ReplaceOutcome::NotAllowed => not_allowed(Verb::SetPassword),
         ReplaceOutcome::Refused(refusal) => refused(refusal),
         ReplaceOutcome::Rejected(rejection) => {
-            let violation = Violation { id: format!("rejection-{}", rejection.code()), words: rejection.to_string() };
+            let violation = Violation { id: format!("rejected-{}", rejection.code()), words: rejection.to_string() };
             weak("rejected", "the directory refuses it", vec![violation])
         }
         ReplaceOutcome::Replaced { account, generated, must_change } => {
@@ -223,9 +223,10 @@ pub(super) fn outbox(told: Result<Vec<status::OutboxLine>, String>) -> Answer {
 }
 
 /// The audit trail.
-pub(super) fn audit(told: Result<Vec<status::AuditLine>, String>) -> Answer {
+pub(super) fn audit(told: Result<status::Audit, String>) -> Answer {
     match told {
-        Ok(lines) => Answer::ok(&Audit { events: lines.into_iter().map(event).collect() }),
+        Ok(status::Audit::Refused(refusal)) => refused(refusal),
+        Ok(status::Audit::Rows(lines)) => Answer::ok(&Audit { events: lines.into_iter().map(event).collect() }),
         Err(why) => unavailable(why),
     }
 }

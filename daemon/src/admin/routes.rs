@@ -9,12 +9,13 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use rekeyd_core::domain::{Login, NewPassword};
 use rekeyd_core::policy::authority::{Operator, Verb};
+use rekeyd_core::text::form_decoded;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
 use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
-use crate::flow::operator::Replacement;
+use crate::flow::operator::By;
 use crate::flow::{Rekeyd, explain, operator, status};
 
 /// A body must be there within this time.
@@ -32,7 +33,7 @@ pub(super) enum Asked {
     Outbox { waiting: bool, most: usize },
     Restored(String),
     SendCode(Login, String),
-    SetPassword { login: Login, replacement: Replacement, must_change: bool, reason: String },
+    SetPassword { login: Login, replacement: By, must_change: bool, reason: String },
     Status,
     Thaw(Login, String),
     VerifyAudit,
@@ -76,10 +77,10 @@ impl Asked {
             "/v1/set-password" => {
                 let asked: SetPasswordRequest = json(body).await?;
                 let replacement = match (asked.password, asked.generate) {
-                    (None, true) => Replacement::Generate,
+                    (None, true) => By::Generate,
                     (Some(password), false) => {
                         let unfit = || answer::bad_request("the password is empty, holds NUL, or is longer than 4 KiB");
-                        Replacement::Typed(NewPassword::parse(password.expose()).ok_or_else(unfit)?)
+                        By::Typed(NewPassword::parse(password.expose()).ok_or_else(unfit)?)
                     }
                     _ => return Err(answer::bad_request("exactly one of password and generate is needed")),
                 };
@@ -214,6 +215,7 @@ impl Query {
     fn parse(text: &str) -> Result<Self, Answer> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text: &str| form_decoded(text.as_bytes()).map(|text| text.to_string());
             Some((decoded(name)?, decoded(value)?))
         });
         let pairs: Option<Vec<_>> = pairs.collect();
@@ -249,25 +251,6 @@ impl Query {
         let rows = text.parse().ok().filter(|rows| (1..=MOST_ROWS).contains(rows));
         rows.ok_or_else(|| answer::bad_request(format!("limit is a whole number from 1 to {MOST_ROWS}")))
     }
-}
-
-/// Undoes percent-encoding.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit =
-                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                let high = digit(rest.next())?;
-                high * 16 + digit(rest.next())?
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

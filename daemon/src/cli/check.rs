@@ -1,5 +1,5 @@
-//! `rekeyctl check`: every fault of the configuration at once, then everything that it names is tried, and each thing
-//! is said in words with what to do about it. Nothing is changed, and no daemon need run.
+//! `rekeyctl check`: every fault of the configuration and of the files that it names at once, then everything else that
+//! it names is tried, and each thing is said in words with what to do about it. Nothing is changed, and no daemon need run.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,19 +12,16 @@ use super::probe;
 use crate::config::{self, Config};
 use crate::directory::{Grade, Probe};
 
-/// Checks a configuration. Ends with 78 where the file has faults, with 1 where something that it names does not work.
+/// Checks a configuration; `offline` reads its text alone. Ends with 78 where there are faults, with 1 where something that it names does not work.
 pub(super) async fn run(file: &Path, offline: bool, screen: &Screen) -> ExitCode {
-    let (config, mut faults) = match Config::load(file) {
-        Ok(config) => (Some(config), Vec::new()),
-        Err(faults) => (None, faults),
+    let (config, faults) = if offline {
+        (None, Config::load(file).err().unwrap_or_default())
+    } else {
+        Config::examine(file)
     };
     let probes = match &config {
-        Some(config) if !offline => {
-            let found = probe::all(config).await;
-            faults.extend(found.faults);
-            found.probes
-        }
-        _ => Vec::new(),
+        Some(config) => probe::all(config).await,
+        None => Vec::new(),
     };
     screen.print(&if screen.json() {
         as_json(file, &faults, &probes)
@@ -69,7 +66,7 @@ fn as_text(screen: &Screen, file: &Path, faults: &[Fault], probes: &[Probe]) -> 
         let count = format!("has {}", config::count(faults.len()));
         format!("{shown} {}\n\n", screen.paint(Tone::Bad, &count))
     };
-    // A fault of what the file names, not of the file itself, has no line.
+    // A file that can't be read has no lines.
     let place = |fault: &Fault| if fault.line == 0 { String::new() } else { format!("line {}", fault.line) };
     text.push_str(&entries(
         screen,

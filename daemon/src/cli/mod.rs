@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::call::{Client, Failure, answered};
+pub(crate) use self::print::wants_colour;
 use self::print::{Screen, query};
 use crate::admin::protocol::{
     Audit, Chain, DEFAULT_SOCKET, ExplainRequest, Explanation, HelpRequest, Outbox, Password, Replaced, Restored,

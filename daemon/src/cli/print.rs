@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
+pub(super) use rekeyd_core::text::escaped as escape;
+use rekeyd_core::text::is_harmful;
 
 use super::call::Body;
 use crate::admin::protocol::{Moment, Problem};
@@ -30,10 +32,8 @@ pub(super) enum Tone {
 impl Screen {
     pub(super) fn new(json: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        #[expect(clippy::disallowed_methods, reason = "NO_COLOR is how people tell every program at once")]
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
-        Self { json, width: width.filter(|_| terminal), colour: terminal && !plain, zone: TimeZone::system() }
+        Self { json, width: width.filter(|_| terminal), colour: wants_colour(&std::io::stdout()), zone: TimeZone::system() }
     }
 
     /// Whether machines read this.
@@ -136,6 +136,13 @@ impl Screen {
     }
 }
 
+/// Whether colours are shown there: on a terminal, unless `NO_COLOR` says otherwise (set, and not empty).
+pub(crate) fn wants_colour(stream: &impl IsTerminal) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "NO_COLOR is how people tell every program at once")]
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !plain
+}
+
 /// Breaks a text into lines of at most so many characters, at blanks.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -153,43 +160,17 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Makes foreign text harmless: whatever could move the cursor, turn the direction of writing, hide or forge
-/// something is written as `\u{…}`.
-pub(super) fn escape(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if harmful(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
-    }
-    shown
-}
-
-/// The same inside JSON, where such characters can stand in strings alone.
+/// Makes foreign text harmless inside JSON, where harmful characters can stand in strings alone.
 pub(super) fn escape_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if harmful(c) {
+        if is_harmful(c) {
             shown.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             shown.push(c);
         }
     }
     shown
-}
-
-fn harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 /// Percent-encodes a value for a query.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::domain::{DirectoryKey, KeyRing};
-use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 
 use crate::config::Config;
@@ -16,22 +15,12 @@ use crate::store::Store;
 /// How long one thing may take to be tried.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What was found: faults of the configuration that only the files and servers show, and how each thing works.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) faults: Vec<Fault>,
-    pub(super) probes: Vec<Probe>,
-}
-
-/// Tries everything.
-pub(super) async fn all(config: &Config) -> Found {
-    let mut found = Found::default();
-    match config.keys() {
-        Ok(keys) => {
-            found.probes.push(fine("key file", "holds keys that can be read".into()));
-            found.probes.push(store(config, &keys));
-        }
-        Err(fault) => found.faults.push(fault),
+/// Tries everything whose files are as they should be; what is wrong with the others is told as a fault, before.
+pub(super) async fn all(config: &Config) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    if let Ok(keys) = config.keys() {
+        probes.push(fine("key file", "holds keys that can be read".into()));
+        probes.push(store(config, &keys));
     }
     let channels = match Messages::load(config.messages.clone()).map(Arc::new) {
         Ok(messages) => config.open_channels(&messages),
@@ -54,10 +43,8 @@ pub(super) async fn all(config: &Config) -> Found {
         },
         pages(&config.public_url),
     );
-    found.faults.extend(directory.err());
-    found.faults.extend(channels.err().into_iter().flatten());
-    found.probes.extend(of_directory.into_iter().chain(of_channels).chain([of_pages]));
-    found
+    probes.extend(of_directory.into_iter().chain(of_channels).chain([of_pages]));
+    probes
 }
 
 fn store(config: &Config, keys: &KeyRing) -> Probe {

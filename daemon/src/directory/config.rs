@@ -1,7 +1,7 @@
 //! The `[[directory]]` section: which directory, how it is reached, and which of its attributes mean what.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekeyd_core::domain::{Dn, EntryName};
@@ -9,6 +9,9 @@ use rekeyd_core::flavour::Mapping;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::markers::Markers;
 use rekeyd_core::settings::Section;
+use rekeyd_core::text::percent_decoded;
+use rekeyd_plugins::secret::{Secret, SecretSource};
+use zeroize::Zeroizing;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DN_REMEDY: &str = "Write a distinguished name, such as \"ou=people,dc=example,dc=org\".";
@@ -74,6 +77,8 @@ pub struct LdapConfig {
     pub operation_timeout: Duration,
     /// How long a server that failed is left alone.
     pub cool_down: Duration,
+    /// The line of `ca_file` in the configuration, for faults that show when the file is read.
+    pub ca_file_line: usize,
 }
 
 /// One server.
@@ -122,17 +127,19 @@ pub enum Identity {
         /// The entry.
         dn: EntryName,
         /// Where its password is.
-        password: PasswordFile,
+        password: BindPassword,
     },
 }
 
-/// Where a password is kept.
+/// Where the password of rekeyd's own account is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PasswordFile {
-    /// A systemd credential of this name.
-    Credential(String),
-    /// A file.
-    Path(PathBuf),
+pub struct BindPassword {
+    /// The file, or the credential.
+    pub source: SecretSource,
+    /// The folder of systemd's credentials, if there is one.
+    pub credentials: Option<PathBuf>,
+    /// The line of `bind_password_file` in the configuration.
+    pub line: usize,
 }
 
 /// Whether OpenLDAP's password policy overlay keeps the state of accounts.
@@ -164,8 +171,9 @@ enum KindWord {
 }
 
 impl DirectoryConfig {
-    /// Reads one `[[directory]]`. Faults are reported to the section's document.
-    pub fn read(section: Section<'_>) -> Self {
+    /// Reads one `[[directory]]`. Faults are reported to the section's document. `credentials` is the folder of
+    /// systemd's credentials, if there is one.
+    pub fn read(section: Section<'_>, credentials: Option<&Path>) -> Self {
         let name = section.text("name").unwrap_or_else(|| "directory".into());
         let words = [("openldap", KindWord::OpenLdap), ("ldif", KindWord::Ldif)];
         let word = section.choice("kind", &words, KindWord::OpenLdap);
@@ -201,7 +209,7 @@ impl DirectoryConfig {
                 if !section.has("base") {
                     section.fault("base", "it is missing", DN_REMEDY);
                 }
-                Kind::Ldap(Box::new(LdapConfig::read(&section, &mut mapping)))
+                Kind::Ldap(Box::new(LdapConfig::read(&section, credentials, &mut mapping)))
             }
         };
         section.finish();
@@ -222,7 +230,7 @@ impl DirectoryConfig {
 }
 
 impl LdapConfig {
-    fn read(section: &Section<'_>, mapping: &mut Mapping) -> Self {
+    fn read(section: &Section<'_>, credentials: Option<&Path>, mapping: &mut Mapping) -> Self {
         let start_tls = section.flag("start_tls", false);
         let clear = section.flag("clear_text_on_loopback", false);
         let endpoints = section.list(
@@ -237,11 +245,12 @@ impl LdapConfig {
         let endpoints = endpoints.unwrap_or_default();
         let external = section.choice("sasl", &[("none", false), ("external", true)], false);
         let bind_dn = section.parsed("bind_dn", DN_REMEDY, dn);
-        let password = section.parsed(
-            "bind_password_file",
-            "Name a file that only rekeyd can read, or credential:NAME for a systemd credential.",
-            PasswordFile::parse,
-        );
+        let password = section.parsed("bind_password_file", SecretSource::REMEDY, SecretSource::parse);
+        let password = password.map(|source| BindPassword {
+            source,
+            credentials: credentials.map(Path::to_owned),
+            line: section.line_of("bind_password_file"),
+        });
         let identity = match (external, bind_dn, password) {
             (true, None, None) => {
                 if endpoints.iter().any(|endpoint| !matches!(endpoint.transport, Transport::Unix(_))) {
@@ -264,7 +273,8 @@ impl LdapConfig {
                     section.fault("bind_password_file", "it is missing", remedy);
                 }
                 let dn = dn.unwrap_or(EntryName(String::new()));
-                Identity::Simple { dn, password: PasswordFile::Path(PathBuf::new()) }
+                let nowhere = SecretSource::File(PathBuf::new());
+                Identity::Simple { dn, password: BindPassword { source: nowhere, credentials: None, line: 0 } }
             }
         };
         let canary = section.parsed("canary", DN_REMEDY, dn);
@@ -293,6 +303,7 @@ impl LdapConfig {
             connect_timeout: section.duration("connect_timeout", SECOND / 10..=30 * SECOND, 3 * SECOND),
             operation_timeout: section.duration("operation_timeout", SECOND / 10..=60 * SECOND, 5 * SECOND),
             cool_down: section.duration("cool_down", SECOND / 10..=600 * SECOND, 5 * SECOND),
+            ca_file_line: section.line_of("ca_file"),
         }
     }
 }
@@ -335,13 +346,14 @@ impl Endpoint {
     }
 }
 
-impl PasswordFile {
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Some(name) = text.strip_prefix("credential:") {
-            let fine = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-            return if fine { Ok(Self::Credential(name.to_owned())) } else { Err("it names no credential".into()) };
-        }
-        if text.is_empty() { Err("it is empty".into()) } else { Ok(Self::Path(PathBuf::from(text))) }
+impl BindPassword {
+    /// Reads the password. It is read anew for each connection, so that a rotated one is found.
+    ///
+    /// # Errors
+    /// What is wrong with the file, never what is in it.
+    pub fn read(&self) -> Result<Zeroizing<String>, String> {
+        let secret = self.source.read(self.credentials.as_deref());
+        secret.map(Secret::into_text).map_err(|why| format!("the password of bind_dn: {why}"))
     }
 }
 
@@ -365,17 +377,7 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Ok(PathBuf::from("/run/slapd/ldapi"));
     }
-    let mut path = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            path.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or("it has a bad escape");
-        path.push(u8::try_from(digit(bytes.next())? << 4 | digit(bytes.next())?).map_err(|_| "it has a bad escape")?);
-    }
-    let path = PathBuf::from(String::from_utf8(path).map_err(|_| "its path is no text")?);
+    let path = PathBuf::from(percent_decoded(text.as_bytes()).ok_or("it has a bad escape")?.as_str());
     if path.is_absolute() { Ok(path) } else { Err("its path must be whole, with %2F for each slash".into()) }
 }
 
@@ -412,7 +414,7 @@ mod tests {
     fn read(text: &str) -> (DirectoryConfig, Vec<String>) {
         let document = Document::parse(text);
         let root = document.root();
-        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap());
+        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap(), None);
         root.finish();
         let faults = document.into_faults().iter().map(|fault| format!("{}: {}", fault.key, fault.what)).collect();
         (config, faults)

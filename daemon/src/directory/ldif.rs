@@ -434,7 +434,7 @@ mod tests {
         );
         let document = Document::parse(&text);
         let root = document.root();
-        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap());
+        let config = DirectoryConfig::read(root.sections("directory").pop().unwrap(), None);
         root.finish();
         assert_eq!(document.into_faults(), []);
         Directory::open(&config, DirectoryKey(1)).unwrap()
@@ -482,6 +482,7 @@ mod tests {
             contact: rekeyd_core::domain::AddressHash([0; 32]),
             stamp: Stamp::new(account.stamp.as_str(), None),
             key: rekeyd_core::domain::KeyId([0; 4]),
+            profile: None,
             issued: NOW,
             expires: None,
             tries: 0,

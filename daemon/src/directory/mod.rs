@@ -20,7 +20,7 @@ use rekeyd_core::policy::permit::{Mandate, Permit};
 use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
-use self::config::Kind;
+use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
 use self::ldap::Ldap;
 use self::ldif::Ldif;
 
@@ -101,9 +101,36 @@ impl Directory {
     /// A fault of the configuration that only this machine can show, such as an unreadable file of authorities.
     pub fn open(config: &DirectoryConfig, key: DirectoryKey) -> Result<Self, Fault> {
         match &config.kind {
-            Kind::Ldap(ldap) => Ldap::open(config, ldap, key).map(|ldap| Self::Ldap(Box::new(ldap))),
+            Kind::Ldap(ldap) => Ldap::open(config, ldap, key)
+                .map(|opened| Self::Ldap(Box::new(opened)))
+                .map_err(|fault| Fault { line: ldap.ca_file_line, ..fault }),
             Kind::Ldif(file) => Ok(Self::Ldif(Ldif::open(config, file, key))),
         }
+    }
+
+    /// All faults of a configuration that only the files show that it names; no server is asked.
+    pub fn file_faults(config: &DirectoryConfig) -> Vec<Fault> {
+        let Kind::Ldap(ldap) = &config.kind else { return Vec::new() };
+        // The key under which the store knows the directory plays no part in opening it.
+        let key = DirectoryKey(0);
+        let mut faults: Vec<_> = Self::open(config, key).err().into_iter().collect();
+        if ldap.endpoints.is_empty() && ldap.ca_file.is_some() {
+            // None of the servers could be read, so nobody asked for the authorities yet.
+            let (host, port) = ("localhost".to_owned(), 636);
+            let transport = Transport::Tcp { host, port, security: Security::Tls };
+            let endpoints = vec![Endpoint { url: String::new(), transport }];
+            let ldap = LdapConfig { endpoints, ..LdapConfig::clone(ldap) };
+            faults.extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
+        }
+        if let Identity::Simple { password, .. } = &ldap.identity {
+            faults.extend(password.read().err().map(|what| Fault {
+                line: password.line,
+                key: "directory.bind_password_file".into(),
+                what,
+                remedy: "Let the service, and nobody else, read the file.".into(),
+            }));
+        }
+        faults
     }
 
     /// The key that rekeyd knows it by.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekeyd_core::domain::{Event, EventKind, NoticeKind, Purpose};
+use rekeyd_core::domain::{Account, EmailAddress, Event, EventKind, NoticeKind, Purpose};
 use rekeyd_core::policy::eligibility::{self, Eligibility, Refusal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -85,9 +85,13 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
             return Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?);
         }
     };
-    // One ticket at a time per account; the verdict is asked for again when the link is used.
-    let _turn = rekeyd.turns.take(&gathered.account.id).await;
-    let Gathered { account, facts } = gathered;
+    // One ticket at a time per account. Whoever waited may have seen a freeze or a newer password pass by.
+    let (_turn, waited) = rekeyd.turns.take(&gathered.account.id).await;
+    let gathered = if waited { rekeyd.find(&parts, &request.login).await? } else { Ok(gathered) };
+    let Ok(Gathered { account, facts }) = gathered else {
+        let event = link::refused(request.actor, Refusal::NotFound.code(), rekeyd.now());
+        return Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?);
+    };
     let now = rekeyd.now();
     let act = act_of(request.purpose, request.origin);
     let verdict = eligibility::judge(&account, &facts, act, rank_of(request.origin), &parts.rules, now);
@@ -117,28 +121,19 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
 }
 
 /// Ends a request about an existing account; where policy says so, the person is told whom to turn to.
-async fn refuse(
-    rekeyd: &Rekeyd,
-    request: LeasedRequest,
-    account: &rekeyd_core::domain::Account,
-    why: Refusal,
-) -> Result<(), Trouble> {
+async fn refuse(rekeyd: &Rekeyd, request: LeasedRequest, account: &Account, why: Refusal) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
     let now = rekeyd.now();
     let mut event = link::refused(request.actor, why.code(), now);
     event.account = Some(account.id.clone());
     let tell = parts.rules.tell_refused && request.purpose == Purpose::Reset && why != Refusal::NoContact;
-    let notice = if tell && told_today(rekeyd, account).await? {
-        let (mut notices, _) = rekeyd.tell(&parts, account, NoticeKind::RecoveryRefused, now);
-        // Only a proved address hears of it, since the message says that the account exists.
-        let proved = |address: &rekeyd_core::domain::EmailAddress| {
-            account.contacts.iter().any(|contact| contact.proof.is_some() && &contact.address == address)
-        };
-        notices.retain(|notice| proved(&notice.recipient.address));
-        notices.into_iter().next()
-    } else {
-        None
+    // Only a proved address hears of it, since the message says that the account exists.
+    let proved = |address: &EmailAddress| {
+        account.contacts.iter().any(|contact| contact.proof.is_some() && &contact.address == address)
     };
+    let (notices, _) = rekeyd.tell(&parts, account, NoticeKind::RecoveryRefused, now);
+    let notice = notices.into_iter().find(|notice| tell && proved(&notice.recipient.address));
+    let notice = if notice.is_some() && first_today(rekeyd, account).await? { notice } else { None };
     let told = notice.is_some();
     rekeyd.store.end_request(request.id, Ended::Refused, notice, event).await?;
     if told {
@@ -147,8 +142,8 @@ async fn refuse(
     Ok(())
 }
 
-/// At most one such message a day.
-async fn told_today(rekeyd: &Rekeyd, account: &rekeyd_core::domain::Account) -> Result<bool, Trouble> {
+/// At most one such message a day: whether this is it.
+async fn first_today(rekeyd: &Rekeyd, account: &Account) -> Result<bool, Trouble> {
     let quota = rekeyd_core::policy::pace::Quota { count: 1, per: Duration::from_hours(24) };
     let counter = store::Counter { scope: "refused-day", whom: account.id.to_string(), quota };
     Ok(rekeyd.store.count(vec![counter], rekeyd.now()).await?.is_none())

@@ -41,7 +41,8 @@ pub enum Accepted {
 pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
     let parts = rekeyd.parts();
     let lives = parts.rules.lives;
-    let counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &parts.rules));
+    let mut counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &parts.rules));
+    counters.extend(of_client(&ask.actor, &parts.rules));
     let id = rekeyd.fresh_request();
     let request = NewRequest {
         id,
@@ -53,7 +54,7 @@ pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
         at: now,
         deadline: now.plus(lives.request),
     };
-    match rekeyd.store.accept(request, counters).await {
+    match rekeyd.store.accept(request, counters, None).await {
         Ok(Acceptance::Accepted) => {
             rekeyd.requests_wake.notify_one();
             Accepted::Accepted { request: id, expires_in: lives.request }
@@ -78,6 +79,12 @@ pub(super) fn of_source(source: Source, rules: &Rules) -> Vec<Counter> {
         counters.push(Counter { scope: "network", whom: network(source.ip, 32, 48), quota: rules.paces.network });
     }
     counters
+}
+
+/// The counter of a login page: what it may ask for in all, with or without the person's address.
+pub(super) fn of_client(actor: &Actor, rules: &Rules) -> Option<Counter> {
+    let Actor::Client { name, .. } = actor else { return None };
+    Some(Counter { scope: "client", whom: name.clone(), quota: rules.paces.client })
 }
 
 /// The network of an address, as text. An IPv4 address in IPv6 clothes counts as the IPv4 address it is.

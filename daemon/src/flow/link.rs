@@ -2,12 +2,14 @@
 
 use rekeyd_core::domain::{
     Account, Actor, Contact, Event, EventKind, NoticeKind, Origin, Purpose, Recipient, RequestId, Ticket, Timestamp,
+    Token,
 };
 use rekeyd_core::policy::eligibility::Terms;
 
 use super::rekeyd::{Parts, Rekeyd};
 use super::start::addresses;
-use crate::store::{Counter, Issue, NewNotice, NewTicket};
+use super::trouble::Trouble;
+use crate::store::{Counter, Issue, NewNotice, NewTicket, StoredTicket};
 
 /// A request that has been judged and may be answered with a link.
 pub(super) struct Answer<'a> {
@@ -87,6 +89,8 @@ impl Rekeyd {
         now: Timestamp,
     ) -> (Vec<NewNotice>, Vec<NewTicket>) {
         let rules = &parts.rules;
+        // What a link did may have been somebody else's doing; what an operator did is no stranger's.
+        let by_link = matches!(kind, NoticeKind::PasswordChanged | NoticeKind::PasswordUnsure);
         let permitted: Vec<_> = account.contacts.iter().filter(|contact| rules.contacts.permits(contact)).collect();
         let mut notices = Vec::new();
         let mut tickets = Vec::new();
@@ -101,11 +105,11 @@ impl Rekeyd {
                 languages: languages_of(account, &[]),
                 recipient: Recipient { address: address.clone() },
                 ticket: None,
-                not_me: (kind == NoticeKind::PasswordChanged).then_some(not_me.id),
+                not_me: by_link.then_some(not_me.id),
                 at: now,
                 deadline: now.plus(rules.lives.request),
             });
-            if kind == NoticeKind::PasswordChanged {
+            if by_link {
                 tickets.extend(self.kept(parts, not_me, rules.lives.not_me));
             }
         }
@@ -133,6 +137,7 @@ impl Rekeyd {
             issued: now,
             expires: None,
             tries: 0,
+            profile: parts.rules.password_for(account).1.map(str::to_owned),
         }
     }
 
@@ -151,4 +156,22 @@ pub(super) fn refused(actor: Actor, why: &str, now: Timestamp) -> Event {
 /// The directory's language first, then what was asked for.
 fn languages_of(account: &Account, asked: &[String]) -> Vec<String> {
     account.language.iter().cloned().chain(asked.iter().cloned()).take(8).collect()
+}
+
+/// The ticket of a token, if the token was made by a key of the ring for exactly this ticket.
+pub(super) async fn ticket_of(
+    rekeyd: &Rekeyd,
+    parts: &Parts,
+    token: &Token,
+    now: Timestamp,
+) -> Result<Option<StoredTicket>, Trouble> {
+    if !parts.keys.knows(token.key()) {
+        return Ok(None);
+    }
+    let stored = rekeyd.store.ticket(rekeyd.store.data_key().token_hash(token), now).await?;
+    Ok(stored.filter(|stored| {
+        let ticket = &stored.ticket;
+        let made = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact);
+        made.is_some_and(|made| made.is(token))
+    }))
 }

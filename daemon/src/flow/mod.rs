@@ -24,6 +24,7 @@ pub mod status;
 mod clock;
 mod link;
 mod rekeyd;
+mod setting;
 mod start;
 mod trouble;
 mod turns;

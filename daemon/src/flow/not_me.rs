@@ -3,11 +3,11 @@
 //! The page asks for the login name, so that a robot that submits forms does nothing. Then the account's tickets die
 //! and self-service is frozen for at most a day; signing in and help by an operator go on.
 
-use rekeyd_core::domain::{Actor, Event, EventKind, Login, Purpose, Timestamp, Token};
+use rekeyd_core::domain::{Actor, Event, EventKind, Login, Purpose, Ticket, Timestamp, Token};
 
+use super::link;
 use super::rekeyd::Rekeyd;
 use super::trouble::Trouble;
-use crate::store::StoredTicket;
 
 /// What opening the link finds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,9 +35,9 @@ pub enum Outcome {
 
 /// Opens the link; nothing changes.
 pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
-    match find(rekeyd, token).await {
-        Ok(Some(stored)) if stored.is_usable(now) => Look::Live,
-        Ok(_) => Look::Gone,
+    match find(rekeyd, token, now).await {
+        Ok(Some(_)) => Look::Live,
+        Ok(None) => Look::Gone,
         Err(trouble) => {
             log::error!("a link can't be looked up: {trouble}");
             Look::Unavailable
@@ -63,15 +63,12 @@ async fn try_report(
     actor: Actor,
     now: Timestamp,
 ) -> Result<Outcome, Trouble> {
-    let Some(stored) = find(rekeyd, token).await?.filter(|stored| stored.is_usable(now)) else {
-        return Ok(Outcome::Gone);
-    };
-    let ticket = stored.ticket;
+    let Some(ticket) = find(rekeyd, token, now).await? else { return Ok(Outcome::Gone) };
     let written = Login::parse(&ticket.login).is_ok_and(|written| written.folded() == login.folded());
     if !written {
         return Ok(Outcome::Mismatch);
     }
-    let _turn = rekeyd.turns.take(&ticket.account).await;
+    let (_turn, _) = rekeyd.turns.take(&ticket.account).await;
     let until = now.plus(rekeyd.parts().rules.freeze);
     let event = Event::new(now, EventKind::NotMe, actor, Some(ticket.account.clone()), "frozen")
         .with("until", until.millis().to_string());
@@ -79,15 +76,7 @@ async fn try_report(
     Ok(if rekeyd.store.freeze(ticket.id, until, event).await? { Outcome::Done } else { Outcome::Gone })
 }
 
-async fn find(rekeyd: &Rekeyd, token: &Token) -> Result<Option<StoredTicket>, Trouble> {
-    let parts = rekeyd.parts();
-    if !parts.keys.knows(token.key()) {
-        return Ok(None);
-    }
-    let stored = rekeyd.store.ticket(rekeyd.store.data_key().token_hash(token)).await?;
-    Ok(stored.filter(|stored| {
-        let ticket = &stored.ticket;
-        let made = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact);
-        ticket.purpose == Purpose::NotMe && made.is_some_and(|made| made.is(token))
-    }))
+async fn find(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Result<Option<Ticket>, Trouble> {
+    let stored = link::ticket_of(rekeyd, &rekeyd.parts(), token, now).await?;
+    Ok(stored.filter(|stored| stored.usable && stored.ticket.purpose == Purpose::NotMe).map(|stored| stored.ticket))
 }

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use rekeyd_core::domain::{
-    Account, AccountId, Event, EventKind, Login, NewPassword, NoticeKind, Origin, RequestId, Timestamp,
+    Account, AccountId, Event, EventKind, Login, NewPassword, NoticeKind, Origin, Purpose, RequestId, Timestamp,
 };
 use rekeyd_core::flavour::Rejection;
 use rekeyd_core::policy::authority::{Operator, Rank, Verb};
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility, Refusal};
-use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
+use rekeyd_core::policy::password::{AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
 use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::reset;
 use super::start::addresses;
 use super::trouble::Trouble;
 use crate::directory::{Found, Settled, Written, hold};
-use crate::store::{Acceptance, NewRequest};
+use crate::store::{Acceptance, NewRequest, Replacement};
 
 /// How sending a link ended.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub enum SendOutcome {
         /// The account.
         account: AccountId,
         /// Whether it is a first password or a new one.
-        purpose: rekeyd_core::domain::Purpose,
+        purpose: Purpose,
         /// The handle of the request.
         request: RequestId,
         /// Where it goes, masked.
@@ -40,8 +41,8 @@ pub enum SendOutcome {
     Unavailable(String),
 }
 
-/// The password that replaces the old one.
-pub enum Replacement {
+/// Where the password that replaces the old one comes from.
+pub enum By {
     /// rekeyd draws one.
     Generate,
     /// The operator typed it.
@@ -151,7 +152,6 @@ async fn try_send(
         Event::new(now, EventKind::LinkRequested, operator.actor().clone(), Some(account.id.clone()), "accepted")
             .because(reason)
             .with("purpose", terms.purpose().word());
-    rekeyd.store.record(event).await?;
     let new = NewRequest {
         id: request,
         purpose: terms.purpose(),
@@ -165,7 +165,7 @@ async fn try_send(
         at: now,
         deadline: now.plus(parts.rules.lives.request),
     };
-    Ok(match rekeyd.store.accept(new, Vec::new()).await? {
+    Ok(match rekeyd.store.accept(new, Vec::new(), Some(event)).await? {
         Acceptance::Accepted => {
             rekeyd.requests_wake.notify_one();
             SendOutcome::Queued { account: account.id, purpose: terms.purpose(), request, to }
@@ -180,7 +180,7 @@ pub async fn set_password(
     rekeyd: &Arc<Rekeyd>,
     operator: &Operator,
     login: Login,
-    replacement: Replacement,
+    replacement: By,
     must_change: bool,
     reason: String,
 ) -> ReplaceOutcome {
@@ -201,7 +201,7 @@ async fn replace(
     rekeyd: &Rekeyd,
     operator: &Operator,
     login: &Login,
-    replacement: Replacement,
+    replacement: By,
     must_change: bool,
     reason: &str,
 ) -> Result<ReplaceOutcome, Trouble> {
@@ -228,7 +228,7 @@ async fn replace(
     if let Eligibility::Refuse(why) = judge(&found) {
         return refuse(why).await;
     }
-    let _turn = rekeyd.turns.take(&id).await;
+    let (_turn, _) = rekeyd.turns.take(&id).await;
     let gathered = match rekeyd.read(&parts, &id).await? {
         Ok(gathered) => gathered,
         Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
@@ -239,7 +239,9 @@ async fn replace(
     };
     let account = gathered.account;
     let Some(authorized) = operator.authorize(Verb::SetPassword, &terms) else { return Ok(ReplaceOutcome::NotAllowed) };
-    let (password, generated) = match accepted(rekeyd, replacement, &account, &parts) {
+    // Its person never set one, and does not by what an operator does.
+    let first = terms.purpose() == Purpose::Activation;
+    let (password, generated) = match accepted(rekeyd, replacement, &account, &parts).await {
         Ok(password) => password,
         Err(weaknesses) => return Ok(ReplaceOutcome::Weak(weaknesses)),
     };
@@ -252,33 +254,44 @@ async fn replace(
         }
     };
     tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
-    // The trail knows of it before the directory does, so that no replacement can go unrecorded.
-    rekeyd.store.record(event("begun")).await?;
+    // The store knows of it before the directory does, so that no replacement goes unrecorded whatever happens next.
+    let begun = Replacement {
+        id: rekeyd.fresh_request(),
+        account: account.id.clone(),
+        stamp: stamp.clone(),
+        server: server.clone(),
+        actor: operator.actor().clone(),
+        reason: reason.to_owned(),
+        first,
+        since: rekeyd.now(),
+    };
+    let id = begun.id;
+    rekeyd.store.begin_replacement(begun, event("begun")).await?;
     let (_, written) = parts.directory.write(permit).await;
     let written = match written {
         Written::Unsure { server } => match parts.directory.settle(&account.id, &stamp, &server, rekeyd.now()).await {
             Ok(Settled::Changed) => Written::Done,
-            Ok(Settled::Unchanged) => Written::NotDone("the directory did not answer".into()),
             _ => Written::Unsure { server },
         },
         other => other,
     };
-    let ended = match &written {
-        Written::Done => "replaced",
-        Written::NotDone(_) | Written::Stale => "not-done",
-        Written::Rejected(_) => "rejected",
-        Written::Unsure { .. } => "unsure",
-    };
-    let event = event(ended).with("server", server);
-    if matches!(written, Written::Done) {
-        let (notices, tickets) = rekeyd.tell(&parts, &account, NoticeKind::PasswordReplaced, rekeyd.now());
-        if let Err(error) = rekeyd.store.replaced(&account.id, notices, tickets, event).await {
-            log::error!(error:? = error; "a replaced password could not be recorded as done; the trail has it as begun");
+    let event = |outcome| event(outcome).with("server", server.clone());
+    // Whatever can't be recorded now is settled later by the account's stamp; the operator hears what happened.
+    let recorded = match &written {
+        Written::Done => {
+            let (notices, tickets) = rekeyd.tell(&parts, &account, NoticeKind::PasswordReplaced, rekeyd.now());
+            rekeyd.store.replaced(id, notices, tickets, event("replaced")).await
         }
-        rekeyd.outbox_wake.notify_one();
-    } else {
-        rekeyd.store.record(event).await?;
+        Written::NotDone(_) | Written::Stale => rekeyd.store.end_replacement(id, event("not-done")).await,
+        Written::Rejected(rejection) => {
+            rekeyd.store.end_replacement(id, event("rejected").with("rejection", rejection.code())).await
+        }
+        Written::Unsure { .. } => Ok(()),
+    };
+    if let Err(error) = recorded {
+        log::error!(event = "not-recorded"; "how a password was replaced could not be recorded; it will be settled: {error}");
     }
+    rekeyd.outbox_wake.notify_one();
     Ok(match written {
         Written::Done => ReplaceOutcome::Replaced { account: account.id, generated, must_change },
         Written::NotDone(why) => ReplaceOutcome::Unavailable(why),
@@ -288,23 +301,22 @@ async fn replace(
     })
 }
 
-/// The password in its accepted form, and its text where it was drawn here.
-fn accepted(
+/// The password in its accepted form, and its text where it was drawn here; on a thread where a slow check holds nobody
+/// up.
+async fn accepted(
     rekeyd: &Rekeyd,
-    replacement: Replacement,
+    replacement: By,
     account: &Account,
-    parts: &Parts,
+    parts: &Arc<Parts>,
 ) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), Vec<Weakness>> {
-    let (rules, _) = parts.rules.password_for(account);
     match replacement {
-        Replacement::Generate => {
+        By::Generate => {
+            let (rules, _) = parts.rules.password_for(account);
             let password = AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes));
             let text = Zeroizing::new(password.expose().to_owned());
             Ok((password, Some(text)))
         }
-        Replacement::Typed(typed) => password::accept(typed, account, rules)
-            .map(|password| (password, None))
-            .map_err(|(_, weaknesses)| weaknesses),
+        By::Typed(typed) => reset::accept(typed, account, parts).await.map(|password| (password, None)),
     }
 }
 

@@ -58,15 +58,10 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
 /// Tries one message once and records how that went.
 async fn send(rekeyd: &Rekeyd, leased: LeasedNotice) {
     let parts = rekeyd.parts();
-    let now = rekeyd.now();
     let (id, account) = (leased.notice.id, leased.notice.account.clone());
-    let delivered = if now > leased.notice.deadline {
-        Delivered::Never("it was tried for as long as it may be".into())
-    } else {
-        match notice_of(&parts, &leased) {
-            Some(notice) => deliver(&parts, &leased, &notice).await,
-            None => Delivered::Never("its link is void".into()),
-        }
+    let (delivered, channel) = match notice_of(&parts, &leased) {
+        Some(notice) => deliver(&parts, &leased, &notice).await,
+        None => (Delivered::Never("its link is void".into()), String::new()),
     };
     let now = rekeyd.now();
     let event = |kind, outcome: &str, why: Option<&str>| {
@@ -90,7 +85,8 @@ async fn send(rekeyd: &Rekeyd, leased: LeasedNotice) {
         }
         Delivered::Unsure(why) => {
             log::warn!(event = "notice-unsure", notice = id.to_string(); "a message may have been taken: {why}");
-            (later(wait.max(UNSURE), why), None)
+            let due = now.plus(wait.max(UNSURE));
+            (Delivery::Unsure { channel, due, reason: why.clone() }, None)
         }
     };
     if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
@@ -98,14 +94,16 @@ async fn send(rekeyd: &Rekeyd, leased: LeasedNotice) {
     }
 }
 
-/// Hands the message to the first channel of its kind that takes it. Only a channel that surely did not take it lets
-/// the next one try.
-async fn deliver(parts: &Parts, leased: &LeasedNotice, notice: &Notice) -> Delivered {
+/// Hands the message to the first channel of its kind that takes it, and names that channel. Only a channel that surely
+/// did not take it lets the next one try, and what one may have taken only that one may repeat.
+async fn deliver(parts: &Parts, leased: &LeasedNotice, notice: &Notice) -> (Delivered, String) {
     let recipient = &leased.notice.recipient;
-    let mut last = Delivered::Later("no channel of this kind is configured".into());
-    for channel in parts.channels.iter().filter(|channel| channel.kind() == recipient.kind()) {
-        last = channel.deliver(recipient, notice).await;
-        if !matches!(last, Delivered::Later(_)) {
+    let mut last = (Delivered::Later("no channel of this kind is configured".into()), String::new());
+    let may = |name: &str| leased.only.as_deref().is_none_or(|only| only == name);
+    let channels = parts.channels.iter().filter(|channel| channel.kind() == recipient.kind() && may(channel.name()));
+    for channel in channels {
+        last = (channel.deliver(recipient, notice).await, channel.name().to_owned());
+        if !matches!(last.0, Delivered::Later(_)) {
             break;
         }
     }

@@ -1,38 +1,36 @@
 //! What a crash or a lost answer left open is settled by the account's stamp.
 //!
 //! A claim whose write was never sent is free again. One whose write was sent is used if the stamp has changed on that
-//! server, and free if it has not; where nothing decides, the ticket stays dead.
+//! server; if it has not, it is free once the write can't be under way any more. Where nothing decides, the ticket stays
+//! dead and the person is told that nobody knows. An operator's replacement is settled in the same way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekeyd_core::domain::{Actor, Event, EventKind, Timestamp};
+use rekeyd_core::domain::{AccountId, Actor, Event, EventKind, NoticeKind, Timestamp};
 use tokio::sync::watch;
 
-use super::rekeyd::Rekeyd;
-use super::reset;
+use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::setting::Setting;
 use super::trouble::Trouble;
 use crate::directory::Settled;
-use crate::store::OpenClaim;
+use crate::store::{NewNotice, NewTicket, OpenClaim, Replacement};
 
-/// Claims younger than this belong to a story that is still running.
-const AGE: Duration = Duration::from_secs(30);
+/// Claims younger than this may belong to a story that is still running in this process.
+const AGE: Duration = Duration::from_secs(15);
+/// After so long no write of this process is under way any more: longer than every try and time limit of one setting.
+const OVER: Duration = Duration::from_secs(25);
+/// A dead process tries nothing again, so only what it had sent may still be under way.
+const OVER_AFTER_A_CRASH: Duration = Duration::from_secs(8);
 /// How often open claims are looked for.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 
-/// Settles open claims until `stop` turns true. At the start every claim is a dead process's.
+/// Settles what is open until `stop` turns true. At the start every claim is a dead process's.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
     let mut before = Timestamp::from_millis(i64::MAX);
     while !*stop.borrow() {
-        match rekeyd.store.open_claims(before).await {
-            Ok(claims) => {
-                for claim in claims {
-                    if let Err(trouble) = settle(&rekeyd, &claim).await {
-                        log::warn!(event = "claim-open"; "an open claim can't be settled yet: {trouble}");
-                    }
-                }
-            }
-            Err(error) => log::error!(error:? = error; "open claims can't be read"),
+        if let Err(trouble) = settle_all(&rekeyd, before).await {
+            log::warn!(event = "claim-open"; "what is open can't be settled yet: {trouble}");
         }
         tokio::select! {
             _ = stop.changed() => {}
@@ -42,27 +40,97 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn settle(rekeyd: &Rekeyd, claim: &OpenClaim) -> Result<(), Trouble> {
+async fn settle_all(rekeyd: &Rekeyd, before: Timestamp) -> Result<(), Trouble> {
+    let mut last = Ok(());
+    for claim in rekeyd.store.open_claims(before).await? {
+        last = settle_claim(rekeyd, &claim).await.and(last);
+    }
+    for replacement in rekeyd.store.open_replacements(before).await? {
+        last = settle_replacement(rekeyd, &replacement).await.and(last);
+    }
+    last
+}
+
+async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
+    let (_turn, _) = rekeyd.turns.take(&seen.ticket.account).await;
+    // Its own story may have ended it while this one waited.
+    let Some(claim) = rekeyd.store.open_claim(seen.ticket.id).await? else { return Ok(()) };
     let ticket = &claim.ticket;
-    let _turn = rekeyd.turns.take(&ticket.account).await;
     let event = |outcome: &str, why: &str| {
-        Event::new(rekeyd.now(), EventKind::SetUnsure, Actor::System, Some(ticket.account.clone()), outcome)
-            .because(why)
+        let account = Some(ticket.account.clone());
+        Event::new(rekeyd.now(), EventKind::SetUnsure, Actor::System, account, outcome).because(why)
     };
     let Some(server) = &claim.server else {
-        return Ok(rekeyd.store.settle(ticket.id, true, event("freed", "never-sent")).await?);
+        let event = event("freed", "never-sent");
+        return Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?);
     };
     match parts.directory.settle(&ticket.account, &ticket.stamp, server, rekeyd.now()).await? {
         Settled::Changed => {
-            let Ok(gathered) = rekeyd.read(&parts, &ticket.account).await? else {
-                return Ok(rekeyd.store.settle(ticket.id, false, event("void", "not-found")).await?);
+            let Ok(Gathered { account, .. }) = rekeyd.read(&parts, &ticket.account).await? else {
+                let event = event("void", "not-found");
+                return Ok(rekeyd.store.settle(ticket.id, false, event, Vec::new(), Vec::new()).await?);
             };
-            log::info!(event = "claim-settled"; "a password whose answer was lost had been set");
-            reset::done(rekeyd, &parts, ticket, &gathered.account, claim.nonce, Actor::System).await;
+            let nonce = claim.nonce;
+            let setting = Setting { parts: &parts, ticket, account: &account, nonce, actor: Actor::System };
+            if rekeyd.store.spend_settled(ticket.id, nonce, setting.spend(rekeyd)).await? {
+                log::info!(event = "claim-settled"; "a password whose answer was lost had been set");
+                rekeyd.outbox_wake.notify_one();
+            }
             Ok(())
         }
-        Settled::Unchanged => Ok(rekeyd.store.settle(ticket.id, true, event("freed", "not-written")).await?),
-        Settled::Undecidable => Ok(rekeyd.store.settle(ticket.id, false, event("void", "undecidable")).await?),
+        Settled::Unchanged if may_be_under_way(rekeyd, claim.since) => Ok(()),
+        Settled::Unchanged => {
+            let event = event("freed", "not-written");
+            Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?)
+        }
+        Settled::Undecidable => {
+            let (notices, tickets) = told(rekeyd, &parts, &ticket.account, NoticeKind::PasswordUnsure).await?;
+            rekeyd.store.settle(ticket.id, false, event("void", "undecidable"), notices, tickets).await?;
+            rekeyd.outbox_wake.notify_one();
+            Ok(())
+        }
     }
+}
+
+async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), Trouble> {
+    let parts = rekeyd.parts();
+    let (_turn, _) = rekeyd.turns.take(&begun.account).await;
+    let event = |outcome: &str| {
+        let account = Some(begun.account.clone());
+        Event::new(rekeyd.now(), EventKind::PasswordReplaced, begun.actor.clone(), account, outcome)
+            .because(begun.reason.clone())
+            .with("server", begun.server.clone())
+            .with("settled", "afterwards")
+    };
+    match parts.directory.settle(&begun.account, &begun.stamp, &begun.server, rekeyd.now()).await? {
+        Settled::Changed => {
+            let (notices, tickets) = told(rekeyd, &parts, &begun.account, NoticeKind::PasswordReplaced).await?;
+            rekeyd.store.replaced(begun.id, notices, tickets, event("replaced")).await?;
+            rekeyd.outbox_wake.notify_one();
+            Ok(())
+        }
+        Settled::Unchanged if may_be_under_way(rekeyd, begun.since) => Ok(()),
+        Settled::Unchanged => Ok(rekeyd.store.end_replacement(begun.id, event("not-done")).await?),
+        Settled::Undecidable => Ok(rekeyd.store.end_replacement(begun.id, event("unsure")).await?),
+    }
+}
+
+/// Whether a write that was sent after `since` may still arrive.
+fn may_be_under_way(rekeyd: &Rekeyd, since: Timestamp) -> bool {
+    let over = if since < rekeyd.started() { OVER_AFTER_A_CRASH } else { OVER };
+    rekeyd.now().since(since) < over
+}
+
+/// The notices that tell the person of what was settled; none where the account is gone.
+async fn told(
+    rekeyd: &Rekeyd,
+    parts: &Parts,
+    account: &AccountId,
+    kind: NoticeKind,
+) -> Result<(Vec<NewNotice>, Vec<NewTicket>), Trouble> {
+    Ok(match rekeyd.read(parts, account).await? {
+        Ok(Gathered { account, .. }) => rekeyd.tell(parts, &account, kind, rekeyd.now()),
+        Err(_) => (Vec::new(), Vec::new()),
+    })
 }

@@ -6,13 +6,16 @@ use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, R
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
 use super::trouble::Trouble;
 use super::turns::Turns;
 use crate::directory::{Directory, Found};
 use crate::store::Store;
+
+/// How many passwords may be under way at once.
+const SETS: usize = 256;
 
 /// Who rekeyd speaks for, on pages and in answers.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Rekeyd {
     parts: RwLock<Arc<Parts>>,
     pub(super) store: Store,
     pub(super) turns: Turns,
+    /// Seats for those who set a password: what waits for a slow directory holds a password in memory.
+    pub(super) sets: Semaphore,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
     clock: Clock,
@@ -73,6 +78,7 @@ impl Rekeyd {
             parts: RwLock::new(Arc::new(parts)),
             store,
             turns: Turns::default(),
+            sets: Semaphore::new(SETS),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
             clock,

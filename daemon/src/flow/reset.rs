@@ -8,26 +8,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rekeyd_core::domain::{
-    Account, Actor, Event, EventKind, NewPassword, NoticeKind, Proof, Purpose, Ticket, Timestamp, Token,
-};
+use rekeyd_core::domain::{Account, Actor, Event, EventKind, NewPassword, Purpose, Ticket, Timestamp, Token};
 use rekeyd_core::flavour::Rejection;
 use rekeyd_core::policy::eligibility::{self, Eligibility, Terms};
 use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
 use rekeyd_core::policy::rules::PasswordRules;
 
+use super::link;
 use super::rekeyd::{Gathered, Parts, Rekeyd};
+use super::setting::{Setting, reference_of};
 use super::start::{act_of, rank_of};
 use super::trouble::Trouble;
-use crate::directory::{Settled, Written, hold};
-use crate::store::{Spend, StoredTicket, TicketState};
+use crate::directory::hold;
+use crate::store::{StoredTicket, TicketState};
 
 /// The longest that one setting may take before its holder is told that the outcome is unknown; shorter than the time
 /// that a door gives a whole request, so that it is this answer that is seen.
 const DEADLINE: Duration = Duration::from_secs(12);
-/// A write without an answer is looked for this often, with a pause between.
-const LOOKS: u32 = 3;
 
 /// What a link shows when it is opened.
 #[derive(Clone, Debug)]
@@ -86,12 +84,12 @@ pub enum SetOutcome {
 /// Opens a link. GET, HEAD, scanners and previews come here as often as they like: nothing changes.
 pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
     let parts = rekeyd.parts();
-    match find(rekeyd, &parts, token).await {
-        Ok(Some(stored)) if stored.is_usable(now) => Look::Live(Opened {
+    match find(rekeyd, &parts, token, now).await {
+        Ok(Some(stored)) if stored.usable => Look::Live(Opened {
             purpose: stored.ticket.purpose,
             login: stored.ticket.login,
             expires: stored.ticket.expires,
-            rules: parts.rules.password.clone(),
+            rules: parts.rules.password_of(stored.ticket.profile.as_deref()).clone(),
         }),
         Ok(_) => Look::Gone,
         Err(trouble) => {
@@ -137,8 +135,16 @@ async fn set(
     actor: Actor,
 ) -> Result<SetOutcome, Trouble> {
     let parts = rekeyd.parts();
-    let Some(stored) = find(rekeyd, &parts, token).await? else { return Ok(SetOutcome::Gone) };
-    let _turn = rekeyd.turns.take(&stored.ticket.account).await;
+    // Only who may get somewhere waits: a ticket that can be claimed, or a repeat of the form that holds it.
+    let found = find(rekeyd, &parts, token, rekeyd.now()).await?;
+    let Some(stored) = found.filter(|stored| stored.usable || stored.held_by == Some(nonce)) else {
+        return Ok(SetOutcome::Gone);
+    };
+    let Ok(_seat) = rekeyd.sets.try_acquire() else {
+        log::warn!(event = "shed"; "too many passwords are being set at once");
+        return Ok(SetOutcome::Unavailable);
+    };
+    let (_turn, _) = rekeyd.turns.take(&stored.ticket.account).await;
     let hash = rekeyd.store.data_key().token_hash(token);
     let Some(claimed) = rekeyd.store.claim(hash, nonce, rekeyd.now()).await? else {
         return again(rekeyd, &parts, token, nonce).await;
@@ -169,9 +175,13 @@ async fn set(
             return Ok(SetOutcome::Weak(weaknesses));
         }
     };
-    let locked_until = terms.locked_until().filter(|_| !parts.rules.unlock_by_reset);
-    let server = terms.server().name.clone();
     let stamp = terms.stamp().clone();
+    // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
+    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
+    if let Err(error) = rekeyd.store.writing(ticket.id, &terms.server().name).await {
+        rekeyd.store.release(claimed, false, None).await?;
+        return Err(error.into());
+    }
     let permit = match Permit::new(terms, password, Mandate::Ticket(claimed), false) {
         Ok(permit) => permit,
         Err(mismatch) => {
@@ -180,55 +190,23 @@ async fn set(
             return Ok(SetOutcome::Unavailable);
         }
     };
-    // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
-    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
-    rekeyd.store.writing(ticket.id, &server).await?;
     let (mandate, written) = parts.directory.write(permit).await;
     let Mandate::Ticket(claimed) = mandate else { return Ok(SetOutcome::Unsure) };
-    let now = rekeyd.now();
-    match written {
-        Written::Done => {
-            done(rekeyd, &parts, &ticket, &account, nonce, actor).await;
-            Ok(SetOutcome::Set { locked_until })
-        }
-        Written::NotDone(why) => {
-            log::warn!(event = "set-not-done"; "nothing was written: {why}");
-            rekeyd.store.release(claimed, false, None).await?;
-            Ok(SetOutcome::Unavailable)
-        }
-        Written::Rejected(rejection) => {
-            let again = rejection.is_about_the_password();
-            let event = Event::new(now, EventKind::PasswordRejected, actor, Some(ticket.account), "rejected")
-                .because(rejection.code());
-            if let Rejection::MissingRight(right) = &rejection {
-                log::error!(event = "missing-right"; "the directory does not let rekeyd set a password: {right}");
-            }
-            rekeyd.store.release(claimed, again, Some(event)).await?;
-            Ok(SetOutcome::Rejected { rejection, again })
-        }
-        Written::Stale => void(rekeyd, claimed, actor, "changed-meanwhile").await,
-        Written::Unsure { server } => settle_now(rekeyd, &parts, claimed, &account, &server, nonce, actor).await,
-    }
+    let setting = Setting { parts: &parts, ticket: &ticket, account: &account, nonce, actor };
+    Ok(setting.conclude(rekeyd, claimed, written).await)
 }
 
-/// The ticket of a token, if the token was made by a key of the ring for exactly this ticket.
-async fn find(rekeyd: &Rekeyd, parts: &Parts, token: &Token) -> Result<Option<StoredTicket>, Trouble> {
-    if !parts.keys.knows(token.key()) {
-        return Ok(None);
-    }
-    let stored = rekeyd.store.ticket(rekeyd.store.data_key().token_hash(token)).await?;
-    Ok(stored.filter(|stored| {
-        let ticket = &stored.ticket;
-        let made = parts.keys.token(ticket.key, &ticket.id, ticket.purpose, &ticket.account, &ticket.contact);
-        ticket.purpose != Purpose::NotMe && made.is_some_and(|made| made.is(token))
-    }))
+/// The ticket of a token that sets a password.
+async fn find(rekeyd: &Rekeyd, parts: &Parts, token: &Token, now: Timestamp) -> Result<Option<StoredTicket>, Trouble> {
+    let stored = link::ticket_of(rekeyd, parts, token, now).await?;
+    Ok(stored.filter(|stored| stored.ticket.purpose != Purpose::NotMe))
 }
 
 /// A ticket that could not be claimed: the same form sent again sees its own result, everybody else sees nothing.
 async fn again(rekeyd: &Rekeyd, parts: &Parts, token: &Token, nonce: [u8; 16]) -> Result<SetOutcome, Trouble> {
-    let stored = find(rekeyd, parts, token).await?;
+    let stored = find(rekeyd, parts, token, rekeyd.now()).await?;
     Ok(match stored {
-        Some(stored) if stored.spent_by == Some(nonce) => match stored.state {
+        Some(stored) if stored.held_by == Some(nonce) => match stored.state {
             TicketState::Spent => SetOutcome::Set { locked_until: None },
             TicketState::Claimed | TicketState::Unsure => SetOutcome::Unsure,
             TicketState::Live | TicketState::Void => SetOutcome::Gone,
@@ -258,7 +236,7 @@ fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, te
 }
 
 /// Accepts the password for this account, on a thread where a slow check holds nobody up.
-async fn accept(
+pub(super) async fn accept(
     password: NewPassword,
     account: &Account,
     parts: &Arc<Parts>,
@@ -273,71 +251,11 @@ async fn accept(
 
 async fn void(rekeyd: &Rekeyd, claimed: Claimed, actor: Actor, why: &str) -> Result<SetOutcome, Trouble> {
     let ticket = claimed.ticket();
-    let reference = ticket.id.to_string().chars().take(8).collect::<String>();
+    let reference = reference_of(ticket);
     let account = ticket.account.clone();
     let event = Event::new(rekeyd.now(), EventKind::TicketRefused, actor, Some(account), "refused")
         .because(why)
         .with("reference", reference.clone());
     rekeyd.store.void(claimed, event).await?;
     Ok(SetOutcome::Refused { reference })
-}
-
-/// Records that the password is set. The directory already has it, so a store that fails now leaves an open claim,
-/// which is settled by the stamp later.
-pub(super) async fn done(
-    rekeyd: &Rekeyd,
-    parts: &Parts,
-    ticket: &Ticket,
-    account: &Account,
-    nonce: [u8; 16],
-    actor: Actor,
-) {
-    let now = rekeyd.now();
-    let (notices, tickets) = rekeyd.tell(parts, account, NoticeKind::PasswordChanged, now);
-    let event = Event::new(now, EventKind::PasswordSet, actor, Some(ticket.account.clone()), "set")
-        .because(ticket.purpose.word())
-        .with("server", account.server.name.clone());
-    let proof = Proof { at: now, how: ticket.purpose.word().into() };
-    let spend = Spend { nonce, at: now, proof, notices, tickets, event };
-    match rekeyd.store.spend(ticket.id, spend).await {
-        Ok(()) => rekeyd.outbox_wake.notify_one(),
-        Err(error) => log::error!(error:? = error; "a set password could not be recorded; it will be settled"),
-    }
-}
-
-/// A write without an answer: the same server is asked whether the stamp has changed.
-async fn settle_now(
-    rekeyd: &Rekeyd,
-    parts: &Parts,
-    claimed: Claimed,
-    account: &Account,
-    server: &str,
-    nonce: [u8; 16],
-    actor: Actor,
-) -> Result<SetOutcome, Trouble> {
-    let ticket = claimed.ticket().clone();
-    let mut last = None;
-    for look in 0..LOOKS {
-        tokio::time::sleep(Duration::from_millis(300).saturating_mul(1 << look)).await;
-        last = parts.directory.settle(&ticket.account, &ticket.stamp, server, rekeyd.now()).await.ok();
-        if matches!(last, Some(Settled::Changed | Settled::Undecidable)) {
-            break;
-        }
-    }
-    match last {
-        Some(Settled::Changed) => {
-            done(rekeyd, parts, &ticket, account, nonce, actor).await;
-            Ok(SetOutcome::Set { locked_until: None })
-        }
-        Some(Settled::Unchanged) => {
-            rekeyd.store.release(claimed, false, None).await?;
-            Ok(SetOutcome::Unavailable)
-        }
-        Some(Settled::Undecidable) | None => {
-            let event = Event::new(rekeyd.now(), EventKind::SetUnsure, actor, Some(ticket.account), "unsure")
-                .with("server", server);
-            rekeyd.store.strand(claimed, event).await?;
-            Ok(SetOutcome::Unsure)
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekeyd_core::domain::{Actor, Login, NewPassword, Timestamp};
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
 
+use super::forgotten;
 use super::rekeyd::{Gathered, Rekeyd};
 use super::trouble::Trouble;
 use crate::directory::Verified;
@@ -51,12 +52,16 @@ async fn try_sign_in(
     now: Timestamp,
 ) -> Result<Outcome, Trouble> {
     let parts = rekeyd.parts();
+    let mut counters = Vec::from_iter(forgotten::of_client(&actor, &parts.rules));
     if let Some(source) = actor.source() {
-        let whom = super::forgotten::network(source.ip, 32, 64);
-        let counter = Counter { scope: "sign-in", whom, quota: parts.rules.paces.sign_in };
-        if let Some(wait) = rekeyd.store.count(vec![counter], now).await? {
-            return Ok(Outcome::TooOften(wait));
+        // A place behind one address signs in as often as its people do; its login page's own counter is what bounds it.
+        if parts.rules.shared_network(source.ip).is_none() {
+            let whom = forgotten::network(source.ip, 32, 64);
+            counters.push(Counter { scope: "sign-in", whom, quota: parts.rules.paces.sign_in });
         }
+    }
+    if let Some(wait) = rekeyd.store.count(counters, now).await? {
+        return Ok(Outcome::TooOften(wait));
     }
     let Ok(Gathered { account, facts }) = rekeyd.find(&parts, login).await? else { return Ok(Outcome::Denied) };
     if parts.directory.verify(&account, password).await? != Verified::Right {

@@ -1,8 +1,10 @@
 //! How the daemon does, what waits to be sent, and what the trail says: for operators.
 
 use rekeyd_core::domain::{Login, Timestamp};
+use rekeyd_core::policy::eligibility::Refusal;
 use serde::Serialize;
 
+use super::operator::refusal_of;
 use super::rekeyd::Rekeyd;
 use crate::store::{AuditRow, Chain};
 
@@ -135,17 +137,30 @@ pub async fn outbox(rekeyd: &Rekeyd, most: usize, waiting_only: bool) -> Result<
         .collect())
 }
 
-/// The trail, newest first; of one account where a login is given.
-pub async fn audit(rekeyd: &Rekeyd, login: Option<&Login>, most: usize) -> Result<Vec<AuditLine>, String> {
-    let account = match login {
-        None => None,
-        Some(login) => match rekeyd.find(&rekeyd.parts(), login).await.map_err(|trouble| trouble.to_string())? {
+/// What the trail says.
+#[derive(Debug)]
+pub enum Audit {
+    /// No single account is meant.
+    Refused(Refusal),
+    /// Its rows.
+    Rows(Vec<AuditLine>),
+}
+
+/// The trail, newest first; of one account where a login or a stable id is given. An account that is gone from the
+/// directory is found by its stable id.
+pub async fn audit(rekeyd: &Rekeyd, login: Option<&Login>, most: usize) -> Result<Audit, String> {
+    let mut account = None;
+    if let Some(login) = login {
+        account = match rekeyd.find(&rekeyd.parts(), login).await.map_err(|trouble| trouble.to_string())? {
             Ok(gathered) => Some(gathered.account.id),
-            Err(_) => return Err("no single account matches this login".into()),
-        },
-    };
+            Err(found) => match rekeyd.store.accounts_named(login.as_str()).await.map_err(words)?.pop() {
+                Some(named) => Some(named),
+                None => return Ok(Audit::Refused(refusal_of(&found))),
+            },
+        };
+    }
     let rows = rekeyd.store.audit(account, most).await.map_err(words)?;
-    Ok(rows.into_iter().map(line_of).collect())
+    Ok(Audit::Rows(rows.into_iter().map(line_of).collect()))
 }
 
 /// Checks the whole trail.

@@ -16,8 +16,9 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Waits for the account's turn; it is over when the guard is dropped.
-    pub(super) async fn take(&self, account: &AccountId) -> OwnedMutexGuard<()> {
+    /// Waits for the account's turn; it is over when the guard is dropped. The second value says whether another story
+    /// came in between, so that what was read before is to be read again.
+    pub(super) async fn take(&self, account: &AccountId) -> (OwnedMutexGuard<()>, bool) {
         let turn = {
             let mut by_account = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
             if by_account.len() > SWEEP {
@@ -30,7 +31,10 @@ impl Turns {
                 turn
             })
         };
-        turn.lock_owned().await
+        match Arc::clone(&turn).try_lock_owned() {
+            Ok(guard) => (guard, false),
+            Err(_) => (turn.lock_owned().await, true),
+        }
     }
 }
 
@@ -50,7 +54,7 @@ mod tests {
         let stories = (0..20).map(|_| {
             let (turns, inside, account) = (Arc::clone(&turns), Arc::clone(&inside), account.clone());
             tokio::spawn(async move {
-                let _turn = turns.take(&account).await;
+                let (_turn, _) = turns.take(&account).await;
                 let together = inside.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 inside.fetch_sub(1, Ordering::SeqCst);

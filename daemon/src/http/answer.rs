@@ -263,6 +263,8 @@ pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> A
         }
         SetOutcome::Unavailable => unavailable("Nothing was changed; the ticket still works."),
         SetOutcome::Unsure => unsure_json(),
+        // Refused without a reason that could be named: nothing in the password can be mended.
+        SetOutcome::Weak(weaknesses) if weaknesses.is_empty() => unavailable("Nothing was changed; the ticket still works."),
         SetOutcome::Weak(weaknesses) => violations(weaknesses.iter().copied().map(weak).collect(), true),
     }
 }

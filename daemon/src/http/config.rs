@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// How much the door takes, and how long it waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Open connections in all; beyond, the one that waits longest makes room.
     pub connections: usize,

@@ -98,7 +98,8 @@ impl Door {
     /// Takes a new configuration, and the present identity and words with it; `listen` and the limits stay until a
     /// restart. To be called after [`Rekeyd::exchange`].
     pub fn reload(&self, config: Config) {
-        let setting = Arc::new(Setting::new(config, self.rekeyd.identity()));
+        let Config { listen, limits, .. } = self.setting().config;
+        let setting = Arc::new(Setting::new(Config { listen, limits, ..config }, self.rekeyd.identity()));
         *self.setting.write().unwrap_or_else(PoisonError::into_inner) = setting;
     }
 

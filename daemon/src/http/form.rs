@@ -1,5 +1,6 @@
 //! Reads the body of a form, strictly: known fields only, each at most once, and everything must decode.
 
+use rekeyd_core::text::form_decoded;
 use zeroize::Zeroizing;
 
 /// Why a body is no such form.
@@ -31,12 +32,12 @@ impl Form {
                 Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
                 None => (pair, &[][..]),
             };
-            let name = decode(name)?;
+            let name = form_decoded(name).ok_or(BadForm::Encoding)?;
             let name = known.iter().find(|known| **known == name.as_str()).ok_or(BadForm::Unknown)?;
             if fields.iter().any(|(there, _)| there == name) {
                 return Err(BadForm::Repeated);
             }
-            fields.push((name, decode(value)?));
+            fields.push((name, form_decoded(value).ok_or(BadForm::Encoding)?));
         }
         Ok(Self(fields))
     }
@@ -45,23 +46,6 @@ impl Form {
     pub fn field(&self, name: &str) -> &str {
         self.0.iter().find(|(there, _)| *there == name).map_or("", |(_, value)| value.as_str())
     }
-}
-
-fn decode(text: &[u8]) -> Result<Zeroizing<String>, BadForm> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.iter();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || rest.next().and_then(|digit| char::from(*digit).to_digit(16));
-                let (Some(high), Some(low)) = (digit(), digit()) else { return Err(BadForm::Encoding) };
-                u8::try_from(high * 16 + low).map_err(|_| BadForm::Encoding)?
-            }
-            other => *other,
-        });
-    }
-    std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| BadForm::Encoding)
 }
 
 #[cfg(test)]

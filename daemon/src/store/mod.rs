@@ -8,6 +8,7 @@ mod config;
 #[cfg(test)]
 mod contract;
 mod outbox;
+mod replacement;
 mod request;
 mod sqlite;
 mod ticket;
@@ -26,6 +27,7 @@ use ring::rand::SystemRandom;
 
 pub use self::config::StoreConfig;
 pub use self::outbox::{Delivery, LeasedNotice, NewNotice, OutboxRow};
+pub use self::replacement::Replacement;
 pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
 pub use self::sqlite::Sqlite;
 pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
@@ -90,6 +92,17 @@ impl Store {
         }
     }
 
+    /// Wraps the data key under the newest key of a ring, so that the older ones are not needed to open the store again.
+    /// Meant for a reload, before the ring is used for tokens.
+    ///
+    /// # Errors
+    /// It could not be written; the store still opens with the ring before, so that one must stay.
+    pub async fn rewrap(&self, ring: &KeyRing) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.rewrap(ring).await,
+        }
+    }
+
     /// Begins a new epoch, so that a copy taken before shows when it is put back. Meant for every hour.
     pub async fn new_epoch(&self) -> Result<(), Error> {
         match self {
@@ -133,14 +146,21 @@ impl Store {
         }
     }
 
-    /// Takes a request if its source's counters allow it. On disk when this returns.
-    pub async fn accept(&self, request: NewRequest, counters: Vec<Counter>) -> Result<Acceptance, Error> {
+    /// Takes a request if its source's counters allow it, with the event that tells of it. On disk when this returns. The
+    /// backlog's bound is for what people ask themselves, not for operators.
+    pub async fn accept(
+        &self,
+        request: NewRequest,
+        counters: Vec<Counter>,
+        event: Option<Event>,
+    ) -> Result<Acceptance, Error> {
         match self {
-            Self::Sqlite(store) => store.accept(request, counters).await,
+            Self::Sqlite(store) => store.accept(request, counters, event).await,
         }
     }
 
-    /// Hands out up to `most` due requests for the length of a lease, fresh ones and deferred ones in turn.
+    /// Hands out up to `most` due requests for the length of a lease: those of operators first, then fresh ones and
+    /// deferred ones in turn.
     pub async fn lease_requests(
         &self,
         most: usize,
@@ -179,10 +199,10 @@ impl Store {
         }
     }
 
-    /// The ticket of a token.
-    pub async fn ticket(&self, hash: TokenHash) -> Result<Option<StoredTicket>, Error> {
+    /// The ticket of a token, and whether it could be used at `now`.
+    pub async fn ticket(&self, hash: TokenHash, now: Timestamp) -> Result<Option<StoredTicket>, Error> {
         match self {
-            Self::Sqlite(store) => store.ticket(hash).await,
+            Self::Sqlite(store) => store.ticket(hash, now).await,
         }
     }
 
@@ -221,6 +241,14 @@ impl Store {
         }
     }
 
+    /// As [`Store::spend`], for a claim that is settled after its story: `false`, and nothing is changed, where the ticket
+    /// is no longer held by the SET of that nonce.
+    pub async fn spend_settled(&self, ticket: TicketId, nonce: [u8; 16], spend: Spend) -> Result<bool, Error> {
+        match self {
+            Self::Sqlite(store) => store.spend_settled(ticket, nonce, spend).await,
+        }
+    }
+
     /// Keeps a claimed ticket as unsure: its write has no answer.
     pub async fn strand(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
         match self {
@@ -235,10 +263,25 @@ impl Store {
         }
     }
 
-    /// Makes an open claim live again (nothing was written), or void where that can't be known.
-    pub async fn settle(&self, ticket: TicketId, free: bool, event: Event) -> Result<(), Error> {
+    /// One of [`Store::open_claims`] as it is now; `None` where it has been settled.
+    pub async fn open_claim(&self, ticket: TicketId) -> Result<Option<OpenClaim>, Error> {
         match self {
-            Self::Sqlite(store) => store.settle(ticket, free, event).await,
+            Self::Sqlite(store) => store.open_claim(ticket).await,
+        }
+    }
+
+    /// Makes an open claim live again (nothing was written), or void where that can't be known, and queues what is to be
+    /// told of it. Does nothing where it was settled before.
+    pub async fn settle(
+        &self,
+        ticket: TicketId,
+        free: bool,
+        event: Event,
+        notices: Vec<NewNotice>,
+        tickets: Vec<NewTicket>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.settle(ticket, free, event, notices, tickets).await,
         }
     }
 
@@ -263,16 +306,39 @@ impl Store {
         }
     }
 
-    /// Records a password that an operator replaced: tickets void, notices queued.
+    /// Notes that an operator is about to replace a password, before the directory is written, so that no replacement
+    /// can go unrecorded.
+    pub async fn begin_replacement(&self, replacement: Replacement, event: Event) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.begin_replacement(replacement, event).await,
+        }
+    }
+
+    /// Ends a replacement that was done: the account's tickets are void, its facts say whether its person is still to set
+    /// a password, notices are queued. Does nothing where it has ended before.
     pub async fn replaced(
         &self,
-        account: &AccountId,
+        id: RequestId,
         notices: Vec<NewNotice>,
         tickets: Vec<NewTicket>,
         event: Event,
     ) -> Result<(), Error> {
         match self {
-            Self::Sqlite(store) => store.replaced(account, notices, tickets, event).await,
+            Self::Sqlite(store) => store.replaced(id, notices, tickets, event).await,
+        }
+    }
+
+    /// Ends a replacement that was not done, or of which nobody can know. Does nothing where it has ended before.
+    pub async fn end_replacement(&self, id: RequestId, event: Event) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.end_replacement(id, event).await,
+        }
+    }
+
+    /// Replacements whose end is not recorded: all at start, later those begun before `before` or then.
+    pub async fn open_replacements(&self, before: Timestamp) -> Result<Vec<Replacement>, Error> {
+        match self {
+            Self::Sqlite(store) => store.open_replacements(before).await,
         }
     }
 
@@ -288,7 +354,8 @@ impl Store {
         }
     }
 
-    /// Records how one try at delivery ended; a link's life begins when it is sent.
+    /// Records how one try at delivery ended. A link's life begins when its message is sent, or may have been, and anew
+    /// when that is sent again.
     pub async fn delivery(
         &self,
         id: NoticeId,
@@ -322,7 +389,14 @@ impl Store {
         }
     }
 
-    /// Checks the whole chain.
+    /// The accounts of a stable id that the store knows, in whatever directory: also those that are gone from there.
+    pub async fn accounts_named(&self, stable: &str) -> Result<Vec<AccountId>, Error> {
+        match self {
+            Self::Sqlite(store) => store.accounts_named(stable).await,
+        }
+    }
+
+    /// Checks the whole chain, in slices that let other looks come between.
     pub async fn verify_audit(&self) -> Result<Chain, Error> {
         match self {
             Self::Sqlite(store) => store.verify_audit().await,

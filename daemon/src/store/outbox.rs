@@ -40,6 +40,8 @@ pub struct LeasedNotice {
     pub not_me: Option<Ticket>,
     /// How often it was tried before.
     pub attempts: u32,
+    /// The channel of an earlier try whose answer was lost: it alone may repeat the message.
+    pub only: Option<String>,
 }
 
 /// How one try at delivery ended.
@@ -55,6 +57,16 @@ pub enum Delivery {
     },
     /// The far side has it.
     Sent,
+    /// The far side may have it: the answer was lost. It is repeated through the same channel, and at the third time
+    /// counts as sent.
+    Unsure {
+        /// The channel.
+        channel: String,
+        /// When it is repeated.
+        due: Timestamp,
+        /// What was lost.
+        reason: String,
+    },
 }
 
 /// A row of the outbox, for operators: no token, no whole address.

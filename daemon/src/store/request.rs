@@ -41,7 +41,7 @@ pub struct Counter {
 pub enum Acceptance {
     /// On disk.
     Accepted,
-    /// The backlog is full, for everybody.
+    /// The backlog is full, for everybody but operators.
     Full,
     /// The source asks too often; not before so long a time.
     TooOften(Duration),

@@ -26,7 +26,7 @@ pub struct Issue {
     pub notices: Vec<NewNotice>,
     /// The account's and contacts' counters for a message.
     pub counters: Vec<Counter>,
-    /// The counter that still lets one through when those are spent.
+    /// The counter that still lets one through where that of the scope `account-day` is the one that is spent.
     pub spare: Counter,
     /// The counter of the same message going out again.
     pub resend: Counter,
@@ -57,15 +57,10 @@ pub struct StoredTicket {
     pub ticket: Ticket,
     /// Where it is in its life.
     pub state: TicketState,
-    /// The form nonce of the SET that spent it, for a repeat of the same POST.
-    pub spent_by: Option<[u8; 16]>,
-}
-
-impl StoredTicket {
-    /// Whether it could be claimed now.
-    pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.state == TicketState::Live && self.ticket.expires.is_none_or(|expires| expires > now)
-    }
+    /// The form nonce of the SET that holds or has spent it, for a repeat of the same POST.
+    pub held_by: Option<[u8; 16]>,
+    /// Whether it could be claimed (one of "this was not me": be spent) at the moment of the look.
+    pub usable: bool,
 }
 
 /// Where a ticket is in its life.

@@ -12,6 +12,7 @@ label-service-of = { $service } ({ $organisation })
 label-account = Account
 label-when-asked = Requested
 label-when-changed = Changed
+label-when-unsure = Tried
 label-when-made = Sent on
 
 link-copy = If the button does not work, copy this address into your browser:
@@ -48,7 +49,15 @@ password-changed-subject = Your password for { $service } was changed
 password-changed-title = Your password was changed
 password-changed-lead = The password of your account for { $service } was changed by means of a link that we had sent.
 password-changed-fine = If this was you, all is well and there is nothing to do.
-password-changed-not-me = Was this not you? Then tell us at once. Sessions will be ended and your account will be protected against further changes for a while:
+password-changed-not-me = Was this not you? Then tell us at once. Your account will be protected against further changes for a while:
+
+## A password whose setting had no answer
+
+password-unsure-subject = Your password for { $service } may have been changed
+password-unsure-title = Your password may have been changed
+password-unsure-lead = A new password was sent to the directory of { $service }, and the directory did not answer. Try the new password first; if it does not work, the old one still does, and you can ask for a new link.
+password-unsure-fine = If it was you who set it, there is nothing else to do.
+password-unsure-not-me = Was this not you? Then tell us at once. Your account will be protected against further changes for a while:
 
 ## Replaced: an operator set another password
 

@@ -119,4 +119,6 @@ pub struct Facts {
     pub activated: Option<Timestamp>,
     /// Self-service is frozen until then, by "this was not me" or by an operator.
     pub frozen_until: Option<Timestamp>,
+    /// An operator set a first password, and nothing shows yet that its person ever did.
+    pub undecided: bool,
 }

@@ -15,6 +15,8 @@ pub enum NoticeKind {
     PasswordChanged,
     /// Your password was replaced by an operator.
     PasswordReplaced,
+    /// The directory did not say whether your password was changed.
+    PasswordUnsure,
     /// You asked, and it can't be done this way; here is whom to turn to.
     RecoveryRefused,
     /// Here is the link that sets a new password.
@@ -23,8 +25,14 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// All of them, for templates and tests.
-    pub const ALL: [Self; 5] =
-        [Self::ActivationLink, Self::PasswordChanged, Self::PasswordReplaced, Self::RecoveryRefused, Self::ResetLink];
+    pub const ALL: [Self; 6] = [
+        Self::ActivationLink,
+        Self::PasswordChanged,
+        Self::PasswordReplaced,
+        Self::PasswordUnsure,
+        Self::RecoveryRefused,
+        Self::ResetLink,
+    ];
 
     /// The word in store, template folder and audit trail.
     pub fn word(self) -> &'static str {
@@ -32,6 +40,7 @@ impl NoticeKind {
             Self::ActivationLink => "activation-link",
             Self::PasswordChanged => "password-changed",
             Self::PasswordReplaced => "password-replaced",
+            Self::PasswordUnsure => "password-unsure",
             Self::RecoveryRefused => "recovery-refused",
             Self::ResetLink => "reset-link",
         }

@@ -80,6 +80,8 @@ pub struct Ticket {
     pub stamp: Stamp,
     /// The key its token is made with.
     pub key: KeyId,
+    /// The name of the password profile that held for the account when it was made.
+    pub profile: Option<String>,
     /// When it was made.
     pub issued: Timestamp,
     /// When it ends; `None` while its message has not been delivered yet.

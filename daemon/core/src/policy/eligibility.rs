@@ -323,6 +323,14 @@ pub fn findings(account: &Account, facts: &Facts, rules: &Rules, now: Timestamp)
         // rekeyd saw the person set a password; the directory's lack of a sign is then no proof of the contrary.
         standing.remove(Finding::NeverActivated);
         standing.remove(Finding::Undecided);
+    } else if facts.undecided {
+        standing.add(Evidence {
+            finding: Finding::Undecided,
+            attribute: "first password".into(),
+            value: "set by an operator".into(),
+            server: "rekeyd".into(),
+            until: None,
+        });
     }
     if let Some(until) = facts.frozen_until.filter(|until| *until > now) {
         standing.add(Evidence {

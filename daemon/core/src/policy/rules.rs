@@ -75,8 +75,6 @@ pub struct Lives {
     pub reset: Duration,
     /// An activation link, from delivery.
     pub activation: Duration,
-    /// How long after its end an activation link can still ask for a fresh one.
-    pub renewal: Duration,
     /// "This was not me", from the notice that carries it.
     pub not_me: Duration,
     /// How long an accepted request is tried before it is given up.
@@ -102,8 +100,10 @@ pub struct Paces {
     pub account_spent: Quota,
     /// The same message again, after a merged request.
     pub resend: Quota,
-    /// Sign-ins from one address through one client.
+    /// Sign-ins from one address.
     pub sign_in: Quota,
+    /// Everything that one login page asks for, whoever it asks for: what a stolen key can do at most.
+    pub client: Quota,
 }
 
 /// A place whose many people share a few addresses (a school, a campus behind NAT): it has one limit of its own.
@@ -214,6 +214,12 @@ impl Rules {
         self.privileged_accounts.contains(&name).then(|| evidence("policy.privileged_accounts", name.as_str()))
     }
 
+    /// The password rules of a profile, or the general ones.
+    pub fn password_of(&self, profile: Option<&str>) -> &PasswordRules {
+        let named = profile.and_then(|name| self.profiles.iter().find(|profile| profile.name == name));
+        named.map_or(&self.password, |profile| &profile.password)
+    }
+
     /// The password rules for an account, and the name of the profile they come from.
     pub fn password_for(&self, account: &Account) -> (&PasswordRules, Option<&str>) {
         self.profiles
@@ -262,7 +268,6 @@ impl Lives {
         let lives = Self {
             reset: section.duration("reset", 5 * MINUTE..=DAY, 30 * MINUTE),
             activation: section.duration("activation", HOUR..=30 * DAY, 7 * DAY),
-            renewal: section.duration("renewal", Duration::from_secs(1)..=400 * DAY, 180 * DAY),
             not_me: section.duration("not_me", HOUR..=30 * DAY, 7 * DAY),
             request: section.duration("request", MINUTE..=7 * DAY, DAY),
             merge: section.duration("merge", Duration::from_secs(1)..=30 * MINUTE, 5 * MINUTE),
@@ -284,6 +289,7 @@ impl Paces {
             account_spent: quota("account_spent", 1, HOUR),
             resend: quota("resend", 1, MINUTE),
             sign_in: quota("sign_in", 600, 10 * MINUTE),
+            client: quota("client", 60_000, 10 * MINUTE),
         };
         section.finish();
         paces

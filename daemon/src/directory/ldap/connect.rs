@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::wire::{Failure, Link};
-use super::{secret, tls};
+use super::tls;
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
 
 /// How connections are made.
@@ -40,7 +40,7 @@ impl Connector {
         // A missing password is said before anybody is bothered.
         let password = match &self.identity {
             Identity::External => None,
-            Identity::Simple { password, .. } => Some(secret::read(password).map_err(Failure::Refused)?),
+            Identity::Simple { password, .. } => Some(password.read().map_err(Failure::Refused)?),
         };
         let link = self.anonymous(endpoint).await?;
         let reply = match (&self.identity, password) {

@@ -8,7 +8,6 @@ mod connect;
 mod gather;
 mod nature;
 mod probe;
-mod secret;
 mod tls;
 mod upstream;
 mod wire;
@@ -172,12 +171,10 @@ impl Ldap {
     }
 
     pub(super) async fn settle(&self, id: &AccountId, before: &Stamp, server: &str) -> Result<Settled, Error> {
+        // This very server is asked, also while it rests after a failure: no other one can say what it has written.
         let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
-        if let Some(failure) = upstream.resting() {
-            return Err(self.no_answer(Some(failure)));
-        }
         let settled = async {
-            let session = upstream.session(&self.wanted).await?;
+            let session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
             let flavour = &session.nature.flavour;
             let filter = Filter::equal(flavour.id_attribute(), id.stable.as_str());
             let attributes = flavour.attributes(&self.wanted.mapping);

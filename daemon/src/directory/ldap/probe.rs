@@ -240,7 +240,7 @@ impl Ldap {
         let marked: Vec<&str> = self.wanted.mapping.markers.iter().map(|(finding, _)| finding.words()).collect();
         let outcome = if marked.is_empty() {
             "there is no password policy overlay, and no markers are configured: nobody counts as never activated, \
-             disabled, expired or locked"
+             disabled or locked, and only shadowExpire ends an account"
                 .to_owned()
         } else {
             format!("there is no password policy overlay; by your markers: {}", marked.join("; "))

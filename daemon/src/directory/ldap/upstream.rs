@@ -79,13 +79,26 @@ impl Upstream {
 
     /// A shared connection with what is known of the server.
     pub(super) async fn session(&self, wanted: &Wanted) -> Result<Session, Failure> {
-        let link = self.link().await?;
+        self.session_on(self.link().await?, wanted).await
+    }
+
+    /// A given connection with what is known of the server.
+    pub(super) async fn session_on(&self, link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
         if let Some((_, nature)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
+        // Whoever waited here while another one failed need not fail again.
+        if let Some(failure) = self.resting() {
+            return Err(failure);
+        }
         let mut proof = self.proof.lock().await;
-        let nature = Nature::learn(&link, wanted, &mut proof).await?;
+        let nature = Nature::learn(&link, wanted, &mut proof).await.inspect_err(|failure| {
+            // A kept connection that has ended says nothing of the server yet.
+            if !matches!(failure, Failure::Broken(_) | Failure::Unreachable(_)) {
+                self.rest(failure);
+            }
+        })?;
         let nature = Arc::new(nature);
         *known = Some((Instant::now(), Arc::clone(&nature)));
         Ok(Session { link, nature })
@@ -109,11 +122,10 @@ impl Upstream {
         if let Some(link) = slot.as_ref().filter(|link| link.is_usable()) {
             return Ok(link.clone());
         }
-        // Whoever waited here while another one failed need not fail again.
         if let Some(failure) = self.resting() {
             return Err(failure);
         }
-        let link = self.fresh().await?;
+        let link = self.fresh().await.inspect_err(|failure| self.rest(failure))?;
         *slot = Some(link.clone());
         Ok(link)
     }

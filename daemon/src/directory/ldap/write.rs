@@ -65,6 +65,9 @@ impl Ldap {
         };
         let sent = !matches!(failure, Failure::Unreachable(_));
         log::debug!(event = "write-unanswered", server = upstream.endpoint.url.as_str(); "{failure}");
+        if sent && condition.is_none() {
+            return self.unanswered(upstream, failure, sent);
+        }
         // The condition makes the same write harmless a second time: it fits only if the first was never done.
         let again = match upstream.fresh().await {
             Ok(link) => link,

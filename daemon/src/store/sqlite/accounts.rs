@@ -4,9 +4,8 @@ use rekeyd_core::domain::{AccountId, AddressHash, DirectoryKey, Event, Facts, Pr
 use rusqlite::OptionalExtension;
 
 use super::seal::{draw, maybe_moment, moment};
-use super::tickets::{Which, insert, void_others};
-use super::{Sqlite, events, outbox};
-use crate::store::{Error, NewNotice, NewTicket};
+use super::{Sqlite, events};
+use crate::store::Error;
 
 impl Sqlite {
     /// See [`crate::store::Store::directory_key`].
@@ -44,7 +43,8 @@ impl Sqlite {
                     .prepare_cached("SELECT * FROM accounts WHERE account = ?1")?
                     .query_row([&account], |row| {
                         Ok(maybe_moment(row, "activated").and_then(|activated| {
-                            Ok(Facts { activated, frozen_until: maybe_moment(row, "frozen_until")? })
+                            let frozen_until = maybe_moment(row, "frozen_until")?;
+                            Ok(Facts { activated, frozen_until, undecided: row.get("undecided")? })
                         }))
                     })
                     .optional()?
@@ -84,23 +84,22 @@ impl Sqlite {
             .await
     }
 
-    /// See [`crate::store::Store::replaced`].
-    pub(in crate::store) async fn replaced(
-        &self,
-        account: &AccountId,
-        notices: Vec<NewNotice>,
-        tickets: Vec<NewTicket>,
-        event: Event,
-    ) -> Result<(), Error> {
-        let account = account.clone();
-        self.writer
-            .change(move |desk| {
-                void_others(desk, &account, &Which::Acting, event.at)?;
-                insert(desk, &tickets, &notices)?;
-                for notice in &notices {
-                    outbox::queue(desk, notice, event.at)?;
-                }
-                events::append(desk, &event)
+    /// See [`crate::store::Store::accounts_named`].
+    pub(in crate::store) async fn accounts_named(&self, stable: &str) -> Result<Vec<AccountId>, Error> {
+        let stable = stable.to_lowercase();
+        self.readers
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT key FROM (SELECT key, key || ':' || ?1 AS whom FROM directories)
+                     WHERE EXISTS (SELECT 1 FROM accounts WHERE account = whom)
+                         OR EXISTS (SELECT 1 FROM events WHERE account = whom)
+                         OR EXISTS (SELECT 1 FROM tickets WHERE account = whom)
+                         OR EXISTS (SELECT 1 FROM outbox WHERE account = whom)
+                     ORDER BY key",
+                )?;
+                let keys = statement.query_map([&stable], |row| row.get(0))?;
+                let named = |key| AccountId { directory: DirectoryKey(key), stable: stable.clone() };
+                Ok(keys.map(|key| key.map(named)).collect::<Result<_, _>>()?)
             })
             .await
     }
@@ -113,6 +112,7 @@ impl Sqlite {
                 for sql in [
                     "DELETE FROM outbox WHERE account = ?1",
                     "DELETE FROM tickets WHERE account = ?1",
+                    "DELETE FROM replacements WHERE account = ?1",
                     "DELETE FROM contacts WHERE account = ?1",
                     "DELETE FROM accounts WHERE account = ?1",
                 ] {

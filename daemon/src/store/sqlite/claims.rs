@@ -5,21 +5,21 @@ use rekeyd_core::policy::permit::Claimed;
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
-use super::tickets::{CLOCK_SLACK, MOST_TRIES, Which, find, give_back, insert, read, void_others};
+use super::tickets::{Found, USABLE, Which, find, give_back, moments, read, void_others};
 use super::writer::Desk;
 use super::{Sqlite, events, outbox};
-use crate::store::{Error, OpenClaim, Spend};
+use crate::store::{Error, NewNotice, NewTicket, OpenClaim, Spend, TicketState};
 
 /// One conditional update is the claim; who changes the row has it, everybody else has nothing.
 fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Fault> {
+    let (now, latest, slack) = moments(desk.latest, now);
     let rows = desk
         .connection
-        .prepare_cached(
-            "UPDATE tickets SET state = 'claimed', nonce = ?2, claimed_at = ?3, server = NULL
-             WHERE hash = ?1 AND state = 'live' AND purpose <> 'not-me' AND ends > ?3 AND issued <= ?4 AND era = ?5
-                 AND tries < ?6",
-        )?
-        .execute((hash.0, nonce, now.millis(), now.plus(CLOCK_SLACK).millis(), desk.memory.get().era, MOST_TRIES))?;
+        .prepare_cached(&format!(
+            "UPDATE tickets SET state = 'claimed', nonce = ?5, claimed_at = ?2, server = NULL
+             WHERE hash = ?1 AND purpose <> 'not-me' AND {USABLE}"
+        ))?
+        .execute((hash.0, now, latest, slack, nonce))?;
     if rows == 0 {
         return Ok(None);
     }
@@ -28,6 +28,13 @@ fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> R
         .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
         .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
     Ok(found.and_then(|found| Claimed::witness(found.ticket, rows)))
+}
+
+/// The open claim of a ticket, where it is one.
+fn open_claim(found: Found) -> Option<OpenClaim> {
+    let is_held = matches!(found.state, TicketState::Claimed | TicketState::Unsure);
+    let (nonce, since) = found.nonce.zip(found.claimed_at).filter(|_| is_held)?;
+    Some(OpenClaim { ticket: found.ticket, nonce, server: found.server, since })
 }
 
 /// Records a password that was set. The write has happened, so whatever became of the ticket meanwhile, it is spent now.
@@ -57,13 +64,10 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
     desk.connection
         .prepare_cached(
             "INSERT INTO accounts (account, activated) VALUES (?1, ?2)
-             ON CONFLICT (account) DO UPDATE SET activated = excluded.activated",
+             ON CONFLICT (account) DO UPDATE SET activated = excluded.activated, undecided = 0",
         )?
         .execute((account.to_string(), spend.at.millis()))?;
-    insert(desk, &spend.tickets, &spend.notices)?;
-    for notice in &spend.notices {
-        outbox::queue(desk, notice, spend.at)?;
-    }
+    outbox::queue_all(desk, &spend.notices, &spend.tickets, spend.at)?;
     events::append(desk, &spend.event)
 }
 
@@ -114,12 +118,35 @@ impl Sqlite {
 
     /// See [`crate::store::Store::void`].
     pub(in crate::store) async fn void(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
-        self.settle(claimed.ticket().id, false, event).await
+        self.settle(claimed.ticket().id, false, event, Vec::new(), Vec::new()).await
     }
 
     /// See [`crate::store::Store::spend`].
     pub(in crate::store) async fn spend(&self, ticket: TicketId, record: Spend) -> Result<(), Error> {
         self.writer.change(move |desk| spend(desk, ticket, &record)).await
+    }
+
+    /// See [`crate::store::Store::spend_settled`].
+    pub(in crate::store) async fn spend_settled(
+        &self,
+        ticket: TicketId,
+        nonce: [u8; 16],
+        record: Spend,
+    ) -> Result<bool, Error> {
+        self.writer
+            .change(move |desk| {
+                let is_held = desk
+                    .connection
+                    .prepare_cached(
+                        "SELECT 1 FROM tickets WHERE id = ?1 AND nonce = ?2 AND state IN ('claimed', 'unsure')",
+                    )?
+                    .exists((ticket.bytes(), nonce))?;
+                if is_held {
+                    spend(desk, ticket, &record)?;
+                }
+                Ok(is_held)
+            })
+            .await
     }
 
     /// See [`crate::store::Store::strand`].
@@ -147,24 +174,32 @@ impl Sqlite {
                 let mut rows = statement.query([before.millis()])?;
                 let mut open = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let Some(found) = read(row, &key)? else { continue };
-                    open.push(OpenClaim {
-                        nonce: found.nonce.unwrap_or_default(),
-                        server: found.server,
-                        since: found.claimed_at.unwrap_or(before),
-                        ticket: found.ticket,
-                    });
+                    open.extend(read(row, &key)?.and_then(open_claim));
                 }
                 Ok(open)
             })
             .await
     }
 
+    /// See [`crate::store::Store::open_claim`].
+    pub(in crate::store) async fn open_claim(&self, ticket: TicketId) -> Result<Option<OpenClaim>, Error> {
+        let key = self.key.clone();
+        self.readers.read(move |connection| Ok(find(connection, &key, ticket.bytes())?.and_then(open_claim))).await
+    }
+
     /// See [`crate::store::Store::settle`].
-    pub(in crate::store) async fn settle(&self, ticket: TicketId, free: bool, event: Event) -> Result<(), Error> {
+    pub(in crate::store) async fn settle(
+        &self,
+        ticket: TicketId,
+        free: bool,
+        event: Event,
+        notices: Vec<NewNotice>,
+        tickets: Vec<NewTicket>,
+    ) -> Result<(), Error> {
         self.writer
             .change(move |desk| {
                 if give_back(desk, &ticket, free, false, Some(event.at))? {
+                    outbox::queue_all(desk, &notices, &tickets, event.at)?;
                     events::append(desk, &event)?;
                 }
                 Ok(())
@@ -181,22 +216,14 @@ impl Sqlite {
     ) -> Result<bool, Error> {
         self.writer
             .change(move |desk| {
+                let (now, latest, slack) = moments(desk.latest, event.at);
                 let account: Option<String> = desk
                     .connection
-                    .prepare_cached(
+                    .prepare_cached(&format!(
                         "UPDATE tickets SET state = 'spent', ends = ?2
-                         WHERE id = ?1 AND purpose = 'not-me' AND state = 'live' AND ends > ?2 AND issued <= ?3 AND era = ?4
-                         RETURNING account",
-                    )?
-                    .query_row(
-                        (
-                            ticket.bytes(),
-                            event.at.millis(),
-                            event.at.plus(CLOCK_SLACK).millis(),
-                            desk.memory.get().era,
-                        ),
-                        |row| row.get(0),
-                    )
+                         WHERE id = ?1 AND purpose = 'not-me' AND {USABLE} RETURNING account"
+                    ))?
+                    .query_row((ticket.bytes(), now, latest, slack), |row| row.get(0))
                     .optional()?;
                 let Some(account) = account else { return Ok(false) };
                 desk.connection

@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use rekeyd_core::domain::{Event, Timestamp};
-use ring::rand::SystemRandom;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::fault::Fault;
 use super::seal::draw;
 use super::upkeep::empty_log;
 use super::writer::Desk;
-use super::{Sqlite, events};
+use super::{Sqlite, events, outbox};
 use crate::store::{Error, StoreConfig};
 
 /// What the file says, seen from the database.
@@ -43,14 +42,15 @@ pub(super) fn compare(connection: &Connection, file: &Path) -> Result<Seen, Faul
 
 /// Begins a new epoch: first in the database, then in the file. Where the file still holds the one before, it is brought
 /// up to date first, so that the two never differ by more than one step.
-pub(super) fn advance(connection: &Connection, chance: &SystemRandom, file: &Path) -> Result<(), Fault> {
+pub(super) fn advance(desk: &Desk<'_>, file: &Path) -> Result<(), Fault> {
+    let connection = desk.connection;
     let current = kept(connection, "epoch")?;
     if let Some(current) = &current
         && read(file)?.as_ref() != Some(current)
     {
         write(file, current)?;
     }
-    let next: [u8; 16] = draw(chance)?;
+    let next: [u8; 16] = draw(desk.chance)?;
     let moved = connection.unchecked_transaction()?;
     for (name, value) in [("epoch_before", current.unwrap_or_default()), ("epoch", next.to_vec())] {
         moved.execute(
@@ -58,6 +58,7 @@ pub(super) fn advance(connection: &Connection, chance: &SystemRandom, file: &Pat
             (name, value),
         )?;
     }
+    desk.latest.keep(&moved)?;
     moved.commit()?;
     write(file, &next)?;
     Ok(())
@@ -73,11 +74,7 @@ pub(super) fn void_all(desk: &Desk<'_>, held: bool, event: &Event) -> Result<u64
         [now],
     )?;
     desk.connection.execute("UPDATE tickets SET doomed = 1 WHERE state IN ('claimed', 'unsure')", [])?;
-    desk.connection.execute(
-        "UPDATE outbox SET state = 'cancelled', due = NULL, reason = 'its link is void', ended = ?1
-         WHERE state = 'queued' AND ticket IN (SELECT id FROM tickets WHERE state = 'void')",
-        [now],
-    )?;
+    outbox::cancel_void(desk, event.at)?;
     desk.connection.execute(
         "INSERT INTO meta (name, value) VALUES ('era', 2) ON CONFLICT (name) DO UPDATE SET value = value + 1",
         [],
@@ -127,7 +124,7 @@ impl Sqlite {
     /// See [`crate::store::Store::new_epoch`].
     pub(in crate::store) async fn new_epoch(&self) -> Result<(), Error> {
         let file = self.config.epoch_file.clone();
-        self.writer.upkeep(move |desk| advance(desk.connection, desk.chance, &file)).await
+        self.writer.upkeep(move |desk| advance(desk, &file)).await
     }
 
     /// See [`crate::store::Store::restored`].
@@ -142,7 +139,8 @@ impl Sqlite {
         let file = self.config.epoch_file.clone();
         self.writer
             .upkeep(move |desk| {
-                advance(desk.connection, desk.chance, &file)?;
+                desk.latest.see(now);
+                advance(desk, &file)?;
                 desk.connection.execute(
                     "INSERT INTO meta (name, value) VALUES ('closed', ?1)
                      ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -16,6 +16,9 @@ use super::seal::{draw, moment};
 use super::writer::Desk;
 use crate::store::{AuditRow, Chain, Error};
 
+/// How many rows of the chain are checked in one look.
+const SLICE: u32 = 2000;
+
 /// What a row says beyond number, moment and kind.
 #[derive(Deserialize, Serialize)]
 struct Payload {
@@ -122,26 +125,46 @@ fn fits(row: &Row<'_>, number: i64, before: &[u8]) -> Result<Option<Vec<u8>>, Fa
     Ok((is_told && is_linked).then_some(hash))
 }
 
-fn verify(connection: &Connection) -> Result<Chain, Fault> {
-    let (mut number, mut before) = floor(connection)?;
+/// How far a check of the chain has come.
+#[derive(Clone, Default)]
+struct Checked {
+    /// The number of the last row that was checked, or of the last that is gone.
+    number: i64,
+    /// Its hash.
+    hash: Vec<u8>,
+    /// How many rows were checked.
+    rows: u64,
+}
+
+/// Checks the next slice of the chain; the verdict where that was the last.
+fn verify(connection: &Connection, checked: &mut Checked) -> Result<Option<Chain>, Fault> {
+    let (floor, floor_hash) = floor(connection)?;
+    if checked.rows == 0 || checked.number < floor {
+        // The beginning, or rows that were pruned between two slices.
+        (checked.number, checked.hash) = (floor, floor_hash);
+    }
+    let mut statement = connection.prepare_cached("SELECT * FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut found = statement.query((checked.number, SLICE))?;
     let mut rows = 0;
-    let mut statement = connection.prepare("SELECT * FROM events ORDER BY seq")?;
-    let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        number += 1;
-        match fits(row, number, &before)? {
-            Some(hash) => before = hash,
-            None => return Ok(Chain::Broken(number.unsigned_abs())),
+        checked.number += 1;
+        match fits(row, checked.number, &checked.hash)? {
+            Some(hash) => checked.hash = hash,
+            None => return Ok(Some(Chain::Broken(checked.number.unsigned_abs()))),
         }
         rows += 1;
     }
+    checked.rows += u64::from(rows);
+    if rows == SLICE {
+        return Ok(None);
+    }
     let (last, last_hash) = head(connection)?;
-    Ok(match number.cmp(&last) {
-        Ordering::Equal if before == last_hash => Chain::Whole(rows),
+    Ok(Some(match checked.number.cmp(&last) {
+        Ordering::Equal if checked.hash == last_hash => Chain::Whole(checked.rows),
         Ordering::Equal => Chain::Broken(last.unsigned_abs()),
-        Ordering::Less => Chain::Broken(number.unsigned_abs() + 1),
+        Ordering::Less => Chain::Broken(checked.number.unsigned_abs() + 1),
         Ordering::Greater => Chain::Broken(last.unsigned_abs() + 1),
-    })
+    }))
 }
 
 fn audit_row(row: &Row<'_>) -> Result<AuditRow, Fault> {
@@ -203,6 +226,14 @@ impl Sqlite {
 
     /// See [`crate::store::Store::verify_audit`].
     pub(in crate::store) async fn verify_audit(&self) -> Result<Chain, Error> {
-        self.readers.read(verify).await
+        let mut checked = Checked::default();
+        loop {
+            let (verdict, so_far) =
+                self.readers.read(move |connection| Ok((verify(connection, &mut checked)?, checked))).await?;
+            match verdict {
+                Some(chain) => return Ok(chain),
+                None => checked = so_far,
+            }
+        }
     }
 }

@@ -3,12 +3,15 @@
 use rekeyd_core::domain::{Event, EventKind, Purpose, RequestId, TicketId};
 
 use super::fault::Fault;
-use super::pace::{Look, keyed, look, take};
+use super::pace::{Look, Steps, keyed, look, take};
 use super::requests::{End, end};
-use super::tickets::{Which, insert, sent_notices, void_others};
+use super::tickets::{USABLE, Which, moments, sent_notices, void_others};
 use super::writer::Desk;
 use super::{Sqlite, events, outbox};
-use crate::store::{Error, Issue, Issued, NewTicket};
+use crate::store::{Counter, Error, Issue, Issued, NewTicket};
+
+/// The scope of the counter that the spare one stands in for.
+const DAY: &str = "account-day";
 
 /// The tickets whose links a request would get: those of "this was not me" go along with any message.
 fn links(issue: &Issue) -> impl Iterator<Item = &NewTicket> {
@@ -18,23 +21,25 @@ fn links(issue: &Issue) -> impl Iterator<Item = &NewTicket> {
 /// The fresh tickets that the request can join: for each of its links a live one of the same account, purpose, origin,
 /// address and password generation.
 fn joinable(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Vec<[u8; 16]>>, Fault> {
+    let (now, latest, slack) = moments(desk.latest, issue.event.at);
     let mut joined = Vec::new();
     for NewTicket { ticket, .. } in links(issue) {
-        let mut statement = desk.connection.prepare_cached(
+        let mut statement = desk.connection.prepare_cached(&format!(
             "SELECT id FROM tickets
-             WHERE account = ?1 AND purpose = ?2 AND origin = ?3 AND contact = ?4 AND stamp = ?5 AND issued > ?6
-                 AND state = 'live' AND ends > ?7 AND era = ?8
-             ORDER BY issued DESC LIMIT 1",
-        )?;
+             WHERE account = ?1 AND purpose = ?5 AND origin = ?6 AND contact = ?7 AND stamp = ?8 AND issued > ?9
+                 AND {USABLE}
+             ORDER BY issued DESC LIMIT 1"
+        ))?;
         let mut found = statement.query((
             ticket.account.to_string(),
+            now,
+            latest,
+            slack,
             ticket.purpose.word(),
             ticket.origin.word(),
             ticket.contact.0,
             ticket.stamp.as_str(),
             issue.merge_after.millis(),
-            issue.event.at.millis(),
-            desk.memory.get().era,
         ))?;
         match found.next()? {
             Some(row) => joined.push(row.get(0)?),
@@ -45,14 +50,10 @@ fn joinable(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Vec<[u8; 16]>>, Fau
     let Some(NewTicket { ticket, .. }) = links(issue).next() else { return Ok(None) };
     let alive: i64 = desk
         .connection
-        .prepare_cached(
-            "SELECT count(DISTINCT contact) FROM tickets
-             WHERE account = ?1 AND purpose = ?2 AND state = 'live' AND ends > ?3 AND era = ?4",
-        )?
-        .query_row(
-            (ticket.account.to_string(), ticket.purpose.word(), issue.event.at.millis(), desk.memory.get().era),
-            |row| row.get(0),
-        )?;
+        .prepare_cached(&format!(
+            "SELECT count(DISTINCT contact) FROM tickets WHERE account = ?1 AND purpose = ?5 AND {USABLE}"
+        ))?
+        .query_row((ticket.account.to_string(), now, latest, slack, ticket.purpose.word()), |row| row.get(0))?;
     Ok((usize::try_from(alive) == Ok(joined.len())).then_some(joined))
 }
 
@@ -94,14 +95,7 @@ fn issue(desk: &Desk<'_>, issue: &Issue) -> Result<Issued, Fault> {
         return join(desk, issue, &tickets);
     }
     let now = issue.event.at;
-    let steps = match look(desk, &keyed(desk.key, &issue.counters), now)? {
-        Look::Go(steps) => Some(steps),
-        Look::Wait(_) => match look(desk, &keyed(desk.key, std::slice::from_ref(&issue.spare)), now)? {
-            Look::Go(steps) => Some(steps),
-            Look::Wait(_) => None,
-        },
-    };
-    let Some(steps) = steps else {
+    let Some(steps) = allowance(desk, issue)? else {
         end(desk, issue.request, true, &End { state: "refused", reason: Some("paced"), ticket: None, at: now })?;
         events::append(desk, &in_place_of(issue, EventKind::RequestEnded, "refused").because("paced"))?;
         return Ok(Issued::Paced);
@@ -112,12 +106,23 @@ fn issue(desk: &Desk<'_>, issue: &Issue) -> Result<Issued, Fault> {
     }
     let ticket = links(issue).next().map(|new| *new.ticket.id.bytes());
     end(desk, issue.request, true, &End { state: "made", reason: None, ticket, at: now })?;
-    insert(desk, &issue.tickets, &issue.notices)?;
-    for notice in &issue.notices {
-        outbox::queue(desk, notice, now)?;
-    }
+    outbox::queue_all(desk, &issue.notices, &issue.tickets, now)?;
     events::append(desk, &issue.event)?;
     Ok(Issued::Made)
+}
+
+/// The steps of all counters; where only the day's budget of the account is spent, the spare counter's in its place.
+fn allowance(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Steps>, Fault> {
+    let now = issue.event.at;
+    if let Look::Go(steps) = look(desk, &keyed(desk.key, &issue.counters), now)? {
+        return Ok(Some(steps));
+    }
+    let others = issue.counters.iter().filter(|counter| counter.scope != DAY);
+    let counters: Vec<Counter> = others.chain([&issue.spare]).cloned().collect();
+    Ok(match look(desk, &keyed(desk.key, &counters), now)? {
+        Look::Go(steps) => Some(steps),
+        Look::Wait(_) => None,
+    })
 }
 
 fn is_leased(desk: &Desk<'_>, id: RequestId) -> Result<bool, Fault> {

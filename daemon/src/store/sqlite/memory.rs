@@ -3,11 +3,12 @@
 use rusqlite::Connection;
 
 use super::fault::Fault;
+use super::turn::Turn;
 
 /// Counts and the end of the audit trail, as of the open transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Memory {
-    /// Requests that wait.
+    /// Requests of people that wait; those of operators do not count against the backlog.
     pub(super) waiting: u64,
     /// Rows of the pace table.
     pub(super) paces: u64,
@@ -17,6 +18,10 @@ pub(super) struct Memory {
     pub(super) last_hash: [u8; 32],
     /// Counts restores; tickets of an earlier era are dead.
     pub(super) era: i64,
+    /// Whose turn it is among messages.
+    pub(super) notice_turn: Turn,
+    /// Whose turn it is among requests.
+    pub(super) request_turn: Turn,
 }
 
 impl Memory {
@@ -25,12 +30,15 @@ impl Memory {
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (last_event, last_hash) = head(connection)?;
         Ok(Self {
-            waiting: count("SELECT count(*) FROM requests WHERE state = 'waiting'")?.unsigned_abs(),
+            waiting: count("SELECT count(*) FROM requests WHERE state = 'waiting' AND origin = 'person'")?
+                .unsigned_abs(),
             paces: count("SELECT count(*) FROM paces")?.unsigned_abs(),
             // A row beyond the end is somebody else's; it must not keep us from writing ours after it.
             last_event: last_event.max(count("SELECT coalesce(max(seq), 0) FROM events")?),
             last_hash,
             era: count("SELECT coalesce((SELECT value FROM meta WHERE name = 'era'), 1)")?,
+            notice_turn: Turn::default(),
+            request_turn: Turn::default(),
         })
     }
 

@@ -2,8 +2,9 @@
 //!
 //! * `open`: from a path to a database that can be trusted. `epoch`: how a copy put back from earlier shows.
 //! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns.
-//! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `pace`, `events`, `upkeep`: each noun's statements.
-//! * `seal`: what lies encrypted.
+//! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
+//!   statements.
+//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`: against a clock that is set back.
 
 mod accounts;
 mod claims;
@@ -11,14 +12,17 @@ mod epoch;
 mod events;
 mod fault;
 mod issue;
+mod latest;
 mod memory;
 mod open;
 mod outbox;
 mod pace;
 mod readers;
+mod replacements;
 mod requests;
 mod seal;
 mod tickets;
+mod turn;
 mod upkeep;
 mod writer;
 
@@ -29,6 +33,7 @@ use nix::fcntl::Flock;
 use rekeyd_core::domain::{DataKey, KeyRing, Timestamp};
 use ring::rand::SystemRandom;
 
+use self::latest::Latest;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{Error, StoreConfig};
@@ -42,6 +47,7 @@ pub struct Sqlite {
     readers: Readers,
     writer: Writer,
     key: Arc<DataKey>,
+    latest: Arc<Latest>,
     chance: SystemRandom,
     config: StoreConfig,
     /// Last, so that nobody else comes in before the threads have ended.
@@ -58,11 +64,13 @@ impl Sqlite {
     ) -> Result<(Self, Option<u64>), Error> {
         let ready = open::open(&config, ring, now, &chance)?;
         let key = Arc::new(ready.key);
+        let latest = Arc::new(ready.latest);
         let log = open::beside(&config.path, "wal");
-        let writer = Writer::start(ready.connection, Arc::clone(&key), chance.clone(), ready.memory, log)?;
+        let writer =
+            Writer::start(ready.connection, Arc::clone(&key), Arc::clone(&latest), chance.clone(), ready.memory, log)?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections)?;
-        Ok((Self { readers, writer, key, chance, config, _lock: ready.lock }, ready.voided))
+        Ok((Self { readers, writer, key, latest, chance, config, _lock: ready.lock }, ready.voided))
     }
 
     /// See [`crate::store::Store::probe`].
@@ -73,6 +81,12 @@ impl Sqlite {
     /// See [`crate::store::Store::data_key`].
     pub(in crate::store) fn data_key(&self) -> &Arc<DataKey> {
         &self.key
+    }
+
+    /// See [`crate::store::Store::rewrap`].
+    pub(in crate::store) async fn rewrap(&self, ring: &KeyRing) -> Result<(), Error> {
+        let sealed = ring.wrap(&self.key, seal::draw(&self.chance)?);
+        self.writer.change(move |desk| open::keep_key(desk.connection, &sealed)).await
     }
 
     /// See [`crate::store::Store::broken`].

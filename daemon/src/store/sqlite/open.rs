@@ -14,9 +14,10 @@ use ring::rand::SystemRandom;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::fault::Fault;
+use super::latest::Latest;
 use super::memory::Memory;
 use super::seal::draw;
-use super::writer::Desk;
+use super::writer::{Desk, LOG_SIZE};
 use super::{epoch, requests};
 use crate::store::{Error, StoreConfig};
 
@@ -39,6 +40,7 @@ fn migrations() -> Result<Vec<Migration>, refinery::Error> {
 pub(super) struct Ready {
     pub(super) connection: Connection,
     pub(super) key: DataKey,
+    pub(super) latest: Latest,
     pub(super) memory: Memory,
     pub(super) lock: Flock<fs::File>,
     /// How many tickets died because the database turned out to be a copy from earlier.
@@ -63,8 +65,10 @@ pub(super) fn open(
     let connection = connect(path).map_err(told)?;
     migrate(connection, path).and_then(|connection| {
         let key = data_key(&connection, ring, chance).map_err(told)?;
-        let (memory, voided) = settle(&connection, config, &key, now, chance).map_err(told)?;
-        Ok(Ready { connection, key, memory, lock, voided })
+        let latest = Latest::load(&connection).map_err(told)?;
+        latest.see(now);
+        let (memory, voided) = settle(&connection, config, &key, &latest, now, chance).map_err(told)?;
+        Ok(Ready { connection, key, latest, memory, lock, voided })
     })
 }
 
@@ -150,13 +154,19 @@ fn data_key(connection: &Connection, ring: &KeyRing, chance: &SystemRandom) -> R
         Some(None) => return Err(Fault::damaged("meta")),
     };
     if !is_current {
-        connection.execute(
-            "INSERT INTO meta (name, value) VALUES ('data_key', ?1)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            [ring.wrap(&key, draw(chance)?).0],
-        )?;
+        keep_key(connection, &ring.wrap(&key, draw(chance)?))?;
     }
     Ok(key)
+}
+
+/// Keeps the data key as a ring has wrapped it.
+pub(super) fn keep_key(connection: &Connection, sealed: &Sealed) -> Result<(), Fault> {
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('data_key', ?1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        [&sealed.0],
+    )?;
+    Ok(())
 }
 
 fn create_folder(folder: &Path) -> Result<(), Error> {
@@ -224,7 +234,7 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     prepare(&connection)?;
     connection.execute_batch(&format!(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = {APPLICATION}; PRAGMA secure_delete = ON;
-         PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 8388608;"
+         PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_SIZE};"
     ))?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
@@ -265,6 +275,7 @@ fn settle(
     connection: &Connection,
     config: &StoreConfig,
     key: &DataKey,
+    latest: &Latest,
     now: Timestamp,
     chance: &SystemRandom,
 ) -> Result<(Memory, Option<u64>), Fault> {
@@ -285,12 +296,12 @@ fn settle(
         let event = Event::new(now, EventKind::Restored, Actor::System, None, "voided").because("another-epoch");
         let restoring = connection.unchecked_transaction()?;
         let before = memory.get();
-        let desk = Desk { connection: &restoring, key, chance, memory: &memory };
+        let desk = Desk { connection: &restoring, key, chance, memory: &memory, latest };
         voided = Some(epoch::void_all(&desk, true, &event)?);
         memory.get().keep_head(before, &restoring)?;
         restoring.commit()?;
     }
-    epoch::advance(connection, chance, &config.epoch_file)?;
+    epoch::advance(&Desk { connection, key, chance, memory: &memory, latest }, &config.epoch_file)?;
     Ok((memory.get(), voided))
 }
 

@@ -3,18 +3,22 @@
 use std::time::Duration;
 
 use rekeyd_core::domain::{
-    Actor, DataKey, EmailAddress, Event, EventKind, NoticeId, NoticeKind, Recipient, TicketId, Timestamp,
+    AccountId, Actor, DataKey, EmailAddress, Event, EventKind, NoticeId, NoticeKind, Recipient, TicketId, Timestamp,
 };
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
-use super::requests::in_turn;
 use super::seal::{account, maybe_moment, moment, open, seal};
-use super::tickets::find;
+use super::tickets::{find, insert};
 use super::writer::Desk;
 use super::{Sqlite, events};
-use crate::store::{Delivery, Error, LeasedNotice, NewNotice, OutboxRow, TicketState};
+use crate::store::{Delivery, Error, LeasedNotice, NewNotice, NewTicket, OutboxRow, TicketState};
+
+/// How many lost answers make a message count as sent.
+const MOST_UNSURE: u32 = 3;
+/// What a message is told by that ended so.
+const LOST: &str = "the answer was lost";
 
 /// What is sealed of a message.
 #[derive(Deserialize, Serialize)]
@@ -23,6 +27,17 @@ struct Sensitive {
     name: Option<String>,
     languages: Vec<String>,
     recipient: String,
+}
+
+/// Queues messages with the tickets of their links.
+pub(super) fn queue_all(
+    desk: &Desk<'_>,
+    notices: &[NewNotice],
+    tickets: &[NewTicket],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    insert(desk, tickets, notices)?;
+    notices.iter().try_for_each(|notice| queue(desk, notice, now))
 }
 
 /// Queues a message.
@@ -67,7 +82,7 @@ pub(super) fn queue_again(
 ) -> Result<(), Fault> {
     desk.connection
         .prepare_cached(
-            "UPDATE outbox SET state = 'queued', due = ?2, attempts = 0, reason = NULL, ended = NULL,
+            "UPDATE outbox SET state = 'queued', due = ?2, attempts = 0, unsure = 0, channel = NULL, reason = NULL, ended = NULL,
                  deadline = max(deadline, coalesce(?3, deadline))
              WHERE id = ?1",
         )?
@@ -78,14 +93,22 @@ pub(super) fn queue_again(
 /// Cancels the waiting messages that carry the links of tickets.
 pub(super) fn cancel(desk: &Desk<'_>, tickets: &[[u8; 16]], reason: &str, now: Timestamp) -> Result<(), Fault> {
     for ticket in tickets {
-        desk.connection
-            .prepare_cached(
-                "UPDATE outbox SET state = 'cancelled', due = NULL, reason = ?2, ended = ?3
-                 WHERE ticket = ?1 AND state = 'queued'",
-            )?
-            .execute((ticket, reason, now.millis()))?;
+        let mut statement =
+            desk.connection.prepare_cached("SELECT id FROM outbox WHERE ticket = ?1 AND state = 'queued'")?;
+        let waiting = statement.query_map([ticket], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+        waiting.into_iter().try_for_each(|id| give_up(desk, id, "cancelled", reason, now))?;
     }
     Ok(())
+}
+
+/// Cancels the waiting messages of all void tickets.
+pub(super) fn cancel_void(desk: &Desk<'_>, now: Timestamp) -> Result<(), Fault> {
+    let mut statement = desk.connection.prepare(
+        "SELECT id FROM outbox
+         WHERE due IS NOT NULL AND state = 'queued' AND ticket IN (SELECT id FROM tickets WHERE state = 'void')",
+    )?;
+    let waiting = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+    waiting.into_iter().try_for_each(|id| give_up(desk, id, "cancelled", "its link is void", now))
 }
 
 fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<NewNotice>, Fault> {
@@ -112,8 +135,8 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<NewNotice>, Fault> {
     }))
 }
 
-/// Ends a message without handing it out, and tells the trail.
-fn give_up(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp) -> Result<(), Fault> {
+/// Ends a message; says whom it was about.
+fn end(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp) -> Result<Option<AccountId>, Fault> {
     let whom: Option<String> = desk
         .connection
         .prepare_cached(
@@ -121,7 +144,12 @@ fn give_up(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timest
         )?
         .query_row((id, state, reason, now.millis()), |row| row.get(0))
         .optional()?;
-    let account = whom.as_deref().and_then(account);
+    Ok(whom.as_deref().and_then(account))
+}
+
+/// Ends a message without handing it out, and tells the trail.
+fn give_up(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp) -> Result<(), Fault> {
+    let account = end(desk, id, state, reason, now)?;
     let event = Event::new(now, EventKind::NoticeFailed, Actor::System, account, state).because(reason);
     events::append(desk, &event.with("notice", NoticeId::from_bytes(id).to_string()))
 }
@@ -136,12 +164,15 @@ fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Resu
     };
     let fresh = due("SELECT id FROM outbox WHERE due <= ?1 AND attempts = 0 ORDER BY due LIMIT ?2")?;
     let deferred = due("SELECT id FROM outbox WHERE due <= ?1 AND attempts > 0 ORDER BY due LIMIT ?2")?;
+    let mut turn = desk.memory.get().notice_turn;
+    let ids = turn.take(most, fresh, deferred);
+    desk.remember(|memory| memory.notice_turn = turn);
     let mut leased = Vec::new();
-    for id in in_turn(fresh, deferred).take(most) {
-        let (notice, attempts) = desk
+    for id in ids {
+        let (notice, attempts, only) = desk
             .connection
             .prepare_cached("SELECT * FROM outbox WHERE id = ?1")?
-            .query_row([id], |row| Ok((read(row, desk.key), row.get("attempts")?)))?;
+            .query_row([id], |row| Ok((read(row, desk.key), row.get("attempts")?, row.get("channel")?)))?;
         let Some(notice) = notice? else {
             give_up(desk, id, "failed", "damaged", now)?;
             continue;
@@ -165,9 +196,57 @@ fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Resu
             ticket: ticket.map(|found| (found.ticket, found.life)),
             not_me: not_me.map(|found| found.ticket),
             attempts,
+            only,
         });
     }
     Ok(leased)
+}
+
+/// Begins the life of a message's links that nobody has used, or begins it anew: a message that goes out again says the
+/// same as before of how long its link works.
+fn begin_life(desk: &Desk<'_>, id: NoticeId, now: Timestamp) -> Result<(), Fault> {
+    desk.connection
+        .prepare_cached(
+            "UPDATE tickets SET expires = ?2 + life, ends = ?2 + life, lag = ?3
+             WHERE state NOT IN ('spent', 'void')
+                 AND id IN (SELECT ticket FROM outbox WHERE id = ?1 AND state <> 'sent'
+                     UNION SELECT not_me FROM outbox WHERE id = ?1 AND state <> 'sent')",
+        )?
+        .execute((id.bytes(), now.millis(), desk.latest.lag(now)))?;
+    Ok(())
+}
+
+/// Records a try whose answer was lost. The person may have the message from the first such try on, so the link's life
+/// begins there; a message that was lost too often counts as sent, since each repeat may be one too many.
+fn lost(
+    desk: &Desk<'_>,
+    id: NoticeId,
+    channel: &str,
+    due: Timestamp,
+    reason: &str,
+    now: Timestamp,
+    event: Option<&Event>,
+) -> Result<(), Fault> {
+    let before: Option<u32> = desk
+        .connection
+        .prepare_cached("SELECT unsure FROM outbox WHERE id = ?1 AND state = 'sending'")?
+        .query_row([id.bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(before) = before else { return Ok(()) };
+    if before == 0 {
+        begin_life(desk, id, now)?;
+    }
+    desk.connection
+        .prepare_cached(
+            "UPDATE outbox SET state = 'queued', unsure = unsure + 1, channel = ?2, due = ?3, reason = ?4 WHERE id = ?1",
+        )?
+        .execute((id.bytes(), channel, due.millis(), reason))?;
+    if before + 1 < MOST_UNSURE {
+        return event.map_or(Ok(()), |event| events::append(desk, event));
+    }
+    let account = end(desk, *id.bytes(), "sent", LOST, now)?;
+    let own = Event::new(now, EventKind::NoticeDelivered, Actor::System, account, "unsure").because(LOST);
+    events::append(desk, event.unwrap_or(&own.with("notice", id.to_string())))
 }
 
 /// Records a delivery. One that was already recorded, by a lease that had run out, stays as it is.
@@ -193,14 +272,7 @@ fn deliver(
             )?
             .execute((id.bytes(), due.millis(), reason))?,
         Delivery::Sent => {
-            desk.connection
-                .prepare_cached(
-                    "UPDATE tickets SET expires = ?2 + life, ends = CASE state WHEN 'void' THEN ends
-                         WHEN 'spent' THEN ends ELSE ?2 + life END
-                     WHERE expires IS NULL AND id IN (SELECT ticket FROM outbox WHERE id = ?1
-                         UNION SELECT not_me FROM outbox WHERE id = ?1)",
-                )?
-                .execute((id.bytes(), now.millis()))?;
+            begin_life(desk, id, now)?;
             desk.connection
                 .prepare_cached(
                     "UPDATE outbox SET state = 'sent', due = NULL, reason = NULL, ended = ?2
@@ -208,6 +280,7 @@ fn deliver(
                 )?
                 .execute((id.bytes(), now.millis()))?
         }
+        Delivery::Unsure { channel, due, reason } => return lost(desk, id, channel, *due, reason, now, event),
     };
     match event {
         Some(event) if rows == 1 => events::append(desk, event),
@@ -223,6 +296,7 @@ impl Sqlite {
         length: Duration,
         now: Timestamp,
     ) -> Result<Vec<LeasedNotice>, Error> {
+        self.latest.see(now);
         self.writer.change(move |desk| lease(desk, most, now.plus(length), now)).await
     }
 

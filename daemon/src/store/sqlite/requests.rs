@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpose, RequestId, Source, Timestamp};
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -22,9 +22,10 @@ struct Typed {
     actor: WrittenActor,
 }
 
+/// An actor as it is sealed.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
-enum WrittenActor {
+pub(super) enum WrittenActor {
     Client { name: String, ip: Option<IpAddr> },
     Operator { uid: u32, name: String },
     System,
@@ -64,17 +65,20 @@ pub(super) struct End<'e> {
 /// Ends a waiting request and forgets what was typed. `Busy` where somebody else ended it before, or where `leased` is
 /// asked for and its lease was given back.
 pub(super) fn end(desk: &Desk<'_>, id: RequestId, leased: bool, end: &End<'_>) -> Result<(), Fault> {
-    let rows = desk
+    let origin: Option<String> = desk
         .connection
         .prepare_cached(
             "UPDATE requests SET state = ?2, reason = ?3, ticket = ?4, ended = ?5, sealed = NULL, leased = 0
-             WHERE id = ?1 AND state = 'waiting' AND leased >= ?6",
+             WHERE id = ?1 AND state = 'waiting' AND leased >= ?6 RETURNING origin",
         )?
-        .execute((id.bytes(), end.state, end.reason, end.ticket, end.at.millis(), i64::from(leased)))?;
-    if rows == 0 {
-        return Err(Fault::busy());
+        .query_row((id.bytes(), end.state, end.reason, end.ticket, end.at.millis(), i64::from(leased)), |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let origin = origin.ok_or_else(Fault::busy)?;
+    if origin == Origin::Person.word() {
+        desk.remember(|memory| memory.waiting = memory.waiting.saturating_sub(1));
     }
-    desk.remember(|memory| memory.waiting = memory.waiting.saturating_sub(1));
     Ok(())
 }
 
@@ -104,19 +108,29 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<LeasedRequest>, Fault> {
     }))
 }
 
-/// Leases due requests, a fresh one and a deferred one in turn, so that neither a flood nor a backlog starves the other.
+/// Leases due requests: those of operators first, since somebody waits on the telephone, then fresh and deferred ones in
+/// turn.
 fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Result<Vec<LeasedRequest>, Fault> {
     let due = |sql: &str| -> Result<Vec<[u8; 16]>, Fault> {
         let mut statement = desk.connection.prepare_cached(sql)?;
         let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
         Ok(ids.collect::<Result<_, _>>()?)
     };
+    let mut ids = due(
+        "SELECT id FROM requests WHERE state = 'waiting' AND origin <> 'person' AND due <= ?1 ORDER BY due LIMIT ?2",
+    )?;
     let fresh =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND attempts = 0 AND due <= ?1 ORDER BY due LIMIT ?2")?;
+        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts = 0 AND due <= ?1
+                     ORDER BY due LIMIT ?2")?;
     let deferred =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND attempts > 0 AND due <= ?1 ORDER BY due LIMIT ?2")?;
+        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts > 0 AND due <= ?1
+                        ORDER BY due LIMIT ?2")?;
+    desk.remember(|memory| {
+        let free = most.saturating_sub(ids.len());
+        ids.extend(memory.request_turn.take(free, fresh, deferred));
+    });
     let mut leased = Vec::new();
-    for id in in_turn(fresh, deferred).take(most) {
+    for id in ids {
         let request = desk
             .connection
             .prepare_cached("SELECT * FROM requests WHERE id = ?1")?
@@ -137,22 +151,13 @@ fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Resu
     Ok(leased)
 }
 
-/// One of each in turn, for as long as there are any.
-pub(super) fn in_turn<T>(one: Vec<T>, other: Vec<T>) -> impl Iterator<Item = T> {
-    let (mut one, mut other) = (one.into_iter(), other.into_iter());
-    let mut turn = false;
-    std::iter::from_fn(move || {
-        turn = !turn;
-        if turn { one.next().or_else(|| other.next()) } else { other.next().or_else(|| one.next()) }
-    })
-}
-
 impl Sqlite {
     /// See [`crate::store::Store::accept`].
     pub(in crate::store) async fn accept(
         &self,
         request: NewRequest,
         counters: Vec<Counter>,
+        event: Option<Event>,
     ) -> Result<Acceptance, Error> {
         let NewRequest { id, purpose, origin, login, actor, languages, at, deadline } = request;
         // Sealed and hashed here and not in the one thread that writes.
@@ -166,7 +171,8 @@ impl Sqlite {
                     Look::Go(steps) => steps,
                     Look::Wait(wait) => return Ok(Acceptance::TooOften(wait)),
                 };
-                if desk.memory.get().waiting >= backlog {
+                let is_bounded = origin == Origin::Person;
+                if is_bounded && desk.memory.get().waiting >= backlog {
                     return Ok(Acceptance::Full);
                 }
                 take(desk, steps)?;
@@ -176,7 +182,12 @@ impl Sqlite {
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
                     )?
                     .execute((id.bytes(), purpose.word(), origin.word(), sealed, at.millis(), deadline.millis()))?;
-                desk.remember(|memory| memory.waiting += 1);
+                if is_bounded {
+                    desk.remember(|memory| memory.waiting += 1);
+                }
+                if let Some(event) = event {
+                    events::append(desk, &event)?;
+                }
                 Ok(Acceptance::Accepted)
             })
             .await
@@ -189,6 +200,7 @@ impl Sqlite {
         length: Duration,
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
+        self.latest.see(now);
         self.writer.change(move |desk| lease(desk, most, now.plus(length), now)).await
     }
 

@@ -5,18 +5,26 @@ use std::time::Duration;
 use rekeyd_core::domain::{
     AccountId, AddressHash, DataKey, KeyId, NoticeId, Origin, Purpose, Stamp, Ticket, TicketId, Timestamp, TokenHash,
 };
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::fault::Fault;
+use super::latest::Latest;
 use super::seal::{account, maybe_moment, millis, moment, open, seal};
 use super::writer::Desk;
 use super::{Sqlite, outbox};
 use crate::store::{Error, NewNotice, NewTicket, StoredTicket, TicketState};
 
-/// How many refusals by the directory a ticket bears.
-pub(super) const MOST_TRIES: u32 = 10;
+/// The condition under which a ticket's row can be used: alive, in time by the clock and by the highest moment seen, not
+/// made in the future, of this era, and not refused ten times by the directory. [`moments`] gives `?2` to `?4`.
+pub(super) const USABLE: &str = "state = 'live' AND ends > ?2 AND ends + lag > ?3 AND issued <= ?4
+    AND era = coalesce((SELECT value FROM meta WHERE name = 'era'), 1) AND tries < 10";
 /// How far in the future a ticket may have been made before its clock is not believed.
-pub(super) const CLOCK_SLACK: Duration = Duration::from_mins(2);
+const CLOCK_SLACK: Duration = Duration::from_mins(2);
+
+/// The values of `?2` to `?4` in [`USABLE`].
+pub(super) fn moments(latest: &Latest, now: Timestamp) -> (i64, i64, i64) {
+    (now.millis(), latest.see(now).millis(), now.plus(CLOCK_SLACK).millis())
+}
 
 /// Inserts tickets. Until a message is delivered, its ticket lives as long as the message is tried.
 pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotice]) -> Result<(), Fault> {
@@ -27,11 +35,11 @@ pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotic
         let sealed = seal(desk.key, desk.chance, "ticket", ticket.id.bytes(), &ticket.login)?;
         desk.connection
             .prepare_cached(
-                "INSERT INTO tickets (id, hash, purpose, origin, account, sealed, contact, stamp, stamp_second, key, issued,
-                     life, expires, ends, tries, era)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                "INSERT INTO tickets (id, hash, purpose, origin, account, sealed, contact, stamp, stamp_second, key, profile,
+                     issued, life, expires, ends, lag, tries, era)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
             )?
-            .execute((
+            .execute(params![
                 ticket.id.bytes(),
                 hash.0,
                 ticket.purpose.word(),
@@ -42,13 +50,15 @@ pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotic
                 ticket.stamp.as_str(),
                 ticket.stamp.second().map(Timestamp::millis),
                 ticket.key.0,
+                &ticket.profile,
                 ticket.issued.millis(),
                 millis(*life),
                 ticket.expires.map(Timestamp::millis),
                 ticket.expires.unwrap_or(deadline).millis(),
+                desk.latest.lag(ticket.issued),
                 ticket.tries,
                 desk.memory.get().era,
-            ))?;
+            ])?;
     }
     Ok(())
 }
@@ -91,6 +101,7 @@ pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault>
             contact: AddressHash(row.get("contact")?),
             stamp: Stamp::new(word("stamp")?, stamp_second),
             key: KeyId(row.get("key")?),
+            profile: row.get("profile")?,
             issued: moment(row, "issued")?,
             expires: maybe_moment(row, "expires")?,
             tries: row.get("tries")?,
@@ -144,8 +155,8 @@ pub(super) fn void_others(desk: &Desk<'_>, account: &AccountId, which: &Which, n
     outbox::cancel(desk, &voided, "its link is void", now)
 }
 
-/// Makes a claimed or unsure ticket live again, or void where it was doomed meanwhile, has come to its end or `free`
-/// is false. Says whether it was held at all.
+/// Makes a claimed or unsure ticket live again, or void where it was doomed meanwhile or `free` is false. Says whether
+/// it was held at all.
 pub(super) fn give_back(
     desk: &Desk<'_>,
     id: &TicketId,
@@ -181,19 +192,28 @@ pub(super) fn sent_notices(desk: &Desk<'_>, tickets: &[[u8; 16]]) -> Result<Vec<
 
 impl Sqlite {
     /// See [`crate::store::Store::ticket`].
-    pub(in crate::store) async fn ticket(&self, hash: TokenHash) -> Result<Option<StoredTicket>, Error> {
+    pub(in crate::store) async fn ticket(
+        &self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<StoredTicket>, Error> {
         let key = self.key.clone();
+        let (now, latest, slack) = moments(&self.latest, now);
         self.readers
             .read(move |connection| {
-                let found = connection
-                    .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
-                    .query_row([hash.0], |row| Ok(read(row, &key)))
-                    .optional()?
-                    .unwrap_or(Ok(None))?;
-                Ok(found.map(|found| StoredTicket {
-                    spent_by: found.nonce.filter(|_| found.state == TicketState::Spent),
-                    ticket: found.ticket,
-                    state: found.state,
+                let mut statement =
+                    connection.prepare_cached(&format!("SELECT *, {USABLE} AS usable FROM tickets WHERE hash = ?1"))?;
+                let mut rows = statement.query((hash.0, now, latest, slack))?;
+                let Some(row) = rows.next()? else { return Ok(None) };
+                let usable = row.get("usable")?;
+                Ok(read(row, &key)?.map(|found| {
+                    let is_held = !matches!(found.state, TicketState::Live | TicketState::Void);
+                    StoredTicket {
+                        held_by: found.nonce.filter(|_| is_held),
+                        ticket: found.ticket,
+                        state: found.state,
+                        usable,
+                    }
                 }))
             })
             .await

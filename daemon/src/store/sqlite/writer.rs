@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fault::Fault;
+use super::latest::Latest;
 use super::memory::Memory;
 use crate::store::Error;
 
@@ -26,8 +27,11 @@ const BATCH: usize = 256;
 const QUEUE: usize = 4096;
 /// How long a caller waits for a place in the queue.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches.
-const LOG_SIZE: u64 = 4 << 20;
+/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
+/// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
+pub(super) const LOG_SIZE: u64 = 4 << 20;
+/// How much longer the log must be before it is tried again, where a reader held on to it.
+const LOG_STEP: u64 = 1 << 20;
 
 /// What a change works with: the open transaction, the keys, and what the thread keeps in memory.
 pub(super) struct Desk<'w> {
@@ -35,6 +39,7 @@ pub(super) struct Desk<'w> {
     pub(super) key: &'w DataKey,
     pub(super) chance: &'w SystemRandom,
     pub(super) memory: &'w Cell<Memory>,
+    pub(super) latest: &'w Latest,
 }
 
 impl Desk<'_> {
@@ -93,13 +98,23 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         key: Arc<DataKey>,
+        latest: Arc<Latest>,
         chance: SystemRandom,
         memory: Memory,
         log: PathBuf,
     ) -> Result<Self, Error> {
         let (tasks, queue) = mpsc::channel(QUEUE);
         let (tell, broken) = watch::channel(None);
-        let hand = Hand { connection, key, chance, memory: Cell::new(memory), log, broken: Verdict(tell) };
+        let hand = Hand {
+            connection,
+            key,
+            latest,
+            chance,
+            memory: Cell::new(memory),
+            log,
+            log_tried: Cell::new(0),
+            broken: Verdict(tell),
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || hand.work(queue))
@@ -170,9 +185,12 @@ impl Drop for Verdict {
 struct Hand {
     connection: Connection,
     key: Arc<DataKey>,
+    latest: Arc<Latest>,
     chance: SystemRandom,
     memory: Cell<Memory>,
     log: PathBuf,
+    /// How long the log was when it was last tried; 0 once it has begun anew.
+    log_tried: Cell<u64>,
     broken: Verdict,
 }
 
@@ -208,7 +226,13 @@ impl Hand {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { connection: &self.connection, key: &self.key, chance: &self.chance, memory: &self.memory }
+        Desk {
+            connection: &self.connection,
+            key: &self.key,
+            chance: &self.chance,
+            memory: &self.memory,
+            latest: &self.latest,
+        }
     }
 
     fn why_broken(&self) -> Option<String> {
@@ -291,7 +315,11 @@ impl Hand {
     /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
     /// would look like an error of the commit before.
     fn shorten_log(&self) {
-        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_SIZE) {
+        let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
+        if length <= LOG_SIZE {
+            self.log_tried.set(0);
+        } else if length >= self.log_tried.get() + LOG_STEP {
+            self.log_tried.set(length);
             let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             if let Err(error) = self.judge(moved.map_err(Fault::from)) {
                 log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
@@ -311,12 +339,14 @@ mod tests {
         let connection = Connection::open(&path).unwrap();
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; CREATE TABLE t (v ANY UNIQUE); CREATE TABLE meta (name PRIMARY KEY, value);",
+                "PRAGMA journal_mode = WAL; CREATE TABLE t (v ANY UNIQUE); CREATE TABLE meta (name PRIMARY KEY, value);
+                 CREATE TABLE requests (state, origin); CREATE TABLE paces (key); CREATE TABLE events (seq);",
             )
             .unwrap();
-        let memory = Memory { waiting: 0, paces: 0, last_event: 0, last_hash: [0; 32], era: 1 };
+        let memory = Memory::load(&connection).unwrap();
+        let latest = Arc::new(Latest::load(&connection).unwrap());
         let key = Arc::new(DataKey::from_bytes([1; 32]));
-        Writer::start(connection, key, SystemRandom::new(), memory, path).unwrap()
+        Writer::start(connection, key, latest, SystemRandom::new(), memory, folder.path().join("x.db-wal")).unwrap()
     }
 
     async fn insert(writer: &Writer, value: i64) -> Result<(), Error> {

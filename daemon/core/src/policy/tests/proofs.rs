@@ -25,6 +25,7 @@ fn ticket(account: &Account) -> Ticket {
         contact: AddressHash([0; 32]),
         stamp: account.stamp.clone(),
         key: KeyId([0; 4]),
+        profile: None,
         issued: NOW,
         expires: None,
         tries: 0,
