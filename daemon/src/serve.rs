@@ -127,11 +127,12 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
 
     let (stop, stopped) = watch::channel(false);
+    // Whoever sees the pages answer finds the operators' socket as well.
+    let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let cannot = |error: std::io::Error| Failure::Listen(format!("{}: {error}", config.http.listen));
     let server = http::Server::bind(config.http.listen).await.map_err(cannot)?;
     let listen = server.address();
     let http = Arc::new(http::Door::new(Arc::clone(&rekeyd), config.http.clone()).map_err(Failure::System)?);
-    let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let mut tasks: JoinSet<()> = JoinSet::new();
     tasks.spawn(Arc::clone(&http).run(server, stopped.clone()));
     tasks.spawn(admin.serve(stopped.clone()));

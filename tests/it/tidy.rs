@@ -75,9 +75,8 @@ struct Source {
 impl Source {
     /// The lines that are code, without comments and without the file's own tests.
     fn code(&self) -> String {
-        let own = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(super) mod tests {"];
-        let end = own.iter().filter_map(|own| self.text.find(own)).min();
-        let text = &self.text[..end.unwrap_or(self.text.len())];
+        let own_tests = Regex::new(r"(?m)^#\[cfg\(test\)\]\n(?:pub(?:\([a-z]+\))? )?mod \w+ \{").expect("a pattern");
+        let text = own_tests.split(&self.text).next().unwrap_or_default();
         let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         code.join("\n")
     }

@@ -31,6 +31,7 @@ pub mod secrets;
 pub mod slapd;
 mod slapd_config;
 pub mod smtp;
+mod smtp_session;
 pub mod tls;
 pub mod world;
 pub mod world_config;
