@@ -92,6 +92,9 @@ impl SecretSource {
         if facts.mode() & 0o007 != 0 {
             return Err(format!("{} can be read or written by everybody (chmod o-rwx)", path.display()));
         }
+        if facts.mode() & 0o020 != 0 {
+            return Err(format!("{} can be written by its group (chmod g-w)", path.display()));
+        }
         if facts.len() > LONGEST {
             return Err(format!("{} is longer than {LONGEST} bytes", path.display()));
         }
