@@ -52,6 +52,15 @@ pub enum Error {
     Unavailable(String),
 }
 
+/// How long a directory's operations may take at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// One operation.
+    pub operation: Duration,
+    /// A whole write, with the look before it, its second try and the look after that.
+    pub write: Duration,
+}
+
 /// How a write ended.
 #[derive(Debug)]
 pub enum Written {
@@ -196,6 +205,14 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.probe(now).await,
             Self::Ldif(ldif) => ldif.probe(now).await,
+        }
+    }
+
+    /// How long its operations may take.
+    pub fn times(&self) -> Times {
+        match self {
+            Self::Ldap(ldap) => ldap.times(),
+            Self::Ldif(_) => Times::default(),
         }
     }
 

@@ -18,10 +18,8 @@ use crate::store::{NewNotice, NewTicket, OpenClaim, Replacement};
 
 /// Claims younger than this may belong to a story that is still running in this process.
 const AGE: Duration = Duration::from_secs(15);
-/// After so long no write of this process is under way any more: longer than every try and time limit of one setting.
-const OVER: Duration = Duration::from_secs(25);
-/// A dead process tries nothing again, so only what it had sent may still be under way.
-const OVER_AFTER_A_CRASH: Duration = Duration::from_secs(8);
+/// What is added to a directory's own time limits before a write counts as no longer under way.
+const MARGIN: Duration = Duration::from_secs(3);
 /// How often open claims are looked for.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -75,11 +73,15 @@ async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> 
             let setting = Setting { parts: &parts, ticket, account: &account, nonce, actor: Actor::System };
             if rekeyd.store.spend_settled(ticket.id, nonce, setting.spend(rekeyd)).await? {
                 log::info!(event = "claim-settled"; "a password whose answer was lost had been set");
-                rekeyd.outbox_wake.notify_one();
+            } else {
+                // It was void by then, so the newer password may be an operator's or nobody knows whose.
+                let (notices, tickets) = rekeyd.tell(&parts, &account, NoticeKind::PasswordUnsure, rekeyd.now());
+                rekeyd.store.settle(ticket.id, false, event("void", "not-its-own"), notices, tickets).await?;
             }
+            rekeyd.outbox_wake.notify_one();
             Ok(())
         }
-        Settled::Unchanged if may_be_under_way(rekeyd, claim.since) => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, &parts, claim.since) => Ok(()),
         Settled::Unchanged => {
             let event = event("freed", "not-written");
             Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?)
@@ -110,16 +112,18 @@ async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), 
             rekeyd.outbox_wake.notify_one();
             Ok(())
         }
-        Settled::Unchanged if may_be_under_way(rekeyd, begun.since) => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, &parts, begun.since) => Ok(()),
         Settled::Unchanged => Ok(rekeyd.store.end_replacement(begun.id, event("not-done")).await?),
         Settled::Undecidable => Ok(rekeyd.store.end_replacement(begun.id, event("unsure")).await?),
     }
 }
 
-/// Whether a write that was sent after `since` may still arrive.
-fn may_be_under_way(rekeyd: &Rekeyd, since: Timestamp) -> bool {
-    let over = if since < rekeyd.started() { OVER_AFTER_A_CRASH } else { OVER };
-    rekeyd.now().since(since) < over
+/// Whether a write that began at `since` may still arrive. A dead process tries nothing again, so that only what it had
+/// sent may still be under way.
+fn may_be_under_way(rekeyd: &Rekeyd, parts: &Parts, since: Timestamp) -> bool {
+    let times = parts.directory.times();
+    let over = if since < rekeyd.started() { times.operation } else { times.write };
+    rekeyd.now().since(since) < over + MARGIN
 }
 
 /// The notices that tell the person of what was settled; none where the account is gone.

@@ -178,7 +178,7 @@ async fn set(
     let stamp = terms.stamp().clone();
     // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
     tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
-    if let Err(error) = rekeyd.store.writing(ticket.id, &terms.server().name).await {
+    if let Err(error) = rekeyd.store.writing(ticket.id, &terms.server().name, rekeyd.now()).await {
         rekeyd.store.release(claimed, false, None).await?;
         return Err(error.into());
     }

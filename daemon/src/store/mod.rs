@@ -213,10 +213,11 @@ impl Store {
         }
     }
 
-    /// Notes the server just before the password is written there, so that a crash can be settled.
-    pub async fn writing(&self, ticket: TicketId, server: &str) -> Result<(), Error> {
+    /// Notes the server just before the password is written there, so that a crash can be settled; from `now` on the
+    /// write may be under way.
+    pub async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
         match self {
-            Self::Sqlite(store) => store.writing(ticket, server).await,
+            Self::Sqlite(store) => store.writing(ticket, server, now).await,
         }
     }
 

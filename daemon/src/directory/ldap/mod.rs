@@ -30,7 +30,7 @@ use self::nature::Wanted;
 use self::upstream::{Session, Upstream};
 use self::wire::{Failure, Query};
 use super::config::{DirectoryConfig, LdapConfig};
-use super::{Error, Found};
+use super::{Error, Found, Times};
 
 /// A directory of servers that speak LDAP.
 pub struct Ldap {
@@ -76,6 +76,13 @@ impl Ldap {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn times(&self) -> Times {
+        let ldap = &self.wanted.ldap;
+        // Two looks and two writes, and two connections that are made for them, each with a bind.
+        let write = ldap.operation_timeout * 6 + ldap.connect_timeout * 2;
+        Times { operation: ldap.operation_timeout, write }
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -94,7 +94,7 @@ async fn p4_a_password_set_spends_the_ticket_and_ends_the_others() {
         assert_eq!(answer_with(&store, 1, 0, other).await, Issued::Made);
         assert_eq!(answer(&store, 2, "ada", 0).await, Issued::Made);
         let held = store.claim(hash(2), [5; 16], at(9)).await.unwrap().unwrap();
-        store.writing(held.ticket().id, "ldap://one").await.unwrap();
+        store.writing(held.ticket().id, "ldap://one", at(5)).await.unwrap();
         store.spend(held.ticket().id, spend(5, "ada", 10)).await.unwrap();
         assert_eq!(state(&store, 1).await, TicketState::Void);
         let stored = store.ticket(hash(2), at(0)).await.unwrap().unwrap();
@@ -121,7 +121,7 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
             assert_eq!(answer(&store, n, who, 0).await, Issued::Made);
             let held = store.claim(hash(n), [n; 16], at(n.into())).await.unwrap().unwrap();
             if n > 1 {
-                store.writing(held.ticket().id, "ldap://one").await.unwrap();
+                store.writing(held.ticket().id, "ldap://one", at(5)).await.unwrap();
             }
             if n == 4 {
                 store.strand(held, event(EventKind::SetUnsure, who, 4)).await.unwrap();
@@ -148,7 +148,7 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
         store.spend(open[2].ticket.id, spend(3, "bob", 9)).await.unwrap();
         assert_eq!(state(&store, 3).await, TicketState::Spent);
         assert_eq!(
-            store.writing(open[1].ticket.id, "ldap://one").await,
+            store.writing(open[1].ticket.id, "ldap://one", at(5)).await,
             Err(Error::Busy),
             "whoever lost the claim must not write"
         );
@@ -261,7 +261,7 @@ async fn an_open_claim_is_spent_only_by_its_own_nonce() {
         let id = TicketId::from_bytes([1; 16]);
         assert!(store.open_claim(id).await.unwrap().is_none());
         let held = store.claim(hash(1), [5; 16], at(1)).await.unwrap().unwrap();
-        store.writing(id, "ldap://one").await.unwrap();
+        store.writing(id, "ldap://one", at(5)).await.unwrap();
         store.strand(held, event(EventKind::SetUnsure, "ada", 2)).await.unwrap();
         assert_eq!(store.ticket(hash(1), at(2)).await.unwrap().unwrap().held_by, Some([5; 16]));
         let open = store.open_claim(id).await.unwrap().unwrap();

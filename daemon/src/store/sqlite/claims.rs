@@ -83,14 +83,16 @@ impl Sqlite {
     }
 
     /// See [`crate::store::Store::writing`].
-    pub(in crate::store) async fn writing(&self, ticket: TicketId, server: &str) -> Result<(), Error> {
+    pub(in crate::store) async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
         let server = server.to_owned();
         self.writer
             .change(move |desk| {
                 let rows = desk
                     .connection
-                    .prepare_cached("UPDATE tickets SET server = ?2 WHERE id = ?1 AND state = 'claimed'")?
-                    .execute((ticket.bytes(), server))?;
+                    .prepare_cached(
+                        "UPDATE tickets SET server = ?2, claimed_at = ?3 WHERE id = ?1 AND state = 'claimed'",
+                    )?
+                    .execute((ticket.bytes(), server, now.millis()))?;
                 if rows == 1 { Ok(()) } else { Err(Fault::busy()) }
             })
             .await
@@ -138,7 +140,8 @@ impl Sqlite {
                 let is_held = desk
                     .connection
                     .prepare_cached(
-                        "SELECT 1 FROM tickets WHERE id = ?1 AND nonce = ?2 AND state IN ('claimed', 'unsure')",
+                        "SELECT 1 FROM tickets
+                         WHERE id = ?1 AND nonce = ?2 AND doomed = 0 AND state IN ('claimed', 'unsure')",
                     )?
                     .exists((ticket.bytes(), nonce))?;
                 if is_held {
