@@ -121,7 +121,7 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
             assert_eq!(answer(&store, n, who, 0).await, Issued::Made);
             let held = store.claim(hash(n), [n; 16], at(n.into())).await.unwrap().unwrap();
             if n > 1 {
-                store.writing(held.ticket().id, "ldap://one", at(5)).await.unwrap();
+                store.writing(held.ticket().id, "ldap://one", at(i64::from(n) + 1)).await.unwrap();
             }
             if n == 4 {
                 store.strand(held, event(EventKind::SetUnsure, who, 4)).await.unwrap();
@@ -133,7 +133,7 @@ async fn b2_9_a_claim_outlives_a_crash_and_can_be_settled_either_way() {
         assert_eq!(open.len(), 4);
         assert_eq!(store.open_claims(at(1)).await.unwrap().len(), 1, "only those older");
         assert_eq!((open[0].server.as_deref(), open[1].server.as_deref()), (None, Some("ldap://one")));
-        assert_eq!((open[1].nonce, open[1].since), ([2; 16], at(2)));
+        assert_eq!((open[1].nonce, open[1].since), ([2; 16], at(3)), "counted from the write");
         assert_eq!(store.counts(at(9)).await.unwrap().claims_open, 4);
         assert!(store.claim(hash(1), [9; 16], at(9)).await.unwrap().is_none(), "held until it is settled");
         assert_eq!(state(&store, 4).await, TicketState::Unsure);
@@ -261,7 +261,7 @@ async fn an_open_claim_is_spent_only_by_its_own_nonce() {
         let id = TicketId::from_bytes([1; 16]);
         assert!(store.open_claim(id).await.unwrap().is_none());
         let held = store.claim(hash(1), [5; 16], at(1)).await.unwrap().unwrap();
-        store.writing(id, "ldap://one", at(5)).await.unwrap();
+        store.writing(id, "ldap://one", at(1)).await.unwrap();
         store.strand(held, event(EventKind::SetUnsure, "ada", 2)).await.unwrap();
         assert_eq!(store.ticket(hash(1), at(2)).await.unwrap().unwrap().held_by, Some([5; 16]));
         let open = store.open_claim(id).await.unwrap().unwrap();
@@ -272,6 +272,14 @@ async fn an_open_claim_is_spent_only_by_its_own_nonce() {
         assert_eq!(state(&store, 1).await, TicketState::Spent);
         assert!(store.open_claim(id).await.unwrap().is_none());
         assert_eq!(store.spend_settled(id, [5; 16], spend(5, "ada", 4)).await, Ok(false), "it is no longer open");
+
+        // A claim whose ticket was voided meanwhile is not the person's own success, whatever the stamp says.
+        assert_eq!(answer(&store, 3, "eve", 5).await, Issued::Made);
+        let doomed = TicketId::from_bytes([3; 16]);
+        let held = store.claim(hash(3), [7; 16], at(6)).await.unwrap().unwrap();
+        store.strand(held, event(EventKind::SetUnsure, "eve", 6)).await.unwrap();
+        store.restored(event(EventKind::Restored, "eve", 7)).await.unwrap();
+        assert_eq!(store.spend_settled(doomed, [7; 16], spend(7, "eve", 8)).await, Ok(false));
     }
 }
 
