@@ -15,6 +15,9 @@ use crate::flavour::ppolicy::PolicyError;
 use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
 use crate::policy::permit::Permit;
 
+/// By which groups of POSIX name their members (RFC 2307): logins by `memberUid`, a primary group by its number.
+const POSIX: [&str; 2] = ["uid", "gidNumber"];
+
 /// What is known of one OpenLDAP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenLdap {
@@ -40,13 +43,16 @@ pub enum Conditions {
 
 impl OpenLdap {
     pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword", SHADOW_EXPIRE])
+        let own = ["entryUUID", "entryCSN", "memberOf", "userPassword", SHADOW_EXPIRE];
+        STATE.into_iter().chain(own).chain(POSIX)
     }
 
     /// What must be proved readable before "absent" means anything.
     pub(super) fn must_read(&self, markers: &Markers) -> Vec<String> {
         let state = if self.ppolicy { STATE.as_slice() } else { &["entryCSN"] };
-        let state = state.iter().copied().chain([SHADOW_EXPIRE]);
+        // Somebody without a login would be in no group that names its members by login.
+        let posix = POSIX.into_iter().filter(|_| self.defines("memberUid"));
+        let state = state.iter().copied().chain([SHADOW_EXPIRE]).chain(posix);
         let mut all: Vec<String> = state.chain(markers.attributes()).map(str::to_owned).collect();
         all.retain(|attribute| self.defines(attribute));
         all.sort_unstable();
@@ -293,6 +299,18 @@ pub(super) mod tests {
         let account = account(&server(), &nameless, &policy, &mapping);
         assert!(account.standing.has(Finding::Unknown));
         assert_eq!(account.id.stable, "entry uid=ada,ou=people,dc=x");
+    }
+
+    #[test]
+    fn t57_what_groups_of_posix_go_by_is_read() {
+        let markers = Markers::default();
+        let mapping = Mapping { logins: vec!["mail".into()], ..mapping("") };
+        let known = OpenLdap { defined: [server().defined, vec!["memberuid".into()]].concat(), ..server() };
+        for name in ["uid", "gidNumber"] {
+            assert!(Flavour::OpenLdap(known.clone()).attributes(&mapping).iter().any(|asked| asked == name));
+            assert!(known.must_read(&markers).iter().any(|needed| needed == name));
+            assert!(!server().must_read(&markers).iter().any(|needed| needed == name));
+        }
     }
 
     #[test]
