@@ -1,7 +1,7 @@
 //! One server as it is used: a few shared connections, a rest after each failure, and what was learnt of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use super::nature::{Nature, Proof, Wanted};
 use super::wire::{Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
-/// How long what was learnt of a server, its policies included, holds.
+/// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
+const FRESH_REFUSAL: Duration = Duration::from_mins(1);
 
 /// One server.
 pub(super) struct Upstream {
@@ -27,7 +28,7 @@ pub(super) struct Upstream {
     turn: AtomicUsize,
     cool_down: Duration,
     rest: Lock<Option<(Instant, Failure)>>,
-    read_only: AtomicBool,
+    read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<Proof>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
@@ -48,7 +49,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             cool_down: config.cool_down,
             rest: Lock::new(None),
-            read_only: AtomicBool::new(false),
+            read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
@@ -57,12 +58,13 @@ impl Upstream {
 
     /// Its name in evidence, and whether it takes writes as far as is known.
     pub(super) fn server(&self) -> Server {
-        Server { name: self.endpoint.url.clone(), writable: !self.read_only.load(Ordering::Relaxed) }
+        let read_only = held(&self.read_only).is_some_and(|since| since.elapsed() < FRESH_REFUSAL);
+        Server { name: self.endpoint.url.clone(), writable: !read_only }
     }
 
-    /// Remembers that it is a copy that takes no writes.
+    /// Remembers for a while that it is a copy that takes no writes; it may become an original.
     pub(super) fn takes_no_writes(&self) {
-        self.read_only.store(true, Ordering::Relaxed);
+        *held(&self.read_only) = Some(Instant::now());
     }
 
     /// Why it is left alone at the moment, if it is.
@@ -110,6 +112,7 @@ impl Upstream {
         *self.proof.lock().await = None;
         held(&self.policies).clear();
         *held(&self.rest) = None;
+        *held(&self.read_only) = None;
     }
 
     /// A shared connection, made if there is none that can be used.
