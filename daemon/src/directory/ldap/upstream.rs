@@ -19,6 +19,8 @@ use crate::directory::config::{Endpoint, LdapConfig};
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
 const FRESH_REFUSAL: Duration = Duration::from_mins(1);
+/// How long what the canary has shown holds, unless the server fails before.
+const FRESH_PROOF: Duration = Duration::from_hours(24);
 
 /// One server.
 pub(super) struct Upstream {
@@ -30,7 +32,7 @@ pub(super) struct Upstream {
     rest: Lock<Option<(Instant, Failure)>>,
     read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
-    proof: Mutex<Option<Proof>>,
+    proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
 }
 
@@ -73,6 +75,12 @@ impl Upstream {
         held(&self.rest).as_ref().filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
     }
 
+    /// Whether a rest is over and nothing was learnt of it since.
+    fn is_back(&self) -> bool {
+        let now = Instant::now();
+        held(&self.rest).as_ref().is_some_and(|(until, _)| *until <= now)
+    }
+
     /// Leaves it alone for a while.
     pub(super) fn rest(&self, failure: &Failure) {
         log::debug!(event = "directory-rests", server = self.endpoint.url.as_str(); "{failure}");
@@ -87,15 +95,28 @@ impl Upstream {
     /// A given connection with what is known of the server.
     pub(super) async fn session_on(&self, link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
-        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+        // A server that comes back may have become another one: restarted with other settings, or restored.
+        let back = self.is_back();
+        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
         // Whoever waited here while another one failed need not fail again.
         if let Some(failure) = self.resting() {
             return Err(failure);
         }
-        let mut proof = self.proof.lock().await;
-        let nature = Nature::learn(&link, wanted, &mut proof).await.inspect_err(|failure| {
+        let mut kept = self.proof.lock().await;
+        let fresh = kept.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH_PROOF);
+        let mut proof = fresh.map(|(_, proof)| proof.clone());
+        let renewed = proof.is_none();
+        let learnt = Nature::learn(&link, wanted, &mut proof).await;
+        if let Some(proof) = proof.filter(|_| renewed) {
+            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole) {
+                let server = self.endpoint.url.as_str();
+                log::warn!(event = "write-condition-lost", server = server; "from now on: {}", proof.words);
+            }
+            *kept = Some((Instant::now(), proof));
+        }
+        let nature = learnt.inspect_err(|failure| {
             // A kept connection that has ended says nothing of the server yet.
             if !matches!(failure, Failure::Broken(_) | Failure::Unreachable(_)) {
                 self.rest(failure);
@@ -103,6 +124,9 @@ impl Upstream {
         })?;
         let nature = Arc::new(nature);
         *known = Some((Instant::now(), Arc::clone(&nature)));
+        if self.is_back() {
+            *held(&self.rest) = None;
+        }
         Ok(Session { link, nature })
     }
 

@@ -24,9 +24,9 @@ const MOST_USES: u32 = 50_000;
 /// After so long without use a connection is replaced: firewalls forget such ones without a word.
 const MOST_IDLE: Duration = Duration::from_mins(5);
 
-/// What a search ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
+/// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
-const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
+pub(super) const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
 
 /// Why an operation has no answer.
 #[derive(Clone, Debug)]
