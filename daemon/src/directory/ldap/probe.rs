@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use rekeyd_core::domain::Timestamp;
+use rekeyd_core::domain::{Finding, Timestamp};
+use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::openldap::Conditions;
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView};
 use rekeyd_core::settings::in_words;
@@ -116,6 +117,7 @@ impl Ldap {
                         let remedy = "Set `group_base` to an entry below which all groups are on this server.";
                         to.say("groups", why, Grade::Broken, Some(remedy));
                     }
+                    self.passwords_there(person, to);
                     let unseen = self.hidden(session, person).await?;
                     if unseen.is_empty() {
                         to.fine("state of accounts", "can be read");
@@ -137,8 +139,28 @@ impl Ldap {
                 let outcome = format!("the server's schema has no attribute {name}");
                 to.say("attributes", outcome, Grade::Note, Some("Check its spelling in the configuration."));
             }
+            if let Some(first) = session.nature.shown_as(name) {
+                let outcome = format!("{name} is a second name, and the server shows the attribute as {first}");
+                to.say("attributes", outcome, Grade::Broken, Some("Write the first name in the configuration."));
+            }
         }
         Ok(())
+    }
+
+    /// Says what stays unseen where passwords can't be read, which is as it should be.
+    fn passwords_there(&self, person: &Entry, to: &mut Findings) {
+        let marked = self.wanted.mapping.markers.iter().any(|(finding, _)| finding == Finding::PasswordElsewhere);
+        if !marked && !person.has("userPassword") {
+            to.say(
+                "passwords",
+                "can't be read, as it should be; so nobody sees here that one is kept elsewhere ({SASL}) or shut off \
+                 (a hash that begins with !)",
+                Grade::Note,
+                Some(
+                    "If there are such accounts, mark them: `password_elsewhere` or `disabled` in [directory.markers].",
+                ),
+            );
+        }
     }
 
     fn groups_there(&self, session: &Session, to: &mut Findings) {
