@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log::LevelFilter;
-use rekeyd_core::domain::KeyRing;
+use rekeyd_core::domain::{Dn, KeyRing};
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::{Document, Fault, Section};
 use rekeyd_plugins::secret::SecretSource;
@@ -126,6 +126,7 @@ impl Config {
             directory.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
             // A rule about shared addresses that nobody looks for would refuse nothing.
             directory.search.detect_shared |= rules.contacts.refuse_shared;
+            watched_within(&root, directory, &rules);
         }
         let messages = read_messages(&root);
         let channels = list::read(&root);
@@ -310,6 +311,23 @@ fn one<'d>(root: &Section<'_>, mut sections: Vec<Section<'d>>) -> Option<Section
     }
 }
 
+/// Faults of groups that verdicts rest on and that the search for groups would never find, so that their members would
+/// count as nobody special.
+fn watched_within(root: &Section<'_>, directory: &DirectoryConfig, rules: &Rules) {
+    // A file may have no base: all of it is searched then.
+    let Ok(base) = Dn::parse(&directory.search.group_base.0) else { return };
+    let policy = root.section("policy");
+    let of_profiles = rules.profiles.iter().flat_map(|profile| &profile.groups).map(|group| ("profile", group));
+    let privileged = rules.privileged_groups.iter().map(|group| ("privileged_groups", group));
+    for (key, group) in privileged.chain(of_profiles).filter(|(_, group)| **group != base && !group.is_below(&base)) {
+        policy.fault(
+            key,
+            format!("{group} does not lie below {base}, where groups are looked for"),
+            "Set `group_base` of the directory to an entry that has all groups below it.",
+        );
+    }
+}
+
 /// Checks and trims the base of links: https, or http on this machine alone.
 fn public_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
@@ -401,6 +419,19 @@ privileged_groups = []
         let detects = |more: &str| parsed(&format!("{WHOLE}{more}")).directory.search.detect_shared;
         assert!(!detects(""));
         assert!(detects("[policy.contacts]\nrefuse_shared = true\n"));
+    }
+
+    #[test]
+    fn t57_groups_that_nobody_looks_for_are_faults() {
+        let examined = |text: &str| examine(text).1.into_iter().filter(|fault| fault.contains("policy")).count();
+        let groups = |groups: &str| WHOLE.replace("privileged_groups = []", &format!("privileged_groups = [{groups}]"));
+        let based = |base: &str| WHOLE.replace("[messages]", &format!("group_base = \"{base}\"\n[messages]"));
+        let profile = "[[policy.profile]]\nname = \"staff\"\ngroups = [\"cn=staff,ou=groups,dc=example,dc=org\"]\n";
+        assert_eq!(examined(&groups("\"cn=a,DC=Example, dc=org\", \"dc=example,dc=org\"")), 0);
+        assert_eq!(examined(&groups("\"cn=a,dc=example,dc=net\", \"cn=b,dc=org\"")), 2);
+        assert_eq!(examined(&format!("{WHOLE}{profile}")), 0);
+        assert_eq!(examined(&format!("{}{profile}", based("ou=groups,dc=example,dc=org"))), 0);
+        assert_eq!(examined(&format!("{}{profile}", based("ou=people,dc=example,dc=org"))), 1);
     }
 
     #[test]

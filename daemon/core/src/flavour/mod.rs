@@ -98,7 +98,7 @@ pub struct Reply {
     pub policy: Option<PolicyAnswer>,
 }
 
-/// What an answer to a write means. Where there is one, the server has certainly done it or certainly not.
+/// What an answer to a write means. Most say that the server has certainly done it or certainly not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// Written.
@@ -109,6 +109,9 @@ pub enum Outcome {
     Rejected(Rejection),
     /// Not written, since the account is no longer what it was.
     Stale,
+    /// Whoever answered does not know it either, as good as no answer: a proxy that lost the server, or a server in
+    /// trouble.
+    Unsure(String),
 }
 
 /// How a password check ended.
@@ -278,6 +281,13 @@ impl Flavour {
     pub fn outcome(&self, reply: &Reply, must_change: bool) -> Outcome {
         match self {
             Self::OpenLdap(_) => OpenLdap::outcome(reply, must_change),
+        }
+    }
+
+    /// Whether the answer to a write says that the server is a copy that takes none.
+    pub fn is_copy(&self, reply: &Reply) -> bool {
+        match self {
+            Self::OpenLdap(_) => OpenLdap::is_copy(reply),
         }
     }
 

@@ -15,6 +15,12 @@ use crate::flavour::ppolicy::PolicyError;
 use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
 use crate::policy::permit::Permit;
 
+/// By which groups of POSIX name their members (RFC 2307): logins by `memberUid`, a primary group by its number.
+const POSIX: [&str; 2] = ["uid", "gidNumber"];
+
+/// The stamp of a password that the overlay has no mark of.
+const UNMARKED: &str = "pwdChangedTime absent";
+
 /// What is known of one OpenLDAP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenLdap {
@@ -40,13 +46,16 @@ pub enum Conditions {
 
 impl OpenLdap {
     pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-        STATE.into_iter().chain(["entryUUID", "entryCSN", "memberOf", "gidNumber", "userPassword", SHADOW_EXPIRE])
+        let own = ["entryUUID", "entryCSN", "memberOf", "userPassword", SHADOW_EXPIRE];
+        STATE.into_iter().chain(own).chain(POSIX)
     }
 
     /// What must be proved readable before "absent" means anything.
     pub(super) fn must_read(&self, markers: &Markers) -> Vec<String> {
         let state = if self.ppolicy { STATE.as_slice() } else { &["entryCSN"] };
-        let state = state.iter().copied().chain([SHADOW_EXPIRE]);
+        // Somebody without a login would be in no group that names its members by login.
+        let posix = POSIX.into_iter().filter(|_| self.defines("memberUid"));
+        let state = state.iter().copied().chain([SHADOW_EXPIRE]).chain(posix);
         let mut all: Vec<String> = state.chain(markers.attributes()).map(str::to_owned).collect();
         all.retain(|attribute| self.defines(attribute));
         all.sort_unstable();
@@ -68,7 +77,7 @@ impl OpenLdap {
                     let second = entry.moment("pwdChangedTime").ok().flatten();
                     Stamp::new(format!("pwdChangedTime={value}"), second)
                 }
-                None => Stamp::new("pwdChangedTime absent", None),
+                None => Stamp::new(UNMARKED, None),
             }
         } else {
             let value = entry.text("entryCSN")?.ok_or_else(|| Unreadable::hidden("entryCSN"))?;
@@ -156,7 +165,9 @@ impl OpenLdap {
         match reply.code {
             10 => Outcome::NotDone("the server is a read-only copy".into()),
             12 => refused(Rejection::MissingRight("the server no longer takes the assertion control".into())),
-            1 | 3 | 11 | 51 | 52 | 80 => Outcome::NotDone(reply.words()),
+            1 | 3 | 11 | 51 => Outcome::NotDone(reply.words()),
+            // A proxy says so, too, of an operation that it has sent on and whose answer it has lost.
+            52 | 80 => Outcome::Unsure(reply.words()),
             32 | 122 => Outcome::Stale,
             8 | 13 | 50 if must_change => refused(Rejection::MissingRight(format!(
                 "rekeyd's account needs `access to attrs=pwdReset by dn.exact=\"its name\" manage`, besides write on \
@@ -167,9 +178,16 @@ impl OpenLdap {
                 "rekeyd's account needs `access to attrs=userPassword by dn.exact=\"its name\" =xw` ({})",
                 reply.words()
             ))),
+            // About the server, not the account: a copy without a way to its original, a database set to read-only.
+            53 if reply.policy.and_then(|policy| policy.error).is_none() => Outcome::NotDone(reply.words()),
             53 => refused(Rejection::NotAllowed),
             _ => refused(Rejection::Other(reply.words())),
         }
+    }
+
+    /// Whether the answer to a write says that this server is a copy that takes none.
+    pub(super) fn is_copy(reply: &Reply) -> bool {
+        reply.code == 10 || reply.code == 53 && reply.text.to_lowercase().contains("shadow context")
     }
 
     /// What the server's answer to a person's bind means; `Err` where it says nothing about the password.
@@ -194,7 +212,8 @@ impl OpenLdap {
         }
         // entryCSN changes with everything that happens to an entry.
         let both = |prefix: &str| before.as_str().starts_with(prefix) && after.as_str().starts_with(prefix);
-        if both("pwdChangedTime") { Settled::Changed } else { Settled::Undecidable }
+        // A mark that is gone was taken away, by an administrator or by a reader who may no longer see it: no write does so.
+        if both("pwdChangedTime") && after.as_str() != UNMARKED { Settled::Changed } else { Settled::Undecidable }
     }
 }
 
@@ -296,6 +315,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn t57_what_groups_of_posix_go_by_is_read() {
+        let markers = Markers::default();
+        let mapping = Mapping { logins: vec!["mail".into()], ..mapping("") };
+        let known = OpenLdap { defined: [server().defined, vec!["memberuid".into()]].concat(), ..server() };
+        for name in ["uid", "gidNumber"] {
+            assert!(Flavour::OpenLdap(known.clone()).attributes(&mapping).iter().any(|asked| asked == name));
+            assert!(known.must_read(&markers).iter().any(|needed| needed == name));
+            assert!(!server().must_read(&markers).iter().any(|needed| needed == name));
+        }
+    }
+
+    #[test]
     fn the_stamp_names_the_password_and_the_guard_the_whole_state() {
         let mapping = mapping("disabled = [\"employeeType=gone\", \"!mail\"]");
         let server = OpenLdap { defined: [server().defined, vec!["employeeType".into()]].concat(), ..server() };
@@ -345,7 +376,11 @@ pub(super) mod tests {
             (50, Some(PolicyError::MustSupplyOld), Outcome::Rejected(Rejection::MustSupplyOld)),
             (50, Some(PolicyError::NotAllowed), Outcome::Rejected(Rejection::NotAllowed)),
             (19, None, Outcome::Rejected(Rejection::Other("result 19: text".into()))),
-            (53, None, Outcome::Rejected(Rejection::NotAllowed)),
+            (53, None, Outcome::NotDone("result 53: text".into())),
+            (53, Some(PolicyError::Locked), Outcome::Rejected(Rejection::NotAllowed)),
+            (52, None, Outcome::Unsure("result 52: text".into())),
+            (80, None, Outcome::Unsure("result 80: text".into())),
+            (80, Some(PolicyError::InHistory), Outcome::Rejected(Rejection::InHistory)),
             (122, None, Outcome::Stale),
             (32, None, Outcome::Stale),
             (51, None, Outcome::NotDone("result 51: text".into())),
@@ -358,6 +393,34 @@ pub(super) mod tests {
                 panic!("not a missing right")
             };
             assert!(why.contains(wanted), "{why}");
+        }
+    }
+
+    #[test]
+    fn copies_are_told_by_code_or_by_text() {
+        let reply = |code, text: &str| Reply { code, text: text.into(), policy: None };
+        for (answer, copy) in [
+            (reply(10, ""), true),
+            (reply(53, "shadow context; no update referral"), true),
+            (reply(53, "operation restricted"), false),
+            (reply(0, "shadow context"), false),
+        ] {
+            assert_eq!(OpenLdap::is_copy(&answer), copy, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn only_another_mark_says_that_it_was_written() {
+        let stamp = |text: &str| Stamp::new(text, None);
+        let (old, new) = (stamp("pwdChangedTime=20260101000000Z"), stamp("pwdChangedTime=20260102000000Z"));
+        for (before, after, settled) in [
+            (&old, &old, Settled::Unchanged),
+            (&old, &new, Settled::Changed),
+            (&stamp(UNMARKED), &new, Settled::Changed),
+            (&old, &stamp(UNMARKED), Settled::Undecidable),
+            (&stamp("entryCSN=1"), &stamp("entryCSN=2"), Settled::Undecidable),
+        ] {
+            assert_eq!(OpenLdap::settled(before, after), settled, "{before:?} {after:?}");
         }
     }
 

@@ -18,24 +18,17 @@ use super::{Ldap, nature};
 const MOST_GROUPS: u16 = 1000;
 
 impl Ldap {
-    /// Makes an account of an entry. `hidden` is given where it is already known what can't be seen of it.
+    /// Makes an account of an entry.
     pub(super) async fn account(
         &self,
         upstream: &Upstream,
         session: &Session,
         entry: Entry,
-        hidden: Option<Vec<String>>,
         now: Timestamp,
     ) -> Result<Account, Failure> {
-        let hidden = async {
-            match hidden {
-                Some(hidden) => Ok(hidden),
-                None => self.hidden(session, &entry).await,
-            }
-        };
         let (groups, hidden, policy, shared) = tokio::try_join!(
             self.groups(session, &entry),
-            hidden,
+            self.hidden(session, &entry),
             self.policy(upstream, session, &entry),
             self.shared(session, &entry)
         )?;
@@ -67,26 +60,13 @@ impl Ldap {
     }
 
     /// The attributes whose absence from this entry proves nothing.
-    async fn hidden(&self, session: &Session, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let needed = session.nature.flavour.must_read(&self.wanted.mapping);
-        let base = entry.name().0.as_str();
-        let shows = async |filter: Filter| {
-            let query = Query { base, scope: Scope::Base, filter, attributes: &[], limit: 1 };
-            Ok(!session.link.search(query).await?.entries.is_empty())
-        };
-        if shows(Filter::And(needed.iter().map(|name| Filter::readable(name)).collect())).await? {
-            return Ok(Vec::new());
-        }
-        let mut hidden = Vec::new();
-        for name in needed {
-            if !shows(Filter::readable(&name)).await? {
-                hidden.push(name);
-            }
-        }
-        Ok(hidden)
+    pub(super) async fn hidden(&self, session: &Session, entry: &Entry) -> Result<Vec<String>, Failure> {
+        let needed = session.nature.flavour.must_read(&self.wanted.mapping).into_iter();
+        not_absent(session, entry, needed.filter(|name| !entry.has(name)).collect()).await
     }
 
-    async fn groups(&self, session: &Session, account: &Entry) -> Result<Result<Vec<Dn>, String>, Failure> {
+    /// All groups of an account, or why they are not all known.
+    pub(super) async fn groups(&self, session: &Session, account: &Entry) -> Result<Result<Vec<Dn>, String>, Failure> {
         if let Some(doubt) = &session.nature.groups_in_doubt {
             return Ok(Err(doubt.clone()));
         }
@@ -115,6 +95,9 @@ impl Ldap {
                 Query { base, scope: Scope::Subtree, filter: Filter::Or(any), attributes: &[], limit: MOST_GROUPS };
             let found = session.link.search(query).await?;
             match found.reply.code {
+                0 if found.references => {
+                    walk.give_up(format!("some of the groups below {base} are on another server"));
+                }
                 0 => walk.learn(found.entries.iter().map(|group| group.name().clone())),
                 32 => walk.give_up(format!("{base} is not there, or rekeyd's account may not see it")),
                 _ => walk.give_up(format!("the search for groups has no whole answer: {}", found.reply.words())),
@@ -140,7 +123,9 @@ impl Ldap {
             return Ok(known);
         }
         let view = read_policy(session, name).await?;
-        upstream.learnt_policy(name, &view);
+        if let PolicyView::InForce(_) = view {
+            upstream.learnt_policy(name, &view);
+        }
         Ok(view)
     }
 
@@ -166,19 +151,42 @@ impl Ldap {
     }
 }
 
-/// Reads a policy, with proof that what it lacks would be seen.
+/// Reads a policy, with proof that what it lacks is not there.
 pub(super) async fn read_policy(session: &Session, name: &str) -> Result<PolicyView, Failure> {
     let attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
-    let searchable = attributes.iter().filter(|attribute| session.nature.defines(attribute));
-    let filter = Filter::And(searchable.map(|attribute| Filter::readable(attribute)).collect());
-    let query = Query { base: name, scope: Scope::Base, filter, attributes: &attributes, limit: 1 };
-    let Some(entry) = session.link.search(query).await?.entries.into_iter().next() else {
-        let there = nature::entry(&session.link, name, &[]).await?.is_some();
-        let what = if there { "has attributes that rekeyd's account may not see" } else { "can't be read" };
-        return Ok(PolicyView::Unreadable(format!("the policy {name} {what}")));
+    let Some(entry) = nature::entry(&session.link, name, &attributes).await? else {
+        return Ok(PolicyView::Unreadable(format!("the policy {name} can't be read")));
     };
+    let lacking = attributes.into_iter().filter(|name| session.nature.defines(name) && !entry.has(name)).collect();
+    let hidden = not_absent(session, &entry, lacking).await?;
+    if !hidden.is_empty() {
+        let hidden = hidden.join(", ");
+        return Ok(PolicyView::Unreadable(format!("rekeyd's account may not see {hidden} of the policy {name}")));
+    }
     Ok(match Policy::read(&entry) {
         Ok(policy) => PolicyView::InForce(policy),
         Err(bad) => PolicyView::Unreadable(format!("{} of the policy {name}: {}", bad.attribute, bad.why)),
     })
+}
+
+/// Those of an entry's lacking attributes that the server does not confirm as absent. Where we may search an attribute and
+/// not read it, a value that is there is not shown, and the filter for its absence fails; where we may do neither, the
+/// filter is undefined and fails, too.
+async fn not_absent(session: &Session, entry: &Entry, lacking: Vec<String>) -> Result<Vec<String>, Failure> {
+    let base = entry.name().0.as_str();
+    let fits = async |filter: Filter| {
+        let query = Query { base, scope: Scope::Base, filter, attributes: &[], limit: 1 };
+        Ok(!session.link.search(query).await?.entries.is_empty())
+    };
+    let absent = |name: &String| Filter::present(name.as_str()).negated();
+    if lacking.is_empty() || fits(Filter::And(lacking.iter().map(absent).collect())).await? {
+        return Ok(Vec::new());
+    }
+    let mut hidden = Vec::new();
+    for name in lacking {
+        if !fits(absent(&name)).await? {
+            hidden.push(name);
+        }
+    }
+    Ok(hidden)
 }

@@ -2,7 +2,7 @@
 //!
 //! Look-ups take the first server that answers, verdicts before a write take one that takes writes, and a write goes to
 //! the very server that the verdict was made on. Searches ask for exact attributes and at most two people; absent
-//! attributes count as absent only where the search itself proves that they would have been found.
+//! attributes count as absent only where the server confirms it by a filter.
 
 mod connect;
 mod gather;
@@ -121,7 +121,7 @@ impl Ldap {
                 entries.into_iter().filter(|entry| entry.texts(attribute).any(|value| login.is(value))).collect();
             match (same.pop(), same.pop()) {
                 (Some(entry), None) if !more => {
-                    let account = self.account(upstream, &session, entry, None, now).await?;
+                    let account = self.account(upstream, &session, entry, now).await?;
                     return Ok(Found::Account(Box::new(account)));
                 }
                 (None, _) if !more => {}
@@ -159,19 +159,9 @@ impl Ldap {
         let flavour = &session.nature.flavour;
         let attributes = flavour.attributes(&self.wanted.mapping);
         let person = vec![self.wanted.search.filter.clone(), Filter::equal(flavour.id_attribute(), id.stable.as_str())];
-        // One search finds the entry and proves that what it lacks would be seen.
-        let mut proving = person.clone();
-        proving.extend(flavour.must_read(&self.wanted.mapping).iter().map(|name| Filter::readable(name)));
-        let (mut entries, _) = self.people(&session, Filter::And(proving), &attributes).await?;
-        let mut hidden = Some(Vec::new());
-        if entries.is_empty() {
-            (entries, _) = self.people(&session, Filter::And(person), &attributes).await?;
-            hidden = None;
-        }
+        let (mut entries, _) = self.people(&session, Filter::And(person), &attributes).await?;
         match (entries.pop(), entries.pop()) {
-            (Some(entry), None) => {
-                Ok(Found::Account(Box::new(self.account(upstream, &session, entry, hidden, now).await?)))
-            }
+            (Some(entry), None) => Ok(Found::Account(Box::new(self.account(upstream, &session, entry, now).await?))),
             (None, _) => Ok(Found::NotFound),
             (Some(_), Some(_)) => Ok(Found::Ambiguous(vec![id.clone()])),
         }
@@ -236,7 +226,6 @@ impl Ldap {
             4 => Ok((found.entries, true)),
             32 => Err(Failure::Refused(format!("{base} is not there, or rekeyd's account may not see it"))),
             10 => Err(Failure::Refused(format!("{base} is on another server"))),
-            3 | 11 | 51 | 52 | 80 => Err(Failure::Unreachable(found.reply.words())),
             _ => Err(Failure::Refused(format!("the search for people is refused: {}", found.reply.words()))),
         }
     }

@@ -11,7 +11,7 @@ use rekeyd_core::flavour::{Flavour, Mapping, policy_entry, ppolicy};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::wire::{Failure, Link, Query};
+use super::wire::{Failure, Link, PASSING, Query};
 use crate::directory::config::{DefaultPolicy, Identity, LdapConfig, Overlay, Search};
 
 /// The assertion control (RFC 4528).
@@ -40,6 +40,8 @@ pub(super) struct Nature {
     pub(super) default_policy: Result<Option<EntryName>, String>,
     /// The names in lower case of the attributes that its schema defines, of those that matter here.
     pub(super) defined: Vec<String>,
+    /// Second names of such attributes with the first, under which the server shows them; both in lower case.
+    pub(super) aliases: Vec<(String, String)>,
     /// Our own entry.
     pub(super) own: Option<Dn>,
     /// Why the groups of nobody are known.
@@ -88,7 +90,7 @@ impl Nature {
     /// Learns what a server is. The canary is written only where `proof` is still empty.
     pub(super) async fn learn(link: &Link, wanted: &Wanted, proof: &mut Option<Proof>) -> Result<Self, Failure> {
         let root = root(link).await?;
-        let defined = schema(link, &root, wanted).await?;
+        let (defined, aliases) = schema(link, &root, wanted).await?;
         // The schema comes with the overlay's module; whether the overlay is on this database is another question.
         let possible = wanted.ldap.ppolicy != Overlay::No && defines(&defined, "pwdChangedTime");
         let proof = match proof {
@@ -119,6 +121,7 @@ impl Nature {
                 Vec::new()
             },
             defined,
+            aliases,
             own,
             root,
             proof,
@@ -129,6 +132,12 @@ impl Nature {
     pub(super) fn has_policies(&self) -> bool {
         let Flavour::OpenLdap(openldap) = &self.flavour;
         openldap.ppolicy
+    }
+
+    /// The name under which the server shows an attribute, where that is another one than this.
+    pub(super) fn shown_as(&self, attribute: &str) -> Option<&str> {
+        let bare = attribute.split(';').next().unwrap_or(attribute);
+        self.aliases.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(bare)).map(|(_, first)| first.as_str())
     }
 
     /// Whether the server's schema knows an attribute.
@@ -164,8 +173,9 @@ async fn root(link: &Link) -> Result<Root, Failure> {
     })
 }
 
-/// The names of the attributes that matter here and that the schema defines, in lower case.
-async fn schema(link: &Link, root: &Root, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+/// The names of the attributes that matter here and that the schema defines, and which of them are second names of
+/// others; all in lower case.
+async fn schema(link: &Link, root: &Root, wanted: &Wanted) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
     let place = root.schema.as_deref().unwrap_or("cn=Subschema");
     let Some(entry) = entry(link, place, &["attributeTypes".to_owned()]).await? else {
         return Err(Failure::Refused(format!("the server's schema ({place}) can't be read")));
@@ -177,14 +187,20 @@ async fn schema(link: &Link, root: &Root, wanted: &Wanted) -> Result<Vec<String>
     matters.extend(asked.into_iter().map(str::to_owned));
     let matters: Vec<String> =
         matters.iter().map(|name| name.split(';').next().unwrap_or(name).to_ascii_lowercase()).collect();
-    let mut defined: Vec<String> =
-        entry.texts("attributeTypes").flat_map(names_in).filter(|name| matters.contains(name)).collect();
+    let mut defined = Vec::new();
+    let mut aliases = Vec::new();
+    for names in entry.texts("attributeTypes").map(names_in) {
+        let Some(first) = names.first() else { continue };
+        let others = names.iter().skip(1).filter(|name| matters.contains(name));
+        aliases.extend(others.map(|alias| (alias.clone(), first.clone())));
+        defined.extend(names.iter().filter(|name| matters.contains(name)).cloned());
+    }
     if defined.is_empty() {
         return Err(Failure::Refused(format!("the server's schema ({place}) shows no attribute types")));
     }
     defined.sort_unstable();
     defined.dedup();
-    Ok(defined)
+    Ok((defined, aliases))
 }
 
 /// The names of one attribute type as a schema describes it: `( 1.2 NAME 'a' …` or `( 1.2 NAME ( 'a' 'b' ) …`.
@@ -312,6 +328,8 @@ async fn prove(
                     break 'kinds;
                 }
                 122 => {}
+                // Kept as a proof, this would hold long after the trouble.
+                passing if PASSING.contains(&passing) => return Err(Failure::Unreachable(reply.words())),
                 _ => return Ok(none(format!("the canary's password can't be set: {}", reply.words()))),
             }
             let Some(now) = entry(link, &canary.0, &attributes).await? else {

@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use ldap3::Scope;
-use rekeyd_core::domain::Timestamp;
-use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::domain::{Finding, Timestamp};
+use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::openldap::Conditions;
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView};
 use rekeyd_core::settings::in_words;
 
 use super::upstream::{Session, Upstream};
-use super::wire::{Failure, Query};
+use super::wire::Failure;
 use super::{Ldap, gather};
 use crate::directory::{Grade, Probe};
 
@@ -91,7 +90,8 @@ impl Ldap {
     async fn people_there(&self, session: &Session, to: &mut Findings) -> Result<(), Failure> {
         let search = &self.wanted.search;
         let filter = search.filter.clone();
-        let found = self.people(session, filter, &[session.nature.flavour.id_attribute().to_owned()]).await;
+        let attributes = session.nature.flavour.attributes(&self.wanted.mapping);
+        let found = self.people(session, filter, &attributes).await;
         let remedy = "Mend `base` and `filter`, or let rekeyd's account read people.";
         match found {
             Err(Failure::Refused(why)) => to.say("people", why, Grade::Broken, Some(remedy)),
@@ -113,15 +113,12 @@ impl Ldap {
                     to.say("stable ids", outcome, Grade::Broken, Some("Let rekeyd's account read it."));
                 }
                 if let Some(person) = people.first() {
-                    let mut unseen = Vec::new();
-                    for name in session.nature.flavour.must_read(&self.wanted.mapping) {
-                        let filter = Filter::readable(&name);
-                        let base = person.name().0.as_str();
-                        let query = Query { base, scope: Scope::Base, filter, attributes: &[], limit: 1 };
-                        if session.link.search(query).await?.entries.is_empty() {
-                            unseen.push(name);
-                        }
+                    if let (Err(why), None) = (self.groups(session, person).await?, &session.nature.groups_in_doubt) {
+                        let remedy = "Set `group_base` to an entry below which all groups are on this server.";
+                        to.say("groups", why, Grade::Broken, Some(remedy));
                     }
+                    self.passwords_there(person, to);
+                    let unseen = self.hidden(session, person).await?;
                     if unseen.is_empty() {
                         to.fine("state of accounts", "can be read");
                     } else {
@@ -142,8 +139,28 @@ impl Ldap {
                 let outcome = format!("the server's schema has no attribute {name}");
                 to.say("attributes", outcome, Grade::Note, Some("Check its spelling in the configuration."));
             }
+            if let Some(first) = session.nature.shown_as(name) {
+                let outcome = format!("{name} is a second name, and the server shows the attribute as {first}");
+                to.say("attributes", outcome, Grade::Broken, Some("Write the first name in the configuration."));
+            }
         }
         Ok(())
+    }
+
+    /// Says what stays unseen where passwords can't be read, which is as it should be.
+    fn passwords_there(&self, person: &Entry, to: &mut Findings) {
+        let marked = self.wanted.mapping.markers.iter().any(|(finding, _)| finding == Finding::PasswordElsewhere);
+        if !marked && !person.has("userPassword") {
+            to.say(
+                "passwords",
+                "can't be read, as it should be; so nobody sees here that one is kept elsewhere ({SASL}) or shut off \
+                 (a hash that begins with !)",
+                Grade::Note,
+                Some(
+                    "If there are such accounts, mark them: `password_elsewhere` or `disabled` in [directory.markers].",
+                ),
+            );
+        }
     }
 
     fn groups_there(&self, session: &Session, to: &mut Findings) {

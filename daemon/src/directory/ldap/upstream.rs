@@ -1,7 +1,7 @@
 //! One server as it is used: a few shared connections, a rest after each failure, and what was learnt of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +15,12 @@ use super::nature::{Nature, Proof, Wanted};
 use super::wire::{Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
-/// How long what was learnt of a server, its policies included, holds.
+/// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
+const FRESH_REFUSAL: Duration = Duration::from_mins(1);
+/// How long what the canary has shown holds, unless the server fails before.
+const FRESH_PROOF: Duration = Duration::from_hours(24);
 
 /// One server.
 pub(super) struct Upstream {
@@ -27,9 +30,9 @@ pub(super) struct Upstream {
     turn: AtomicUsize,
     cool_down: Duration,
     rest: Lock<Option<(Instant, Failure)>>,
-    read_only: AtomicBool,
+    read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
-    proof: Mutex<Option<Proof>>,
+    proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
 }
 
@@ -48,7 +51,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             cool_down: config.cool_down,
             rest: Lock::new(None),
-            read_only: AtomicBool::new(false),
+            read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
@@ -57,18 +60,25 @@ impl Upstream {
 
     /// Its name in evidence, and whether it takes writes as far as is known.
     pub(super) fn server(&self) -> Server {
-        Server { name: self.endpoint.url.clone(), writable: !self.read_only.load(Ordering::Relaxed) }
+        let read_only = held(&self.read_only).is_some_and(|since| since.elapsed() < FRESH_REFUSAL);
+        Server { name: self.endpoint.url.clone(), writable: !read_only }
     }
 
-    /// Remembers that it is a copy that takes no writes.
+    /// Remembers for a while that it is a copy that takes no writes; it may become an original.
     pub(super) fn takes_no_writes(&self) {
-        self.read_only.store(true, Ordering::Relaxed);
+        *held(&self.read_only) = Some(Instant::now());
     }
 
     /// Why it is left alone at the moment, if it is.
     pub(super) fn resting(&self) -> Option<Failure> {
         let now = Instant::now();
         held(&self.rest).as_ref().filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
+    }
+
+    /// Whether a rest is over and nothing was learnt of it since.
+    fn is_back(&self) -> bool {
+        let now = Instant::now();
+        held(&self.rest).as_ref().is_some_and(|(until, _)| *until <= now)
     }
 
     /// Leaves it alone for a while.
@@ -85,15 +95,28 @@ impl Upstream {
     /// A given connection with what is known of the server.
     pub(super) async fn session_on(&self, link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
-        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+        // A server that comes back may have become another one: restarted with other settings, or restored.
+        let back = self.is_back();
+        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
         // Whoever waited here while another one failed need not fail again.
         if let Some(failure) = self.resting() {
             return Err(failure);
         }
-        let mut proof = self.proof.lock().await;
-        let nature = Nature::learn(&link, wanted, &mut proof).await.inspect_err(|failure| {
+        let mut kept = self.proof.lock().await;
+        let fresh = kept.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH_PROOF);
+        let mut proof = fresh.map(|(_, proof)| proof.clone());
+        let renewed = proof.is_none();
+        let learnt = Nature::learn(&link, wanted, &mut proof).await;
+        if let Some(proof) = proof.filter(|_| renewed) {
+            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole) {
+                let server = self.endpoint.url.as_str();
+                log::warn!(event = "write-condition-lost", server = server; "from now on: {}", proof.words);
+            }
+            *kept = Some((Instant::now(), proof));
+        }
+        let nature = learnt.inspect_err(|failure| {
             // A kept connection that has ended says nothing of the server yet.
             if !matches!(failure, Failure::Broken(_) | Failure::Unreachable(_)) {
                 self.rest(failure);
@@ -101,6 +124,9 @@ impl Upstream {
         })?;
         let nature = Arc::new(nature);
         *known = Some((Instant::now(), Arc::clone(&nature)));
+        if self.is_back() {
+            *held(&self.rest) = None;
+        }
         Ok(Session { link, nature })
     }
 
@@ -110,6 +136,7 @@ impl Upstream {
         *self.proof.lock().await = None;
         held(&self.policies).clear();
         *held(&self.rest) = None;
+        *held(&self.read_only) = None;
     }
 
     /// A shared connection, made if there is none that can be used.

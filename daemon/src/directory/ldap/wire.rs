@@ -24,6 +24,10 @@ const MOST_USES: u32 = 50_000;
 /// After so long without use a connection is replaced: firewalls forget such ones without a word.
 const MOST_IDLE: Duration = Duration::from_mins(5);
 
+/// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
+/// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
+pub(super) const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
+
 /// Why an operation has no answer.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
@@ -33,7 +37,7 @@ pub(super) enum Failure {
     Refused(String),
     /// No answer in time.
     Silent(String),
-    /// Nothing was sent: no connection.
+    /// Nothing was done: no connection, or a server that can't answer searches at the moment.
     Unreachable(String),
 }
 
@@ -73,6 +77,8 @@ pub(super) struct Query<'q> {
 pub(super) struct Results {
     /// The entries.
     pub(super) entries: Vec<Entry>,
+    /// Whether it was referred to other servers, too. Nobody asks them, since nobody gives them our credentials.
+    pub(super) references: bool,
     /// The server's last word.
     pub(super) reply: Reply,
 }
@@ -97,28 +103,35 @@ impl Link {
             && !self.ldap.clone().is_closed()
     }
 
+    /// Searches. A server that can't answer now is a failure; every other end is for the caller to read.
     pub(super) async fn search(&self, query: Query<'_>) -> Result<Results, Failure> {
         let (base, scope, limit) = (query.base.to_owned(), query.scope, query.limit);
         let filter = query.filter.to_string();
         let attributes = if query.attributes.is_empty() { vec!["1.1".to_owned()] } else { query.attributes.to_vec() };
-        self.run(async move |mut ldap| {
-            ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(limit)));
-            let mut stream = ldap.streaming_search(&base, scope, &filter, attributes).await?;
-            let mut entries = Vec::new();
-            // References to other servers are skipped: nobody follows them with our credentials.
-            while let Some(found) = stream.next().await? {
-                if found.is_ref() || found.is_intermediate() {
-                    continue;
+        let results = self
+            .run(async move |mut ldap| {
+                ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(limit)));
+                let mut stream = ldap.streaming_search(&base, scope, &filter, attributes).await?;
+                let mut entries = Vec::new();
+                let mut references = false;
+                while let Some(found) = stream.next().await? {
+                    if found.is_ref() || found.is_intermediate() {
+                        references |= found.is_ref();
+                        continue;
+                    }
+                    entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
+                    if entries.len() > usize::from(limit) {
+                        return Err(LdapError::EndOfStream);
+                    }
                 }
-                entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
-                if entries.len() > usize::from(limit) {
-                    return Err(LdapError::EndOfStream);
-                }
-            }
-            let result = stream.finish().await;
-            Ok(Results { entries, reply: reply(result) })
-        })
-        .await
+                let result = stream.finish().await;
+                Ok(Results { entries, references, reply: reply(result) })
+            })
+            .await?;
+        if PASSING.contains(&results.reply.code) {
+            return Err(Failure::Unreachable(results.reply.words()));
+        }
+        Ok(results)
     }
 
     /// Replaces attributes, if the entry fits the condition at that moment.

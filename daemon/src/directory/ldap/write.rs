@@ -59,8 +59,9 @@ impl Ldap {
         condition: Option<&str>,
     ) -> Written {
         let flavour = &session.nature.flavour;
-        let failure = match session.link.modify(&target.name, replace, condition).await {
-            Ok(reply) => return self.concluded(upstream, flavour, target, &reply),
+        let first = session.link.modify(&target.name, replace, condition).await;
+        let failure = match first.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+            Ok(written) => return written,
             Err(failure) => failure,
         };
         let sent = !matches!(failure, Failure::Unreachable(_));
@@ -73,20 +74,26 @@ impl Ldap {
             Ok(link) => link,
             Err(failure) => return self.unanswered(upstream, failure, sent),
         };
-        let reply = match again.modify(&target.name, replace, condition).await {
-            Ok(reply) => reply,
-            Err(failure) => return self.unanswered(upstream, failure, true),
+        let second = again.modify(&target.name, replace, condition).await;
+        let refused = match second.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+            Ok(written) if !sent || matches!(written, Written::Done) => return written,
+            // The first write would meet these as well, if it came only now.
+            Ok(written @ (Written::Rejected(_) | Written::Stale)) => Some(written),
+            Err(failure @ Failure::Unreachable(_)) => return self.unanswered(upstream, failure, sent),
+            Err(failure) if !again.is_usable() => return self.unanswered(upstream, failure, true),
+            Ok(_) | Err(_) => None,
         };
-        if reply.code == 0 || !sent {
-            return self.concluded(upstream, flavour, target, &reply);
-        }
-        // Refused because it had been done: the condition fails, or the password is in the history by now.
+        // Refused because it had been done (the condition fails, or the password is in the history by now), or nobody
+        // knows: the mark tells whether it was done. An unchanged one without a refusal says nothing yet.
         match self.look(&again, flavour, target).await {
             Ok(Some(stamp)) if flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
                 self.answered(Written::Done)
             }
-            Ok(Some(stamp)) if stamp == target.stamp => self.concluded(upstream, flavour, target, &reply),
-            Ok(_) => Written::Unsure { server: upstream.endpoint.url.clone() },
+            Ok(Some(stamp)) => {
+                let unsure = Written::Unsure { server: upstream.endpoint.url.clone() };
+                self.answered(refused.filter(|_| stamp == target.stamp).unwrap_or(unsure))
+            }
+            Ok(None) => Written::Unsure { server: upstream.endpoint.url.clone() },
             Err(failure) => self.unanswered(upstream, failure, true),
         }
     }
@@ -114,8 +121,9 @@ impl Ldap {
             Ok(_) => return self.answered(Written::Stale),
             Err(failure) => return self.unanswered(upstream, failure, false),
         }
-        let failure = match link.set_password(&target.name, password).await {
-            Ok(reply) => return self.concluded(upstream, flavour, target, &reply),
+        let answer = link.set_password(&target.name, password).await;
+        let failure = match answer.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+            Ok(written) => return written,
             Err(failure) => failure,
         };
         if let Failure::Unreachable(_) = failure {
@@ -139,17 +147,24 @@ impl Ldap {
         Ok(flavour.stamp(&entry, &self.wanted.mapping).ok().filter(|_| same))
     }
 
-    /// What an answer means.
-    fn concluded(&self, upstream: &Upstream, flavour: &Flavour, target: &Target, reply: &Reply) -> Written {
-        if reply.code == 10 {
+    /// What an answer means; one that does not know it itself is none.
+    fn concluded(
+        &self,
+        upstream: &Upstream,
+        flavour: &Flavour,
+        target: &Target,
+        reply: &Reply,
+    ) -> Result<Written, Failure> {
+        if flavour.is_copy(reply) {
             upstream.takes_no_writes();
         }
-        self.answered(match flavour.outcome(reply, target.must_change) {
+        Ok(self.answered(match flavour.outcome(reply, target.must_change) {
             Outcome::Done => Written::Done,
             Outcome::NotDone(why) => Written::NotDone(why),
             Outcome::Rejected(rejection) => Written::Rejected(rejection),
             Outcome::Stale => Written::Stale,
-        })
+            Outcome::Unsure(why) => return Err(Failure::Broken(why)),
+        }))
     }
 
     /// What no answer means.
