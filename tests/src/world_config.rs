@@ -59,6 +59,7 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
         ("directory.name", quoted("main")),
         ("directory.kind", quoted("openldap")),
         ("directory.base", quoted(base)),
+        ("directory.group_base", quoted(&format!("ou=groups,{base}"))),
         ("policy.privileged_groups", format!("[{}]", quoted(&format!("cn=admins,ou=groups,{base}")))),
         // Tests ask often, and all of them from one address.
         ("policy.paces.source", quoted("1000 in 1m")),
