@@ -18,6 +18,7 @@ tests! {
     async fn p2_the_table_holds_for_a_replacement_by_an_operator;
     async fn p2_the_table_holds_for_self_service;
     async fn p2_the_table_holds_for_signing_in;
+    async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number;
     async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep;
     async fn p2_what_the_policy_makes_stricter_is_refused;
     async fn t41_a_newer_password_between_check_and_write_is_not_overwritten;
@@ -190,6 +191,22 @@ async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep() {
         let admins = world.branch.group("admins");
         world.slapd().set(&admins, "member", &[&world.branch.group("staff"), &inner]).await;
         world.forgets("ada").await;
+        world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
+        assert!(world.smtp().messages().is_empty());
+    }
+}
+
+async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number() {
+    for variant in [Variant::Policy, Variant::Bare] {
+        // The attribute that such a group names its members by is none that people log in with here.
+        let builder = World::builder().shared(variant).set("directory.login_attributes", r#"["mail"]"#);
+        let world = builder.start().await;
+        let wheel = world.branch.group("wheel");
+        let class = [("objectClass", "posixGroup"), ("gidNumber", "4711"), ("memberUid", "ada")];
+        world.slapd().add(&wheel, &class).await;
+        world.set("policy.privileged_groups", &format!("[{wheel:?}]"));
+        world.restart().await;
+        world.forgets("ada@example.org").await;
         world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
         assert!(world.smtp().messages().is_empty());
     }

@@ -21,6 +21,7 @@ tests! {
     async fn s2_3_an_operators_link_leaves_the_old_password_alone;
     async fn s2_4_a_password_set_by_hand_stops_the_old_one_at_once;
     async fn s2_4_a_drawn_password_is_shown_once_and_works;
+    async fn s2_4_a_first_password_by_an_operator_is_no_activation;
     async fn s2_4_the_directory_may_be_asked_for_no_change_at_sign_in;
 }
 
@@ -150,6 +151,20 @@ async fn s2_3_an_operators_link_leaves_the_old_password_alone() {
     assert!(world.binds("ada", NEW).await && !world.binds("ada", PASSWORD).await);
     let row = world.event(&[("event", "link-requested"), ("outcome", "accepted")]).await;
     assert_eq!((row["reason"].as_str(), row["actor_kind"].as_str()), (Some("asked at the desk"), Some("operator")));
+}
+
+async fn s2_4_a_first_password_by_an_operator_is_no_activation() {
+    let world = World::start().await;
+    world.secret(NEW);
+    sets_by_hand(&world, "noether", &[], NEW);
+    world.forgets("noether").await;
+    world.event(&[("event", "request-ended"), ("reason", "undecided")]).await;
+    // Her own first step is an activation link, and from then on she helps herself.
+    world.sends_code("noether");
+    let link = world.link("noether@example.org", 2).await;
+    world.surely_sets_password(&link, "nine copper kettles in a row").await;
+    let link = world.link_after("noether", 3).await;
+    world.surely_sets_password(&link, "seven quiet lanterns at sea").await;
 }
 
 async fn s2_4_a_password_set_by_hand_stops_the_old_one_at_once() {
