@@ -98,9 +98,9 @@ enum Command {
     },
     /// Void all links, because the store was restored from a copy.
     Restored {
-        /// Why, for the audit trail.
+        /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
-        reason: String,
+        reason: Option<String>,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -109,9 +109,9 @@ enum Command {
     SendCode {
         /// Whom.
         login: String,
-        /// Why, for the audit trail.
+        /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
-        reason: String,
+        reason: Option<String>,
     },
     /// Replace somebody's password, typed without echo or read from stdin; the old one stops at once.
     SetPassword {
@@ -123,9 +123,9 @@ enum Command {
         /// Do not have it changed at the next sign-in.
         #[arg(long)]
         no_must_change: bool,
-        /// Why, for the audit trail.
+        /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
-        reason: String,
+        reason: Option<String>,
     },
     /// Show how the daemon does.
     Status,
@@ -133,9 +133,9 @@ enum Command {
     Thaw {
         /// Whose.
         login: String,
-        /// Why, for the audit trail.
+        /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
-        reason: String,
+        reason: Option<String>,
     },
 }
 
@@ -199,18 +199,21 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             if !yes {
                 confirm("Every link that was sent and not used yet will be void.")?;
             }
+            let reason = given(reason)?;
             let answer = client().post("/v1/restored", &RestoredRequest { reason }).await?;
             let restored: Restored = answered(&answer)?;
             screen.show(&answer, || show::restored(restored));
             Ok(ExitCode::SUCCESS)
         }
         Command::SendCode { login, reason } => {
+            let reason = given(reason)?;
             let answer = client().post("/v1/send-code", &HelpRequest { login: login.clone(), reason }).await?;
             let sent: Sent = answered(&answer)?;
             screen.show(&answer, || show::sent(&login, &sent));
             Ok(ExitCode::SUCCESS)
         }
         Command::SetPassword { login, generate, no_must_change, reason } => {
+            let reason = given(reason)?;
             let password = if generate { None } else { Some(Password::new(typed::password(&login)?)) };
             let must_change = !no_must_change;
             let request = SetPasswordRequest { login: login.clone(), reason, password, generate, must_change };
@@ -228,6 +231,7 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             Ok(ExitCode::SUCCESS)
         }
         Command::Thaw { login, reason } => {
+            let reason = given(reason)?;
             let answer = client().post("/v1/thaw", &HelpRequest { login: login.clone(), reason }).await?;
             let thawed: Thawed = answered(&answer)?;
             screen.show(&answer, || show::thawed(&login, &thawed));
@@ -236,19 +240,32 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
     }
 }
 
+/// The reason as given, or asked for on a terminal. A script that gives none has that written into the trail.
+fn given(reason: Option<String>) -> Result<String, Failure> {
+    match reason {
+        Some(reason) => Ok(reason),
+        None if std::io::stdin().is_terminal() => asked("Why (for the audit trail)? "),
+        None => Ok("no reason given".into()),
+    }
+}
+
 /// Asks on a terminal; elsewhere nobody could answer, so `--yes` has to stand there already.
 fn confirm(what: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage("nobody is there to be asked: add --yes".into()));
     }
-    eprint!("{what} Go on? [y/N] ");
+    match asked(&format!("{what} Go on? [y/N] "))?.as_str() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::No("nothing was done".into())),
+    }
+}
+
+/// One line from the terminal.
+fn asked(prompt: &str) -> Result<String, Failure> {
+    eprint!("{prompt}");
     let mut line = String::new();
     let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut line));
-    match read {
-        Ok(_) if matches!(line.trim(), "y" | "Y" | "yes") => Ok(()),
-        Ok(_) => Err(Failure::No("nothing was done".into())),
-        Err(error) => Err(Failure::Failed(error.to_string())),
-    }
+    read.map(|_| line.trim().to_owned()).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -273,6 +290,7 @@ mod tests {
             "rekeyctl thaw ada --reason x",
             "rekeyctl restored --reason x --yes",
             "rekeyctl send-code ada --reason x",
+            "rekeyctl send-code ada",
             "rekeyctl set-password ada --reason x --generate --no-must-change",
             "rekeyctl check --config /x --offline",
             "rekeyctl hook-key wiki",
@@ -283,15 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn p6_no_secret_is_taken_from_the_command_line_and_no_reason_left_out() {
+    fn p6_no_secret_is_taken_from_the_command_line() {
         for line in [
             "rekeyctl",
             "rekeyctl set-password ada --reason x --password y",
             "rekeyctl set-password ada hunter2 --reason x",
-            "rekeyctl set-password ada",
-            "rekeyctl send-code ada",
-            "rekeyctl thaw ada",
-            "rekeyctl restored",
             "rekeyctl audit --limit 0",
             "rekeyctl audit ada --verify",
         ] {
