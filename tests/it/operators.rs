@@ -223,7 +223,10 @@ fn as_user(world: &World, user: &str, arguments: &[&str], typed: &str) -> Told {
     assert!(getuid().is_root(), "tests of ranks need root, who can become anybody");
     let copy = world.folder().join("rekeyctl");
     if !copy.exists() {
-        fs::copy(program("rekeyctl"), &copy).expect("a copy");
+        // Written by a process of its own: a child that another thread forks meanwhile would hold the file open for
+        // writing, and a program that is being written can't be run.
+        let copied = Command::new("install").args(["-m", "755"]).arg(program("rekeyctl")).arg(&copy).status();
+        assert!(copied.is_ok_and(|status| status.success()), "rekeyctl can be copied");
     }
     for folder in copy.ancestors().skip(1).take_while(|folder| *folder != std::path::Path::new("/tmp")) {
         let mode = fs::metadata(folder).expect("a folder").permissions().mode();
