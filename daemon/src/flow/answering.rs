@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::link::{self, Answer};
+use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
 use super::start::{act_of, rank_of};
 use super::trouble::{Trouble, backoff};
@@ -73,24 +74,14 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
     let parts = rekeyd.parts();
     let gathered = match rekeyd.find(&parts, &request.login).await? {
         Ok(gathered) => gathered,
-        Err(found) => {
-            let (why, ids) = match found {
-                Found::Ambiguous(ids) => (Refusal::Ambiguous, ids),
-                _ => (Refusal::NotFound, Vec::new()),
-            };
-            let mut event = link::refused(request.actor, why.code(), rekeyd.now());
-            for id in ids {
-                event = event.with("match", id.to_string());
-            }
-            return Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?);
-        }
+        Err(found) => return nobody(rekeyd, request, &found).await,
     };
     // One ticket at a time per account. Whoever waited may have seen a freeze or a newer password pass by.
     let (_turn, waited) = rekeyd.turns.take(&gathered.account.id).await;
     let gathered = if waited { rekeyd.find(&parts, &request.login).await? } else { Ok(gathered) };
-    let Ok(Gathered { account, facts }) = gathered else {
-        let event = link::refused(request.actor, Refusal::NotFound.code(), rekeyd.now());
-        return Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?);
+    let Gathered { account, facts } = match gathered {
+        Ok(gathered) => gathered,
+        Err(found) => return nobody(rekeyd, request, &found).await,
     };
     let now = rekeyd.now();
     let act = act_of(request.purpose, request.origin);
@@ -118,6 +109,17 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
         rekeyd.outbox_wake.notify_one();
     }
     Ok(())
+}
+
+/// Ends a request for which there is not exactly one account; the trail names those that match.
+async fn nobody(rekeyd: &Rekeyd, request: LeasedRequest, found: &Found) -> Result<(), Trouble> {
+    let mut event = link::refused(request.actor, refusal_of(found).code(), rekeyd.now());
+    if let Found::Ambiguous(ids) = found {
+        for id in ids {
+            event = event.with("match", id.to_string());
+        }
+    }
+    Ok(rekeyd.store.end_request(request.id, Ended::Refused, None, event).await?)
 }
 
 /// Ends a request about an existing account; where policy says so, the person is told whom to turn to.
