@@ -213,7 +213,7 @@ impl KeyFile {
         let fault =
             |what, remedy: &str| Fault { line: self.line, key: "key_file".into(), what, remedy: remedy.to_owned() };
         let text = self.source.read_lines(credentials().as_deref()).map_err(|why| {
-            fault(why, "Make one with `rekeyctl new-key > FILE`, mode 0600, and name it or its credential here.")
+            fault(why, "Make one with `(umask 077; rekeyctl new-key > FILE)`, and name it or its credential here.")
         })?;
         KeyRing::parse(text.expose()).map_err(|why| fault(why, "Make a new key with `rekeyctl new-key`."))
     }
