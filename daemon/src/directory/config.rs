@@ -222,11 +222,6 @@ impl DirectoryConfig {
         };
         Self { name, kind, search, mapping, watched_groups: Vec::new() }
     }
-
-    /// The groups that verdicts rest on; see [`Self::watched_groups`].
-    pub fn watch_groups(&mut self, groups: Vec<Dn>) {
-        self.watched_groups = groups;
-    }
 }
 
 impl LdapConfig {
