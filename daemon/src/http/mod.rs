@@ -33,4 +33,5 @@ mod seats;
 pub use config::Config;
 pub use door::Door;
 pub use hook::reads;
+pub use routes::leads;
 pub use server::Server;
