@@ -52,15 +52,17 @@ pub struct Opened {
 pub enum Error {
     /// Somebody else holds it or has ended it, or its queue is full; try again.
     Busy,
-    /// It is damaged, full, read-only or of another version; somebody must act.
+    /// It is damaged or of another version; somebody must act.
     Broken(String),
+    /// Nothing can be written where it lies: no space, no quota, read-only. It goes on by itself once that has passed.
+    Full(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => f.write_str("the store is busy"),
-            Self::Broken(why) => f.write_str(why),
+            Self::Broken(why) | Self::Full(why) => f.write_str(why),
         }
     }
 }

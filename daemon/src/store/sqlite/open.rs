@@ -18,7 +18,7 @@ use super::latest::Latest;
 use super::memory::Memory;
 use super::seal::draw;
 use super::writer::{Desk, LOG_SIZE};
-use super::{epoch, requests};
+use super::{epoch, requests, space};
 use crate::store::{Error, StoreConfig};
 
 /// The schema that this program writes.
@@ -308,6 +308,9 @@ fn settle(
 /// Says in words what is wrong with a file, where SQLite has only a code.
 fn explain(path: &Path, fault: Fault) -> Error {
     let shown = path.display();
+    if let Some(short) = space::cause(&fault, &beside(path, "probe")) {
+        return Error::Full(format!("{shown}: {short}"));
+    }
     let code = match &fault {
         Fault::Sql(error) => error.sqlite_error_code(),
         Fault::Told(_) => None,
@@ -324,7 +327,7 @@ fn explain(path: &Path, fault: Fault) -> Error {
         )),
         (_, Fault::Sql(error)) => match Fault::Sql(error).into_error() {
             Error::Broken(what) => Error::Broken(format!("{shown}: {what}")),
-            Error::Busy => Error::Busy,
+            other => other,
         },
         (_, Fault::Told(error)) => error,
     }
