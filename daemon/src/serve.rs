@@ -118,7 +118,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let signals = Signals::new()?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
-    let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
+    let opened = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new())
         .map_err(|error| Failure::Store(error.to_string()))?;
     if let Some(voided) = opened.voided {
         log::warn!(event = "restored", tickets = voided; "the store is a copy that was put back: its live links are void");

@@ -21,7 +21,7 @@ fn tamper(place: &Place, sql: &str) {
 }
 
 fn refusal(place: &Place, ring: &KeyRing) -> String {
-    match Store::open(place.config(), ring, at(0), SystemRandom::new()) {
+    match Store::open(place.config(), ring, still(), SystemRandom::new()) {
         Err(Error::Broken(why)) => why,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it opened"),
@@ -99,9 +99,9 @@ async fn t136_a_newer_key_takes_over_and_the_hashes_stay() {
         let hashed = place.open().store.data_key().address_hash("ada@example.org");
         let (old, new) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([2; 32]));
         let both = KeyRing::parse(&format!("{}\n{}", *new.encode(), *old.encode())).unwrap();
-        drop(Store::open(place.config(), &both, at(0), SystemRandom::new()).unwrap());
+        drop(Store::open(place.config(), &both, still(), SystemRandom::new()).unwrap());
         let newest = KeyRing::new(new);
-        let store = Store::open(place.config(), &newest, at(0), SystemRandom::new()).unwrap().store;
+        let store = Store::open(place.config(), &newest, still(), SystemRandom::new()).unwrap().store;
         assert_eq!(store.data_key().address_hash("ada@example.org"), hashed);
     }
 }
@@ -116,7 +116,7 @@ async fn t136_an_old_key_can_go_after_a_reload() {
         store.rewrap(&both).await.unwrap();
         drop(store);
         let newest = KeyRing::new(new);
-        let store = Store::open(place.config(), &newest, at(0), SystemRandom::new()).unwrap().store;
+        let store = Store::open(place.config(), &newest, still(), SystemRandom::new()).unwrap().store;
         assert_eq!(store.data_key().address_hash("ada@example.org"), hashed);
         drop(store);
         assert!(refusal(&place, &ring()).contains("none of the keys in the key file"));

@@ -5,10 +5,11 @@
 //!   a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`: against a clock that is set back.
+//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
 mod claims;
+mod clock;
 mod epoch;
 mod events;
 mod fault;
@@ -32,14 +33,14 @@ use std::fs;
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
-use rekeyd_core::domain::{DataKey, KeyRing, Timestamp};
+use rekeyd_core::domain::{DataKey, KeyRing};
 use ring::rand::SystemRandom;
 
 use self::latest::Latest;
 use self::readers::Readers;
 use self::space::Space;
 use self::writer::Writer;
-use super::{Error, StoreConfig};
+use super::{Error, StoreConfig, Watch};
 
 /// How many threads read.
 const READERS: usize = 2;
@@ -62,12 +63,12 @@ impl Sqlite {
     pub(in crate::store) fn open(
         config: StoreConfig,
         ring: &KeyRing,
-        now: Timestamp,
+        watch: Watch,
         chance: SystemRandom,
     ) -> Result<(Self, Option<u64>), Error> {
-        let ready = match open::open(&config, ring, now, &chance) {
+        let ready = match open::open(&config, ring, &watch, &chance) {
             // What an earlier run began on a full disk can still be recorded.
-            Err(Error::Full(_)) if Space::free(&config.path) => open::open(&config, ring, now, &chance)?,
+            Err(Error::Full(_)) if Space::free(&config.path) => open::open(&config, ring, &watch, &chance)?,
             opened => opened?,
         };
         let key = Arc::new(ready.key);

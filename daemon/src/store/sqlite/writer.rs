@@ -21,6 +21,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock;
 use super::fault::Fault;
 use super::latest::Latest;
 use super::memory::Memory;
@@ -402,6 +403,7 @@ impl Hand {
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
         let began = self.memory.get();
+        clock::mind(&desk)?;
         let mut verdicts = Vec::with_capacity(batch.len());
         for waiting in batch {
             let held = self.memory.get();
@@ -489,8 +491,9 @@ mod tests {
                  CREATE TABLE requests (state, origin); CREATE TABLE paces (key); CREATE TABLE events (seq);",
             )
             .unwrap();
+        let watch = crate::store::Watch::new(|| rekeyd_core::domain::Timestamp::from_millis(0), || Duration::ZERO);
         let memory = Memory::load(&connection).unwrap();
-        let latest = Arc::new(Latest::load(&connection).unwrap());
+        let latest = Arc::new(Latest::load(&connection, watch).unwrap());
         let key = Arc::new(DataKey::from_bytes([1; 32]));
         let log = folder.path().join("x.db-wal");
         Writer::start(connection, key, latest, SystemRandom::new(), memory, log, Space::new(&path)).unwrap()
