@@ -19,6 +19,7 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        store_full::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

@@ -3,6 +3,7 @@
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
+//! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
@@ -30,8 +31,10 @@ pub mod scratch;
 pub mod secrets;
 pub mod slapd;
 mod slapd_config;
+pub mod small_disk;
 pub mod smtp;
 mod smtp_session;
+pub mod strace;
 pub mod tls;
 pub mod world;
 pub mod world_config;
