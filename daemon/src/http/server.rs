@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 
 use super::config::Limits;
 use super::seats::{Busy, Pulse, Seat, Seats, network};
+use super::strict::Strict;
 
 /// The largest head of a request, in bytes, and the most fields in it.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -122,11 +124,16 @@ async fn converse<H, F>(
         return;
     }
     let pulse = &seat.pulse;
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(Arc::clone(pulse));
+        // Where a chunked body ends is in its bytes alone, so nothing behind it is taken for a request.
+        let last = request.headers().contains_key(TRANSFER_ENCODING);
         let answer = handle(request, peer);
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if last {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(busy);
             Ok::<_, Infallible>(answer)
         }
@@ -139,7 +146,10 @@ async fn converse<H, F>(
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(2 * LARGEST_HEAD)
         .half_close(true)
-        .serve_connection(TokioIo::new(Watched { stream, pulse: Arc::clone(pulse) }), service);
+        .serve_connection(
+            TokioIo::new(Watched { stream, pulse: Arc::clone(pulse), strict: Strict::default() }),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let mut ending = false;
     loop {
@@ -164,18 +174,22 @@ async fn converse<H, F>(
     }
 }
 
-/// A stream whose first bytes after a pause are noticed.
+/// A stream whose first bytes after a pause are noticed, and whose odd heads are made unreadable.
 struct Watched {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    strict: Strict,
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        if let Some(new) = buf.filled_mut().get_mut(before..)
+            && !new.is_empty()
+        {
             self.pulse.beat();
+            self.strict.pass(new);
         }
         polled
     }
