@@ -184,7 +184,11 @@ impl Door {
             _ => {}
         }
         let client = client.map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
-        let _place = self.free.try_acquire().map_err(|_| Refusal::Busy)?;
+        // Those who set a password have come far: places are kept for them that nobody else takes.
+        let kept = if route.endpoint.sets_password() { 0 } else { setting.config.limits.kept_for_sets() };
+        if self.free.available_permits() <= kept {
+            return Err(Refusal::Busy);
+        }
         let caller = admit(setting, head, route, peer)?;
         let within = setting.config.limits.request;
         let work = async {
@@ -192,6 +196,11 @@ impl Door {
                 Method::POST => request::body(body, &head.headers, setting.config.limits.body).await?,
                 _ => Zeroizing::default(),
             };
+            // Only now, so that bodies which do not come take no place from those that are there.
+            if self.free.available_permits() <= kept {
+                return Err(Refusal::Busy);
+            }
+            let _place = self.free.try_acquire().map_err(|_| Refusal::Busy)?;
             let call = Call {
                 door: Arc::clone(self),
                 rekeyd: Arc::clone(&self.rekeyd),
