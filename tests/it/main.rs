@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod doors;
 mod hook;
+mod hostile;
 mod kept;
 mod law;
 mod operators;
@@ -19,6 +20,7 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod smuggling;
 mod story;
 mod tickets;
 mod tidy;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         check::all(),
         demo::all(),
         doors::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
         law::all(),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

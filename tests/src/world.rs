@@ -217,9 +217,21 @@ impl World {
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
-        let config = self.config();
-        let arguments = ["--config", config.to_str().expect("a path in UTF-8")];
-        *locked(&self.process) = Some(Process::start(&program("rekeyd"), &arguments, &self.folder.join("log")));
+        self.launch_by(&[], &[]);
+    }
+
+    /// As [`Self::launch`], by way of a program that becomes the daemon, such as `prlimit`, and with environment variables.
+    pub fn launch_by(&self, way: &[&str], environment: &[(&str, &str)]) {
+        let (daemon, config) = (program("rekeyd"), self.config());
+        let path = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let words = [
+            way.iter().map(|word| (*word).to_owned()).collect(),
+            vec![path(&daemon), "--config".into(), path(&config)],
+        ];
+        let words = words.concat();
+        let arguments: Vec<_> = words.iter().skip(1).map(String::as_str).collect();
+        let process = Process::start_in(Path::new(&words[0]), &arguments, environment, &self.folder.join("log"));
+        *locked(&self.process) = Some(process);
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.

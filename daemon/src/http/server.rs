@@ -19,7 +19,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -31,6 +31,8 @@ use super::strict::Strict;
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 64;
 
+/// Connections that the kernel holds until they are accepted. A crowd that comes at once must not make others come twice.
+const WAITING: u32 = 4096;
 /// Descriptors that connections leave to everything else: the operators' socket, the store, the directory and the mail.
 const KEPT_DESCRIPTORS: usize = 160;
 /// Connections that have lost their place and are about to end.
@@ -57,7 +59,10 @@ pub struct Server {
 impl Server {
     /// Begins to listen. Port 0 lets the system choose; [`Server::address`] tells.
     pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+        let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(listen)?;
+        let listener = socket.listen(WAITING)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
@@ -166,7 +171,8 @@ async fn converse<H, F>(
         let request = request.map(|body| Arriving { body, pulse: Arc::clone(pulse) });
         // Where a chunked body ends is in its bytes alone, so nothing behind it is taken for a request.
         let last = request.headers().contains_key(TRANSFER_ENCODING);
-        let answer = handle(request, peer);
+        // In a box of its own: else each connection, also one that asks for nothing, has room for the largest story.
+        let answer = Box::pin(handle(request, peer));
         async move {
             let mut answer = answer.await;
             if last {
