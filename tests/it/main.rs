@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod doors;
 mod hook;
+mod hostile;
 mod kept;
 mod law;
 mod operators;
@@ -20,6 +21,7 @@ mod pages;
 mod rig;
 mod running;
 mod store_full;
+mod smuggling;
 mod story;
 mod tickets;
 mod tidy;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         check::all(),
         demo::all(),
         doors::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
         law::all(),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         rig::all(),
         running::all(),
         store_full::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

@@ -230,6 +230,16 @@ impl World {
         fs::write(self.config(), world_config::text(&place, &locked(&self.settings))).expect("a written file");
     }
 
+    /// As [`Self::launch`], by way of a program that becomes the daemon, such as `prlimit`, and with environment variables.
+    pub fn launch_by(&self, way: &[&str], environment: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.surround(Surroundings {
+            through: way.iter().map(|word| (*word).to_owned()).collect(),
+            environment: environment.iter().map(owned).collect(),
+        });
+        self.launch();
+    }
+
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
         let Surroundings { through, environment } = locked(&self.surroundings).clone();
