@@ -9,6 +9,8 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod demo;
 mod doors;
 mod hook;
@@ -32,6 +34,8 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         doors::all(),
         hook::all(),

@@ -51,6 +51,12 @@ impl Message {
         links.remove(0)
     }
 
+    /// The tokens of all links that have this in them, such as `/r/`.
+    pub fn tokens(&self, part: &str) -> Vec<String> {
+        let links = self.links().into_iter().filter(|link| link.contains(part));
+        links.filter_map(|link| link.rsplit_once('/').map(|(_, token)| token.to_owned())).collect()
+    }
+
     fn part(&self, kind: &str) -> String {
         let mut parts = Vec::new();
         collect(&String::from_utf8_lossy(&self.raw), &mut parts);

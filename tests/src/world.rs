@@ -70,6 +70,11 @@ impl World {
         self.smtp.as_ref().expect("a world with a mail server")
     }
 
+    /// Whether mail goes to a server.
+    pub fn sends_mail(&self) -> bool {
+        self.smtp.is_some()
+    }
+
     /// The directory's server.
     pub fn slapd(&self) -> &Slapd {
         &self.branch.slapd
@@ -217,9 +222,31 @@ impl World {
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
-        let config = self.config();
-        let arguments = ["--config", config.to_str().expect("a path in UTF-8")];
-        *locked(&self.process) = Some(Process::start(&program("rekeyd"), &arguments, &self.folder.join("log")));
+        self.launch_under(&[], &[]);
+    }
+
+    /// Starts the daemon under another program, such as a tracer, with variables in its environment, and waits for nothing.
+    pub fn launch_under(&self, tracer: &[&str], environment: &[(&str, &str)]) {
+        let (own, config) = (program("rekeyd"), self.config());
+        let path = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let mut words =
+            tracer.iter().map(|word| (*word).to_owned()).chain([path(&own), "--config".into(), path(&config)]);
+        let first = PathBuf::from(words.next().expect("a program"));
+        let words: Vec<_> = words.collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        *locked(&self.process) = Some(Process::start_in(&first, &words, environment, &self.folder.join("log")));
+    }
+
+    /// Starts the daemon once more where one was killed, which the kernel may still be clearing away.
+    pub async fn revive(&self) {
+        for _ in 0..50 {
+            self.launch();
+            if self.becomes_ready().await {
+                return;
+            }
+            assert!(self.log().contains("in use by another"), "the daemon does not start again:\n{}", self.log());
+        }
+        panic!("the daemon does not start again:\n{}", self.log());
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.
