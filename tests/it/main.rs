@@ -15,6 +15,7 @@ mod demo;
 mod doors;
 mod hook;
 mod kept;
+mod kills;
 mod law;
 mod operators;
 mod oracle;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         doors::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         operators::all(),
         oracle::all(),

@@ -84,7 +84,8 @@ impl Clients {
         let heard = heard(answer.as_ref());
         self.ledger.ends(login, attempt, heard);
         match answer.as_ref().map(|answer| answer.status.as_u16()) {
-            Some(403 | 410) => self.ledger.dead(login, [token.to_owned()]),
+            // No more than this: one that is gone because a SET holds it may be given back.
+            Some(403) => self.ledger.dead(login, [token.to_owned()]),
             _ if heard == Heard::Done => self.ledger.dead(login, dead),
             _ => {}
         }
