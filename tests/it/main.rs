@@ -9,11 +9,14 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod demo;
 mod doors;
 mod hook;
 mod hostile;
 mod kept;
+mod kills;
 mod law;
 mod operators;
 mod oracle;
@@ -35,11 +38,14 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         doors::all(),
         hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         operators::all(),
         oracle::all(),

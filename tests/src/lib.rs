@@ -8,6 +8,9 @@
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
+//! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
+//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load.
+//!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
     clippy::disallowed_methods,
@@ -20,11 +23,17 @@
 )]
 
 pub mod acts;
+pub mod books;
 pub mod branch;
 pub mod browser;
 pub mod builder;
+pub mod clients;
 pub mod harness;
 pub mod http;
+pub mod invariants;
+pub mod killer;
+pub mod kills;
+pub mod ledger;
 pub mod mail;
 pub mod process;
 pub mod procfs;

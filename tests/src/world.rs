@@ -80,6 +80,11 @@ impl World {
         self.smtp.as_ref().expect("a world with a mail server")
     }
 
+    /// Whether mail goes to a server.
+    pub fn sends_mail(&self) -> bool {
+        self.smtp.is_some()
+    }
+
     /// The directory's server.
     pub fn slapd(&self) -> &Slapd {
         &self.branch.slapd
@@ -230,25 +235,34 @@ impl World {
         fs::write(self.config(), world_config::text(&place, &locked(&self.settings))).expect("a written file");
     }
 
-    /// As [`Self::launch`], by way of a program that becomes the daemon, such as `prlimit`, and with environment variables.
-    pub fn launch_by(&self, way: &[&str], environment: &[(&str, &str)]) {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        self.surround(Surroundings {
-            through: way.iter().map(|word| (*word).to_owned()).collect(),
-            environment: environment.iter().map(owned).collect(),
-        });
-        self.launch();
-    }
-
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
         let Surroundings { through, environment } = locked(&self.surroundings).clone();
+        let through: Vec<_> = through.iter().map(String::as_str).collect();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.launch_under(&through, &environment);
+    }
+
+    /// Starts the daemon this once under another program, such as a tracer, or one that becomes it, such as `prlimit`, with
+    /// variables in its environment, and waits for nothing.
+    pub fn launch_under(&self, program_before: &[&str], environment: &[(&str, &str)]) {
         let text = |path: PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
         let daemon = [text(program("rekeyd")), "--config".to_owned(), text(self.config())];
-        let words: Vec<&str> = through.iter().chain(&daemon).map(String::as_str).collect();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let words: Vec<_> = program_before.iter().copied().chain(daemon.iter().map(String::as_str)).collect();
         let log = self.folder.join("log");
-        *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], &environment, &log));
+        *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], environment, &log));
+    }
+
+    /// Starts the daemon once more where one was killed, which the kernel may still be clearing away.
+    pub async fn revive(&self) {
+        for _ in 0..50 {
+            self.launch();
+            if self.becomes_ready().await {
+                return;
+            }
+            assert!(self.log().contains("in use by another"), "the daemon does not start again:\n{}", self.log());
+        }
+        panic!("the daemon does not start again:\n{}", self.log());
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.
