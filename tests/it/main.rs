@@ -11,6 +11,7 @@
 mod check;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
 mod kept;
 mod law;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         check::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
         hook::all(),
         kept::all(),
         law::all(),

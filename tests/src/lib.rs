@@ -2,6 +2,7 @@
 //!
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
+//! * [`figures`] is the arithmetic of what `tests/bench` measures.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
@@ -21,6 +22,7 @@ pub mod acts;
 pub mod branch;
 pub mod browser;
 pub mod builder;
+pub mod figures;
 pub mod harness;
 pub mod http;
 pub mod mail;
