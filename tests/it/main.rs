@@ -13,6 +13,7 @@ mod checker;
 mod crash;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
 mod hostile;
 mod kept;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         crash::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
         hostile::all(),
         hook::all(),
         kept::all(),

@@ -2,6 +2,7 @@
 //!
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
+//! * [`figures`] is the arithmetic of what `tests/bench` measures.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
 //!   what the kernel tells of those.
 //! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
@@ -28,6 +29,7 @@ pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
+pub mod figures;
 pub mod harness;
 pub mod http;
 pub mod invariants;
