@@ -1,7 +1,8 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
 //! * `open`: from a path to a database that can be trusted. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns.
+//! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `memory`: what it need not count. `fault`:
+//!   whom an error concerns.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`: against a clock that is set back.
@@ -12,6 +13,7 @@ mod epoch;
 mod events;
 mod fault;
 mod issue;
+mod lanes;
 mod latest;
 mod memory;
 mod open;

@@ -1,9 +1,12 @@
 //! The one thread that writes, and how changes share a commit.
 //!
-//! A change is a closure over a [`Desk`]. The thread takes all changes that wait, runs each in a savepoint of its own,
+//! A change is a closure over a [`Desk`]. The thread takes the changes that wait, runs each in a savepoint of its own,
 //! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
 //! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
 //! repeated, so everybody is told that the store is broken and the daemon ends.
+//!
+//! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
+//! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -14,17 +17,14 @@ use std::time::Duration;
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::fault::Fault;
+use super::lanes::{Entrance, Exit, Lane, NoEntry, lanes};
 use super::latest::Latest;
 use super::memory::Memory;
 use crate::store::Error;
 
-/// How many changes share a commit at most; more would make the first of them wait for nothing.
-const BATCH: usize = 256;
-/// How many changes may wait for the thread.
-const QUEUE: usize = 4096;
 /// How long a caller waits for a place in the queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
@@ -52,7 +52,7 @@ impl Desk<'_> {
 }
 
 /// A change with its types erased.
-trait Job: Send {
+pub(super) trait Job: Send {
     fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
     fn answer(self: Box<Self>, verdict: Result<(), Error>);
 }
@@ -78,17 +78,46 @@ impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T,
     }
 }
 
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Manner {
+    /// Somebody waits for it, and it is on disk when it is answered.
+    Asked,
+    /// As [`Manner::Asked`], for a change that is made whole or not at all without a savepoint: what can fail in it comes
+    /// before what it writes.
+    Plain,
+    /// Nobody waits for it; a power cut may undo it.
+    Behind,
+    /// Nobody waits for it, but it is on disk, with all that was before it, when it is done.
+    BehindOnDisk,
+}
+
+impl Manner {
+    fn lane(self) -> Lane {
+        match self {
+            Self::Asked | Self::Plain => Lane::Asked,
+            Self::Behind | Self::BehindOnDisk => Lane::Behind,
+        }
+    }
+}
+
 /// One thing for the thread to do.
-enum Task {
+pub(super) enum Task {
     /// Within a transaction shared with others.
-    Change(Box<dyn Job>),
+    Change(Step),
     /// Between transactions: checkpoints, epochs.
     Upkeep(Box<dyn Job>),
 }
 
+/// A change within a batch.
+pub(super) struct Step {
+    manner: Manner,
+    job: Box<dyn Job>,
+}
+
 /// The thread's far end.
 pub(super) struct Writer {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
 }
@@ -103,7 +132,7 @@ impl Writer {
         memory: Memory,
         log: PathBuf,
     ) -> Result<Self, Error> {
-        let (tasks, queue) = mpsc::channel(QUEUE);
+        let (tasks, queue) = lanes();
         let (tell, broken) = watch::channel(None);
         let hand = Hand {
             connection,
@@ -113,6 +142,7 @@ impl Writer {
             memory: Cell::new(memory),
             log,
             log_tried: Cell::new(0),
+            syncs: Cell::new(None),
             broken: Verdict(tell),
         };
         let thread = std::thread::Builder::new()
@@ -127,8 +157,18 @@ impl Writer {
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
+        self.make(Manner::Asked, act).await
+    }
+
+    /// Runs a change in a transaction, in this manner.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        manner: Manner,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Change(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        let job = Box::new(Change { act: Some(act), result: None, back });
+        self.hand_over(manner.lane(), Task::Change(Step { manner, job }), answer).await
     }
 
     /// Runs upkeep between transactions.
@@ -137,15 +177,21 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Upkeep(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        let job = Box::new(Change { act: Some(act), result: None, back });
+        self.hand_over(Lane::Behind, Task::Upkeep(job), answer).await
     }
 
-    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+    async fn hand_over<T>(
+        &self,
+        lane: Lane,
+        task: Task,
+        answer: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.send_timeout(task, PATIENCE).await {
+        match tasks.enter(lane, task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::Busy),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.gone()),
+            Err(NoEntry::Full) => Err(Error::Busy),
+            Err(NoEntry::Gone) => Err(self.gone()),
         }
     }
 
@@ -191,37 +237,30 @@ struct Hand {
     log: PathBuf,
     /// How long the log was when it was last tried; 0 once it has begun anew.
     log_tried: Cell<u64>,
+    /// Whether a commit waits for the disk, as the connection was last told.
+    syncs: Cell<Option<bool>>,
     broken: Verdict,
 }
 
 impl Hand {
-    fn work(self, mut queue: mpsc::Receiver<Task>) {
-        let mut next = None;
-        while let Some(task) = next.take().or_else(|| queue.blocking_recv()) {
-            match task {
-                Task::Change(first) => {
-                    let mut batch = vec![first];
-                    while batch.len() < BATCH {
-                        match queue.try_recv() {
-                            Ok(Task::Change(job)) => batch.push(job),
-                            Ok(upkeep) => {
-                                next = Some(upkeep);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
+    fn work(self, mut queue: Exit) {
+        while let Some((_, tasks)) = queue.next() {
+            let mut batch = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                match task {
+                    Task::Change(step) => batch.push(step),
+                    Task::Upkeep(mut job) => {
+                        self.commit(std::mem::take(&mut batch));
+                        let verdict = match self.why_broken() {
+                            Some(why) => Err(Error::Broken(why)),
+                            None => self.judge(self.sync(true).and_then(|()| job.run(&self.desk()))),
+                        };
+                        job.answer(verdict);
                     }
-                    self.commit(batch);
-                    self.shorten_log();
-                }
-                Task::Upkeep(mut job) => {
-                    let verdict = match self.why_broken() {
-                        Some(why) => Err(Error::Broken(why)),
-                        None => self.judge(job.run(&self.desk())),
-                    };
-                    job.answer(verdict);
                 }
             }
+            self.commit(batch);
+            self.shorten_log();
         }
     }
 
@@ -240,7 +279,10 @@ impl Hand {
     }
 
     /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Box<dyn Job>>) {
+    fn commit(&self, mut batch: Vec<Step>) {
+        if batch.is_empty() {
+            return;
+        }
         let before = self.memory.get();
         let outcome = if let Some(why) = self.why_broken() {
             Err(Error::Broken(why))
@@ -258,26 +300,32 @@ impl Hand {
         };
         match outcome {
             Ok(verdicts) => {
-                for (job, verdict) in batch.into_iter().zip(verdicts) {
-                    job.answer(verdict);
+                for (step, verdict) in batch.into_iter().zip(verdicts) {
+                    step.job.answer(verdict);
                 }
             }
             Err(error) => {
-                for job in batch {
-                    job.answer(Err(error.clone()));
+                for step in batch {
+                    step.job.answer(Err(error.clone()));
                 }
             }
         }
     }
 
-    /// One transaction, one savepoint a job. An error here is one of the whole batch.
-    fn transact(&self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), Error>>, Fault> {
+    /// One transaction, one savepoint a change. An error here is one of the whole batch.
+    fn transact(&self, batch: &mut [Step]) -> Result<Vec<Result<(), Error>>, Fault> {
+        self.sync(batch.iter().any(|step| step.manner != Manner::Behind))?;
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
         let began = self.memory.get();
         say("BEGIN IMMEDIATE")?;
         let mut verdicts = Vec::with_capacity(batch.len());
-        for job in batch {
+        for Step { manner, job } in batch {
+            if *manner == Manner::Plain {
+                job.run(&desk)?;
+                verdicts.push(Ok(()));
+                continue;
+            }
             let held = self.memory.get();
             say("SAVEPOINT job")?;
             match job.run(&desk) {
@@ -297,6 +345,15 @@ impl Hand {
         self.memory.get().keep_head(began, &self.connection)?;
         say("COMMIT")?;
         Ok(verdicts)
+    }
+
+    /// Has the next commits wait for the disk, or not.
+    fn sync(&self, wanted: bool) -> Result<(), Fault> {
+        if self.syncs.get() != Some(wanted) {
+            self.connection.pragma_update(None, "synchronous", if wanted { "FULL" } else { "NORMAL" })?;
+            self.syncs.set(Some(wanted));
+        }
+        Ok(())
     }
 
     /// Turns a fault into what callers are told; one of the disk ends the store.
