@@ -140,6 +140,7 @@ pub(super) struct Writer {
     tasks: Option<mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
+    breaker: watch::Sender<Option<String>>,
 }
 
 impl Writer {
@@ -155,7 +156,8 @@ impl Writer {
     ) -> Result<Self, Error> {
         connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
         let (tasks, queue) = mpsc::channel(QUEUE);
-        let (tell, broken) = watch::channel(None);
+        let (breaker, broken) = watch::channel(None);
+        let tell = breaker.clone();
         let hand = Hand {
             connection,
             key,
@@ -172,7 +174,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || hand.work(line))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken, breaker })
     }
 
     /// Runs a change in a transaction; on disk when this returns `Ok`.
@@ -223,6 +225,11 @@ impl Writer {
     fn gone(&self) -> Error {
         let why = self.broken.borrow().clone();
         Error::Broken(why.unwrap_or_else(|| "the store's thread has ended".into()))
+    }
+
+    /// Where others tell that the store is broken for good.
+    pub(super) fn breaker(&self) -> watch::Sender<Option<String>> {
+        self.breaker.clone()
     }
 
     /// Tells when the store is broken for good, and why.
@@ -433,15 +440,16 @@ impl Hand {
             if let Some(short) = self.space.shortage(&fault) {
                 return short;
             }
-            let is_final = fault.is_final();
+            let (is_final, is_damage) = (fault.is_final(), fault.is_damage());
             let error = fault.into_error();
             if let (true, Error::Broken(why)) = (is_final, &error) {
+                let why = if is_damage { self.space.damaged(why) } else { why.clone() };
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
                 // Closing it would move its log into it, with the fsync that has just failed.
                 if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
                     log::debug!("the database may be tidied up at its end: {error}");
                 }
-                self.broken.0.send_replace(Some(why.clone()));
+                self.broken.0.send_replace(Some(why));
             }
             error
         })
