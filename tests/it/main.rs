@@ -20,6 +20,7 @@ mod pages;
 mod rig;
 mod running;
 mod store_full;
+mod store_power;
 mod story;
 mod tickets;
 mod tidy;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         rig::all(),
         running::all(),
         store_full::all(),
+        store_power::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

@@ -3,7 +3,8 @@
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
-//! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
+//! * [`small_disk`] is a disk that can be full, [`strace`] lets system calls fail,
+//!   [`trace`] reads what was called, and [`power`] says what a power cut would leave of it.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
@@ -25,6 +26,7 @@ pub mod builder;
 pub mod harness;
 pub mod http;
 pub mod mail;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod scratch;
@@ -36,5 +38,6 @@ pub mod smtp;
 mod smtp_session;
 pub mod strace;
 pub mod tls;
+pub mod trace;
 pub mod world;
 pub mod world_config;

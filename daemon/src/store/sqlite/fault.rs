@@ -105,9 +105,11 @@ impl Fault {
         self.code() == Some(ErrorCode::DiskFull)
     }
 
-    /// Whether SQLite was refused every write.
+    /// Whether the system refuses every write.
     pub(super) fn is_read_only(&self) -> bool {
-        self.code() == Some(ErrorCode::ReadOnly)
+        use rusqlite::ffi::{SQLITE_READONLY, SQLITE_READONLY_DIRECTORY};
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        [SQLITE_READONLY, SQLITE_READONLY_DIRECTORY].contains(&error.extended_code)
     }
 
     fn code(&self) -> Option<ErrorCode> {

@@ -60,6 +60,7 @@ pub(super) fn open(config: &StoreConfig, ring: &KeyRing, watch: &Watch, chance: 
     let checkup = if is_new {
         None
     } else {
+        roll_back(path).map_err(told)?;
         look(path, ring).map_err(told)?;
         Some(Checkup::begin(path)?)
     };
@@ -71,6 +72,17 @@ pub(super) fn open(config: &StoreConfig, ring: &KeyRing, watch: &Watch, chance: 
         let (memory, voided) = settle(&connection, config, &key, &latest, chance).map_err(told)?;
         Ok(Ready { connection, key, latest, memory, lock, voided, checkup })
     })
+}
+
+/// Undoes what a power cut broke off while the database was made: until it keeps a write-ahead log it has a journal, and
+/// with that it can't be opened for reading alone.
+fn roll_back(path: &Path) -> Result<(), Fault> {
+    if beside(path, "journal").exists() {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&connection)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// Says in words what lies at the configured place, or why it can't be used; changes nothing.
