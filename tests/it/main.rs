@@ -26,6 +26,7 @@ mod rig;
 mod running;
 mod smuggling;
 mod store_full;
+mod store_power;
 mod story;
 mod tickets;
 mod tidy;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         running::all(),
         store_full::all(),
         smuggling::all(),
+        store_power::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

@@ -5,7 +5,8 @@
 //! * [`figures`] is the arithmetic of what `tests/bench` measures.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
 //!   what the kernel tells of those.
-//! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
+//! * [`small_disk`] is a disk that can be full, [`strace`] lets system calls fail, [`trace`] reads what was called, and
+//!   [`power`] says what a power cut would leave of it.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
@@ -37,6 +38,7 @@ pub mod killer;
 pub mod kills;
 pub mod ledger;
 pub mod mail;
+pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
@@ -49,5 +51,6 @@ pub mod smtp;
 mod smtp_session;
 pub mod strace;
 pub mod tls;
+pub mod trace;
 pub mod world;
 pub mod world_config;
