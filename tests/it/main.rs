@@ -20,6 +20,7 @@ mod law;
 mod operators;
 mod oracle;
 mod pages;
+mod races;
 mod rig;
 mod running;
 mod story;
@@ -27,6 +28,7 @@ mod tickets;
 mod tidy;
 mod tokens;
 mod trail;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         operators::all(),
         oracle::all(),
         pages::all(),
+        races::all(),
         rig::all(),
         running::all(),
         story::all(),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         tidy::all(),
         tokens::all(),
         trail::all(),
+        walk::all(),
     ];
     harness::main(modules.into_iter().flatten().collect())
 }

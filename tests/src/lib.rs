@@ -4,10 +4,11 @@
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
+//!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
-//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load.
+//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
+//!   [`cuts`] at every call to the system in turn.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
@@ -26,6 +27,7 @@ pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
+pub mod cuts;
 pub mod harness;
 pub mod http;
 pub mod invariants;
@@ -42,5 +44,6 @@ mod slapd_config;
 pub mod smtp;
 mod smtp_session;
 pub mod tls;
+pub mod volley;
 pub mod world;
 pub mod world_config;

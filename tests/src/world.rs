@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::{Method, body::Bytes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -173,6 +174,18 @@ impl World {
         self.ends()
     }
 
+    /// Tells the daemon to end, if it has not ended already.
+    pub fn quits(&self) {
+        if !self.has_ended() {
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// Whether the daemon has ended by itself, or by somebody else's hand.
+    pub fn has_ended(&self) -> bool {
+        locked(&self.process).as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
     /// Waits for a daemon that was told to end, and gives how it ended.
     pub fn ends(&self) -> ExitStatus {
         let mut process = locked(&self.process).take().expect("a running daemon");
@@ -256,8 +269,8 @@ impl World {
             if locked(&self.process).as_mut().expect("a daemon").ended().is_some() {
                 return false;
             }
-            let listens = tokio::net::TcpStream::connect(self.address()).await.is_ok();
-            if listens && self.door().get("/readyz").await.status.is_success() {
+            let ready = self.door().try_send(Method::GET, "/readyz", &[], Bytes::new()).await;
+            if ready.is_some_and(|answer| answer.status.is_success()) {
                 return true;
             }
             assert!(start.elapsed() < LIMIT, "the daemon does not become ready:\n{}", self.log());
