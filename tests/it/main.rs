@@ -22,6 +22,7 @@ mod law;
 mod operators;
 mod oracle;
 mod pages;
+mod races;
 mod rig;
 mod running;
 mod smuggling;
@@ -32,6 +33,7 @@ mod tickets;
 mod tidy;
 mod tokens;
 mod trail;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         operators::all(),
         oracle::all(),
         pages::all(),
+        races::all(),
         rig::all(),
         running::all(),
         store_full::all(),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         tidy::all(),
         tokens::all(),
         trail::all(),
+        walk::all(),
     ];
     harness::main(modules.into_iter().flatten().collect())
 }

@@ -8,10 +8,11 @@
 //! * [`small_disk`] is a disk that can be full, [`strace`] lets system calls fail, [`trace`] reads what was called, and
 //!   [`power`] says what a power cut would leave of it.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
+//!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
-//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load.
+//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
+//!   [`cuts`] at every call to the system in turn.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
@@ -30,6 +31,7 @@ pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
+pub mod cuts;
 pub mod figures;
 pub mod harness;
 pub mod http;
@@ -52,5 +54,6 @@ mod smtp_session;
 pub mod strace;
 pub mod tls;
 pub mod trace;
+pub mod volley;
 pub mod world;
 pub mod world_config;
