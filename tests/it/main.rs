@@ -15,6 +15,7 @@ mod hook;
 mod hostile;
 mod kept;
 mod law;
+mod leaks;
 mod operators;
 mod oracle;
 mod pages;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         hook::all(),
         kept::all(),
         law::all(),
+        leaks::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
