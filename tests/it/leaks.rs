@@ -1,28 +1,16 @@
 //! P6: every story at the most talkative log level, with a fault on its steps; then no password, token, key, address or
 //! number stands anywhere that the daemon writes to, raw or encoded.
 
-use std::{
-    fs::{self, File},
-    io::{Read, Write},
-    net::TcpListener as BlockingListener,
-    os::{
-        linux::fs::MetadataExt,
-        unix::{net::UnixDatagram, process::ExitStatusExt},
-    },
-    path::PathBuf,
-    process::Command,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+use std::{fs, os::unix::process::ExitStatusExt, process::Command, thread, time::Duration};
 
 use hyper::{Method, body::Bytes};
-use nix::{sys::signal::Signal, unistd::geteuid};
+use nix::sys::signal::Signal;
 use rekeyd_tests::{
     acts::{Told, run, until},
     branch::PASSWORD,
     builder::write_secret,
-    procfs,
+    journal::Journal,
+    nonsense, procfs,
     proxy::{Fate, Proxy},
     secrets::Search,
     smtp::{Fault, Step},
@@ -36,7 +24,6 @@ use serde_json::{Value, json};
 tests! {
     async fn p6_no_secret_leaks_into_files_answers_or_the_kernels_tables;
     async fn p6_no_secret_leaks_into_the_journal;
-    async fn t25_a_daemon_that_crashes_leaves_no_core;
 }
 
 /// Typed where a login belongs, as people do.
@@ -60,31 +47,12 @@ async fn p6_no_secret_leaks_into_the_journal() {
     assert!(world.becomes_ready().await, "{}", world.log());
     let told = every_story(&world, &proxy, async || journal.reload(&world).await).await;
     let written = journal.written();
-    let fields = written.iter().filter(|record| contains(record, b"\nEVENT\n") || contains(record, b"EVENT=")).count();
+    let fields = written.iter().filter(|record| Journal::has(record, b"EVENT")).count();
     assert!(written.len() > 100 && fields > 20, "{} records, {fields} with an event", written.len());
     let search = Search::new(&world.secrets());
     let found: Vec<_> = written.iter().flat_map(|record| search.in_bytes("a record of the journal", record)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
     finds_nothing(&world, &told);
-}
-
-async fn t25_a_daemon_that_crashes_leaves_no_core() {
-    for signal in [Signal::SIGABRT, Signal::SIGQUIT] {
-        let world = World::builder().prepare().await;
-        // The most generous limit there can be: it is the daemon that wants none.
-        world.launch_by(&["/usr/bin/prlimit", "--core=unlimited:unlimited", "--"], &[]);
-        assert!(world.becomes_ready().await, "{}", world.log());
-        let link = world.forgets_and_gets_link("ada").await;
-        world.leaves_mail_behind();
-        let limits = procfs::text(world.pid(), "limits");
-        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-        assert!(core.split_whitespace().filter(|word| *word == "0").count() == 2, "{core}");
-        world.signal(signal);
-        let ended = world.ends();
-        assert_eq!((ended.signal(), ended.core_dumped()), (Some(signal as i32), false), "{ended}");
-        world.restart().await;
-        world.surely_sets_password(&link, "seven violet teapots orbit").await;
-    }
 }
 
 /// A world whose way to the directory can be cut, and all that must stay secret in it.
@@ -230,7 +198,7 @@ async fn operators_help(world: &World, proxy: &Proxy) -> Vec<String> {
     let mut told = Vec::new();
     let mut ctl = |arguments: &[&str], typed: &str| {
         let one = rekeyctl(world, arguments, typed);
-        told.push(format!("{}{}", one.out, one.err));
+        told_by(&mut told, &one);
         one
     };
     let reason = ["--reason", "asked at the desk"];
@@ -325,8 +293,9 @@ async fn the_directory_fails(world: &World, proxy: &Proxy, reload: &impl AsyncFn
     let right = fs::read_to_string(&bind).expect("a password");
     let bad = "Wrong-Bind-Password-26457";
     world.secret(bad);
-    let parrot = listener(|heard| heard.to_vec());
-    let babbler = listener(|_| b"HTTP/1.1 200 OK\r\nada@example.org: correct horse battery staple\r\n\r\n".to_vec());
+    let parrot = nonsense::server(<[u8]>::to_vec);
+    let babbler =
+        nonsense::server(|_| b"HTTP/1.1 200 OK\r\nada@example.org: correct horse battery staple\r\n\r\n".to_vec());
     let closed = "127.0.0.1:1".to_owned();
     for (url, password) in
         [(parrot, right.as_str()), (babbler, &right), (closed, &right), (proxy.uri().replace("ldap://", ""), bad)]
@@ -405,27 +374,22 @@ async fn operators_look(world: &World) -> Vec<String> {
 /// Looks everywhere, while the daemon runs and after it has crashed.
 fn finds_nothing(world: &World, told: &[String]) {
     let search = Search::new(&world.secrets());
-    let mut found: Vec<_> = told
-        .iter()
-        .flat_map(|text| {
-            search.in_bytes(&format!("an operator's answer ({})", &text[..text.len().min(40)]), text.as_bytes())
-        })
-        .collect();
+    let mut found: Vec<_> =
+        told.iter().flat_map(|text| search.in_bytes("what an operator was told", text.as_bytes())).collect();
     for (name, bytes) in procfs::texts(world.pid()) {
         found.extend(search.in_bytes(&name, &bytes));
     }
-    let looks = |found: &mut Vec<String>| {
-        for entry in fs::read_dir(world.folder()).expect("the folder").filter_map(Result::ok) {
-            // What is given to the daemon as a secret is one.
-            if entry.file_name() != "secrets" {
-                found.extend(search.below(&entry.path()));
-            }
-        }
+    // What is given to the daemon as a secret is one.
+    let places = || {
+        fs::read_dir(world.folder())
+            .expect("the folder")
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name() != "secrets")
     };
-    looks(&mut found);
+    found.extend(places().flat_map(|entry| search.below(&entry.path())));
     world.signal(Signal::SIGABRT);
     assert!(!world.ends().core_dumped());
-    looks(&mut found);
+    found.extend(places().flat_map(|entry| search.below(&entry.path())));
     found.sort();
     found.dedup();
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -440,71 +404,4 @@ fn rekeyctl(world: &World, arguments: &[&str], typed: &str) -> Told {
     let told = run(command, typed);
     assert_eq!(fs::read_dir(&home).expect("the home").count(), 0, "rekeyctl has left something behind");
     told
-}
-
-/// A server that answers whatever it hears in its own way, for as long as the test program lives.
-fn listener(answer: fn(&[u8]) -> Vec<u8>) -> String {
-    let listener = BlockingListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            thread::spawn(move || {
-                let mut heard = [0; 4096];
-                while let Ok(read @ 1..) = stream.read(&mut heard) {
-                    if stream.write_all(&answer(&heard[..read])).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
-/// A journal that one daemon takes for the system's.
-struct Journal {
-    records: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Journal {
-    /// Listens, and starts the daemon where it finds this journal in the system's place.
-    fn start(world: &World) -> Self {
-        let run: PathBuf = world.folder().join("run");
-        fs::create_dir_all(run.join("systemd/journal")).expect("folders");
-        let socket = UnixDatagram::bind(run.join("systemd/journal/socket")).expect("a socket");
-        let records = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&records);
-        thread::spawn(move || {
-            let mut bytes = vec![0; 1 << 20];
-            while let Ok(length) = socket.recv(&mut bytes) {
-                kept.lock().expect("the records").push(bytes[..length].to_vec());
-            }
-        });
-        let log = world.folder().join("log");
-        let stat = File::create(&log).and_then(|file| file.metadata()).expect("a log");
-        let stream = format!("{}:{}", stat.st_dev(), stat.st_ino());
-        let script = format!("mount --bind {} /run && exec \"$@\"", run.display());
-        let own = ["/usr/bin/unshare", "--user", "--map-root-user", "--mount"];
-        let unshare = if geteuid().is_root() { vec![own[0], own[3]] } else { own.to_vec() };
-        let way = [&unshare[..], &["--", "/bin/sh", "-c", &script, "sh"]].concat();
-        world.launch_by(&way, &[("JOURNAL_STREAM", &stream)]);
-        Self { records }
-    }
-
-    fn written(&self) -> Vec<Vec<u8>> {
-        self.records.lock().expect("the records").clone()
-    }
-
-    /// Has the configuration read again, and waits until the journal tells how that went.
-    async fn reload(&self, world: &World) {
-        let told =
-            || self.written().iter().filter(|record| contains(record, b"EVENT\n\x06\0\0\0\0\0\0\0reload\n")).count();
-        let before = told();
-        world.signal(Signal::SIGHUP);
-        until("the configuration was read again", async || told() > before).await;
-    }
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
 }

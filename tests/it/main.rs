@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod crowds;
 mod demo;
 mod doors;
 mod hook;
@@ -21,6 +22,7 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod search;
 mod smuggling;
 mod story;
 mod tickets;
@@ -35,6 +37,7 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        crowds::all(),
         demo::all(),
         doors::all(),
         hostile::all(),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        search::all(),
         smuggling::all(),
         story::all(),
         tickets::all(),

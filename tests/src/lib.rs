@@ -3,9 +3,9 @@
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
-//!   what the kernel tells of those.
+//!   what the kernel tells of those, [`journal`] what they tell the system's log.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
+//!   [`http`] and [`browser`] go through the doors; [`nonsense`] is no server at all; [`tls`] makes the certificates of them all.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
@@ -24,7 +24,9 @@ pub mod browser;
 pub mod builder;
 pub mod harness;
 pub mod http;
+pub mod journal;
 pub mod mail;
+pub mod nonsense;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
