@@ -79,7 +79,7 @@ async fn t104_a_crowd_that_wants_nothing_keeps_nobody_out() {
 
 async fn r23_few_descriptors_shed_strangers_and_keep_operators_and_sets() {
     let world = World::builder().prepare().await;
-    world.launch_by(&["/usr/bin/prlimit", "--nofile=256:256", "--"], &[]);
+    world.launch_under(&["/usr/bin/prlimit", "--nofile=256:256", "--"], &[]);
     assert!(world.becomes_ready().await, "{}", world.log());
     assert!(world.log().contains("event=few-descriptors"), "{}", world.log());
     let link = world.forgets_and_gets_link("ada").await;

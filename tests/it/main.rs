@@ -9,12 +9,16 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod crowds;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
 mod hostile;
 mod kept;
+mod kills;
 mod law;
 mod leaks;
 mod operators;
@@ -24,6 +28,7 @@ mod rig;
 mod running;
 mod search;
 mod smuggling;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -38,11 +43,15 @@ fn main() -> ExitCode {
     let modules = [
         check::all(),
         crowds::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
         hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         leaks::all(),
         operators::all(),
@@ -51,6 +60,7 @@ fn main() -> ExitCode {
         rig::all(),
         running::all(),
         search::all(),
+        store_full::all(),
         smuggling::all(),
         story::all(),
         tickets::all(),

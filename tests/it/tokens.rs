@@ -302,7 +302,7 @@ async fn t25_a_daemon_that_crashes_leaves_no_core() {
     for signal in [Signal::SIGABRT, Signal::SIGQUIT] {
         let world = World::builder().prepare().await;
         // The most generous limit there can be: it is the daemon that wants none.
-        world.launch_by(&["/usr/bin/prlimit", "--core=unlimited:unlimited", "--"], &[]);
+        world.launch_under(&["/usr/bin/prlimit", "--core=unlimited:unlimited", "--"], &[]);
         assert!(world.becomes_ready().await, "{}", world.log());
         let link = world.forgets_and_gets_link("ada").await;
         world.leaves_mail_behind();

@@ -37,7 +37,7 @@ impl Journal {
         let own = ["/usr/bin/unshare", "--mount", "--user", "--map-root-user"];
         let unshare = if geteuid().is_root() { &own[..2] } else { &own[..] };
         let way = [unshare, &["--", "/bin/sh", "-c", &script, "sh"]].concat();
-        world.launch_by(&way, &[("JOURNAL_STREAM", &stream)]);
+        world.launch_under(&way, &[("JOURNAL_STREAM", &stream)]);
         Self { records }
     }
 

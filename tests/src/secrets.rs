@@ -31,7 +31,7 @@ impl Search {
         let pattern: Vec<_> = needles.into_iter().map(|needle| literal(needle)).collect();
         let pattern = (!pattern.is_empty()).then(|| {
             let mut builder = RegexBuilder::new(&pattern.join("|"));
-            builder.unicode(false).size_limit(1 << 28).build().expect("a pattern of literals")
+            builder.unicode(false).size_limit(1 << 30).build().expect("a pattern of literals")
         });
         Self { pattern, forms }
     }

@@ -35,4 +35,5 @@ mod strict;
 pub use config::Config;
 pub use door::Door;
 pub use hook::reads;
+pub use routes::leads;
 pub use server::Server;
