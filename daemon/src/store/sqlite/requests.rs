@@ -7,10 +7,11 @@ use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpo
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use super::change::Manner;
 use super::fault::Fault;
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
@@ -165,7 +166,7 @@ impl Sqlite {
         let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
-        let manner = if event.is_none() { Manner::Plain } else { Manner::Asked };
+        let manner = if event.is_none() { Manner::PLAIN } else { Manner::ASKED };
         self.writer
             .make(manner, move |desk| {
                 let steps = match look(desk, &counters, at)? {
@@ -202,19 +203,19 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
         self.latest.see(now);
-        self.writer.make(Manner::Behind, move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::postpone`].
     pub(in crate::store) async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.writer
-            .make(Manner::Behind, move |desk| {
+            .owed_behind(move |desk| {
                 desk.connection
                     .prepare_cached(
                         "UPDATE requests SET leased = 0, due = ?2, reason = ?3 WHERE id = ?1 AND state = 'waiting'",
                     )?
-                    .execute((id.bytes(), due.millis(), reason))?;
+                    .execute((id.bytes(), due.millis(), &reason))?;
                 Ok(())
             })
             .await
@@ -229,7 +230,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .make(Manner::Behind, move |desk| {
+            .make(Manner::BEHIND, move |desk| {
                 let state = match ended {
                     Ended::Expired => "expired",
                     Ended::Refused => "refused",

@@ -7,6 +7,9 @@
 //!
 //! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
 //! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
+//!
+//! What can pass by itself is waited for: a lock that somebody else holds, and space (see `space`). A change that tells
+//! of something already done outside the store is *owed*: it is waited for longer, and gets the last space there is.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -17,16 +20,23 @@ use std::time::Duration;
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{oneshot, watch};
 
+use super::change::{Change, Manner, Waiting, once, refuse, refuse_new};
+use super::clock;
 use super::fault::Fault;
-use super::lanes::{Entrance, Exit, Lane, NoEntry, lanes};
+use super::lanes::{Entrance, Exit, NoEntry, QUEUE, Task, Turn, lanes};
 use super::latest::Latest;
 use super::memory::Memory;
+use super::open::PATIENCE as UPKEEP_PATIENCE;
+use super::space::Space;
 use crate::store::Error;
 
-/// How long a caller waits for a place in the queue.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one try at such a lock lasts; then those who have waited long enough are told.
+const STEP: Duration = Duration::from_millis(50);
 /// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
 /// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
 pub(super) const LOG_SIZE: u64 = 4 << 20;
@@ -51,70 +61,6 @@ impl Desk<'_> {
     }
 }
 
-/// A change with its types erased.
-pub(super) trait Job: Send {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
-    fn answer(self: Box<Self>, verdict: Result<(), Error>);
-}
-
-struct Change<T, F> {
-    act: Option<F>,
-    result: Option<T>,
-    back: oneshot::Sender<Result<T, Error>>,
-}
-
-impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
-        if let Some(act) = self.act.take() {
-            self.result = Some(act(desk)?);
-        }
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, verdict: Result<(), Error>) {
-        let Self { result, back, .. } = *self;
-        // Whoever asked may be gone; what was done stays done.
-        drop(back.send(verdict.and_then(|()| result.ok_or(Error::Busy))));
-    }
-}
-
-/// How a change is made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Manner {
-    /// Somebody waits for it, and it is on disk when it is answered.
-    Asked,
-    /// As [`Manner::Asked`], for a change that is made whole or not at all without a savepoint: what can fail in it comes
-    /// before what it writes.
-    Plain,
-    /// Nobody waits for it; a power cut may undo it.
-    Behind,
-    /// Nobody waits for it, but it is on disk, with all that was before it, when it is done.
-    BehindOnDisk,
-}
-
-impl Manner {
-    fn lane(self) -> Lane {
-        match self {
-            Self::Asked | Self::Plain => Lane::Asked,
-            Self::Behind | Self::BehindOnDisk => Lane::Behind,
-        }
-    }
-}
-
-/// One thing for the thread to do.
-pub(super) enum Task {
-    /// Within a transaction shared with others.
-    Change(Step),
-    /// Between transactions: checkpoints, epochs.
-    Upkeep(Box<dyn Job>),
-}
-
-/// A change within a batch.
-pub(super) struct Step {
-    manner: Manner,
-    job: Box<dyn Job>,
-}
-
 /// The thread's far end.
 pub(super) struct Writer {
     tasks: Option<Entrance>,
@@ -131,8 +77,10 @@ impl Writer {
         chance: SystemRandom,
         memory: Memory,
         log: PathBuf,
+        space: Space,
     ) -> Result<Self, Error> {
-        let (tasks, queue) = lanes();
+        connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
+        let (tasks, exit) = lanes();
         let (tell, broken) = watch::channel(None);
         let hand = Hand {
             connection,
@@ -143,11 +91,12 @@ impl Writer {
             log,
             log_tried: Cell::new(0),
             syncs: Cell::new(None),
+            space,
             broken: Verdict(tell),
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || hand.work(queue))
+            .spawn(move || hand.work(exit))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
     }
@@ -157,7 +106,7 @@ impl Writer {
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.make(Manner::Asked, act).await
+        self.queue(Manner::ASKED, once(act)).await
     }
 
     /// Runs a change in a transaction, in this manner.
@@ -166,9 +115,24 @@ impl Writer {
         manner: Manner,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        let (back, answer) = oneshot::channel();
-        let job = Box::new(Change { act: Some(act), result: None, back });
-        self.hand_over(manner.lane(), Task::Change(Step { manner, job }), answer).await
+        self.queue(manner, once(act)).await
+    }
+
+    /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
+    /// earlier run did was rolled back.
+    pub(super) async fn owed<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::OWED, act).await
+    }
+
+    /// As [`Writer::owed`], as work behind an answer: a power cut may undo it, and then it is told of again.
+    pub(super) async fn owed_behind<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::BEHIND_OWED, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -177,18 +141,22 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        let job = Box::new(Change { act: Some(act), result: None, back });
-        self.hand_over(Lane::Behind, Task::Upkeep(job), answer).await
+        self.hand_over(Task::Upkeep(Box::new(Change::new(once(act), back))), answer).await
     }
 
-    async fn hand_over<T>(
+    async fn queue<T: Send + 'static>(
         &self,
-        lane: Lane,
-        task: Task,
-        answer: oneshot::Receiver<Result<T, Error>>,
+        manner: Manner,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
+        let (back, answer) = oneshot::channel();
+        let job = Box::new(Change::new(act, back));
+        self.hand_over(Task::Change(Waiting::new(job, manner)), answer).await
+    }
+
+    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.enter(lane, task, PATIENCE).await {
+        match tasks.enter(task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
             Err(NoEntry::Full) => Err(Error::Busy),
             Err(NoEntry::Gone) => Err(self.gone()),
@@ -239,29 +207,36 @@ struct Hand {
     log_tried: Cell<u64>,
     /// Whether a commit waits for the disk, as the connection was last told.
     syncs: Cell<Option<bool>>,
+    space: Space,
     broken: Verdict,
 }
 
 impl Hand {
-    fn work(self, mut queue: Exit) {
-        while let Some((_, tasks)) = queue.next() {
-            let mut batch = Vec::with_capacity(tasks.len());
-            for task in tasks {
-                match task {
-                    Task::Change(step) => batch.push(step),
-                    Task::Upkeep(mut job) => {
-                        self.commit(std::mem::take(&mut batch));
-                        let verdict = match self.why_broken() {
-                            Some(why) => Err(Error::Broken(why)),
-                            None => self.judge(self.sync(true).and_then(|()| job.run(&self.desk()))),
-                        };
-                        job.answer(verdict);
-                    }
+    fn work(self, mut exit: Exit) {
+        while let Some(tasks) = exit.next() {
+            match tasks {
+                Turn::Changes(batch) => {
+                    self.commit(batch, &mut exit);
+                    self.shorten_log();
+                }
+                Turn::Upkeep(mut job) => {
+                    let verdict = match self.why_broken() {
+                        Some(why) => Err(Error::Broken(why)),
+                        None => self.judge(self.patiently(|| job.run(&self.desk()))),
+                    };
+                    job.answer(verdict);
                 }
             }
-            self.commit(batch);
-            self.shorten_log();
         }
+    }
+
+    /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
+    fn patiently<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.sync(true)?;
+        self.connection.busy_timeout(UPKEEP_PATIENCE)?;
+        let done = act();
+        self.connection.busy_timeout(STEP)?;
+        done
     }
 
     fn desk(&self) -> Desk<'_> {
@@ -279,56 +254,114 @@ impl Hand {
     }
 
     /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Step>) {
+    fn commit(&self, mut batch: Vec<Waiting>, exit: &mut Exit) {
+        if let Some(why) = self.why_broken() {
+            return refuse(batch, &Error::Broken(why));
+        }
+        if let Some(short) = self.shortage() {
+            batch = refuse_new(batch, &short);
+        }
+        let outcome = match self.attempt(&mut batch, Some(exit)) {
+            Err(fault) => match self.space.shortage(&fault) {
+                Some(short) => {
+                    batch = refuse_new(batch, &short);
+                    self.with_the_reserve(&mut batch)
+                }
+                None => Err(fault),
+            },
+            done => done,
+        };
+        match self.judge(outcome) {
+            Ok(verdicts) => {
+                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+                    waiting.job.answer(verdict);
+                }
+            }
+            Err(error) => refuse(batch, &error),
+        }
+    }
+
+    /// What is short, if the disk was full and is still: it is looked at again once a second.
+    fn shortage(&self) -> Option<Error> {
+        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+    }
+
+    /// What is owed is tried alone, and with the reserve's space where it needs that.
+    fn with_the_reserve(&self, owed: &mut Vec<Waiting>) -> Result<Vec<Result<(), Error>>, Fault> {
+        match self.attempt(owed, None) {
+            Err(fault) if self.space.shortage(&fault).is_some() && self.space.give_back() => self.attempt(owed, None),
+            done => done,
+        }
+    }
+
+    /// Tries a batch; nothing of one that fails stays.
+    fn attempt(&self, batch: &mut Vec<Waiting>, exit: Option<&mut Exit>) -> Result<Vec<Result<(), Error>>, Fault> {
         if batch.is_empty() {
-            return;
+            return Ok(Vec::new());
         }
         let before = self.memory.get();
-        let outcome = if let Some(why) = self.why_broken() {
-            Err(Error::Broken(why))
-        } else {
-            let outcome = self.transact(&mut batch);
-            if outcome.is_err() {
-                self.memory.set(before);
-                if !self.connection.is_autocommit()
-                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
-                {
-                    log::debug!("rollback after a failed batch: {error}");
-                }
+        let outcome = self.begin(batch, exit).and_then(|()| self.transact(batch));
+        if outcome.is_err() {
+            self.memory.set(before);
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            {
+                log::debug!("rollback after a failed batch: {error}");
             }
-            self.judge(outcome)
-        };
-        match outcome {
-            Ok(verdicts) => {
-                for (step, verdict) in batch.into_iter().zip(verdicts) {
-                    step.job.answer(verdict);
-                }
+        }
+        outcome
+    }
+
+    /// Begins a transaction. While somebody else holds the lock, more changes may join, and those who have waited long
+    /// enough are told; nothing of theirs was begun.
+    fn begin(&self, batch: &mut Vec<Waiting>, mut exit: Option<&mut Exit>) -> Result<(), Fault> {
+        loop {
+            self.sync(batch.iter().any(|waiting| waiting.manner.is_kept))?;
+            let fault = match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
+            {
+                Ok(_) => return Ok(()),
+                Err(error) => Fault::from(error),
+            };
+            if !fault.is_a_lock() {
+                return Err(fault);
             }
-            Err(error) => {
-                for step in batch {
-                    step.job.answer(Err(error.clone()));
-                }
+            if let Some(exit) = &mut exit {
+                exit.fill(batch, QUEUE);
+            }
+            let (patient, tired) = std::mem::take(batch).into_iter().partition(Waiting::has_patience);
+            *batch = patient;
+            refuse(tired, &Error::Busy);
+            if batch.is_empty() {
+                return Err(fault);
             }
         }
     }
 
+    /// Has the next commits wait for the disk, or not.
+    fn sync(&self, wanted: bool) -> Result<(), Fault> {
+        if self.syncs.get() != Some(wanted) {
+            self.connection.pragma_update(None, "synchronous", if wanted { "FULL" } else { "NORMAL" })?;
+            self.syncs.set(Some(wanted));
+        }
+        Ok(())
+    }
+
     /// One transaction, one savepoint a change. An error here is one of the whole batch.
-    fn transact(&self, batch: &mut [Step]) -> Result<Vec<Result<(), Error>>, Fault> {
-        self.sync(batch.iter().any(|step| step.manner != Manner::Behind))?;
+    fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
         let began = self.memory.get();
-        say("BEGIN IMMEDIATE")?;
+        clock::mind(&desk)?;
         let mut verdicts = Vec::with_capacity(batch.len());
-        for Step { manner, job } in batch {
-            if *manner == Manner::Plain {
-                job.run(&desk)?;
+        for waiting in batch {
+            if !waiting.manner.is_guarded {
+                waiting.job.run(&desk)?;
                 verdicts.push(Ok(()));
                 continue;
             }
             let held = self.memory.get();
             say("SAVEPOINT job")?;
-            match job.run(&desk) {
+            match waiting.job.run(&desk) {
                 Ok(()) => {
                     say("RELEASE job")?;
                     verdicts.push(Ok(()));
@@ -347,22 +380,20 @@ impl Hand {
         Ok(verdicts)
     }
 
-    /// Has the next commits wait for the disk, or not.
-    fn sync(&self, wanted: bool) -> Result<(), Fault> {
-        if self.syncs.get() != Some(wanted) {
-            self.connection.pragma_update(None, "synchronous", if wanted { "FULL" } else { "NORMAL" })?;
-            self.syncs.set(Some(wanted));
-        }
-        Ok(())
-    }
-
     /// Turns a fault into what callers are told; one of the disk ends the store.
     fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
         outcome.map_err(|fault| {
+            if let Some(short) = self.space.shortage(&fault) {
+                return short;
+            }
             let is_final = fault.is_final();
             let error = fault.into_error();
             if let (true, Error::Broken(why)) = (is_final, &error) {
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
+                // Closing it would move its log into it, with the fsync that has just failed.
+                if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+                    log::debug!("the database may be tidied up at its end: {error}");
+                }
                 self.broken.0.send_replace(Some(why.clone()));
             }
             error
@@ -389,6 +420,8 @@ impl Hand {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use std::time::Instant;
+
     use super::*;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
@@ -400,10 +433,12 @@ mod tests {
                  CREATE TABLE requests (state, origin); CREATE TABLE paces (key); CREATE TABLE events (seq);",
             )
             .unwrap();
+        let watch = crate::store::Watch::new(|| rekeyd_core::domain::Timestamp::from_millis(0), || Duration::ZERO);
         let memory = Memory::load(&connection).unwrap();
-        let latest = Arc::new(Latest::load(&connection).unwrap());
+        let latest = Arc::new(Latest::load(&connection, watch).unwrap());
         let key = Arc::new(DataKey::from_bytes([1; 32]));
-        Writer::start(connection, key, latest, SystemRandom::new(), memory, folder.path().join("x.db-wal")).unwrap()
+        let log = folder.path().join("x.db-wal");
+        Writer::start(connection, key, latest, SystemRandom::new(), memory, log, Space::new(&path)).unwrap()
     }
 
     async fn insert(writer: &Writer, value: i64) -> Result<(), Error> {
@@ -461,10 +496,22 @@ mod tests {
         limit(1).await.unwrap();
         let big = |desk: &Desk<'_>| Ok(desk.connection.execute("INSERT INTO t VALUES (zeroblob(99999))", [])?);
         let full = writer.change(big).await;
-        assert!(matches!(&full, Err(Error::Broken(why)) if why.contains("no space is left")), "{full:?}");
+        assert!(matches!(&full, Err(Error::Full(why)) if why.contains("no space is left")), "{full:?}");
+        let owed = |value: i64| {
+            writer.owed(move |desk| {
+                desk.remember(|memory| memory.waiting += 1);
+                Ok(desk.connection.execute("INSERT INTO t VALUES (?1)", [value])?)
+            })
+        };
+        assert!(matches!(insert(&writer, 3).await, Err(Error::Full(_))), "nothing new, though it would fit");
+        assert_eq!(owed(4).await, Ok(1));
         limit(1_000_000).await.unwrap();
-        assert_eq!(insert(&writer, 2).await, Ok(()));
-        assert_eq!(seen(&writer).await, (2, 2));
+        let began = Instant::now();
+        while insert(&writer, 2).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(5), "it has not come back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(seen(&writer).await, (3, 3));
         assert!(writer.broken().borrow().is_none());
     }
 
