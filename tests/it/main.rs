@@ -24,6 +24,7 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod sequence;
 mod smuggling;
 mod store_full;
 mod story;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        sequence::all(),
         store_full::all(),
         smuggling::all(),
         story::all(),

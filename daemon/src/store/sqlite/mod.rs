@@ -115,4 +115,10 @@ impl Sqlite {
             Err(_) => "the store's thread has ended".into(),
         }
     }
+
+    /// For tests: the statements that were run since this was asked for the last time.
+    #[cfg(test)]
+    pub(in crate::store) async fn statements(&self) -> Vec<String> {
+        writer::statements::since(&self.writer).await
+    }
 }

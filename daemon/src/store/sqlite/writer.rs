@@ -416,6 +416,35 @@ impl Hand {
     }
 }
 
+/// For tests: the statements that the thread runs.
+#[cfg(test)]
+pub(super) mod statements {
+    use std::cell::RefCell;
+
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+    use super::Writer;
+
+    thread_local! {
+        static RUN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// All that were run since this was asked for the last time; the first time it begins to look.
+    pub(in super::super) async fn since(writer: &Writer) -> Vec<String> {
+        let note = |event: TraceEvent<'_>| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                RUN.with_borrow_mut(|run| run.push(sql.split_whitespace().collect::<Vec<_>>().join(" ")));
+            }
+        };
+        let look = writer.upkeep(move |desk| {
+            let run = RUN.take();
+            desk.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
+            Ok(run)
+        });
+        look.await.unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
