@@ -28,6 +28,7 @@ mod races;
 mod rig;
 mod running;
 mod search;
+mod sequence;
 mod smuggling;
 mod store_full;
 mod store_power;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         rig::all(),
         running::all(),
         search::all(),
+        sequence::all(),
         store_full::all(),
         smuggling::all(),
         store_power::all(),

@@ -272,7 +272,8 @@ fn admit(setting: &Setting, head: &Parts, route: &Route, peer: Peer) -> Result<O
     Ok(None)
 }
 
-/// Hands a call to its story.
+/// Hands a call to its story. Those that carry much and are told seldom lie in a box, so that every request need not have
+/// room for them.
 async fn tell(call: &Call, route: &Route, method: &Method, caller: Option<Client>) -> Result<Answer, Refusal> {
     let post = method == Method::POST;
     match (route.endpoint, caller) {
@@ -280,14 +281,14 @@ async fn tell(call: &Call, route: &Route, method: &Method, caller: Option<Client
         (Endpoint::Forgot, _) if post => pages::forgot(call).await,
         (Endpoint::Forgot, _) => Ok(pages::ask(call)),
         (Endpoint::Icon, _) => Ok(pages::icon()),
-        (Endpoint::NotMe, _) if post => pages::report_not_me(call).await,
+        (Endpoint::NotMe, _) if post => Box::pin(pages::report_not_me(call)).await,
         (Endpoint::NotMe, _) => Ok(pages::open_not_me(call).await),
         (Endpoint::OpenApi, _) => Ok(Answer::new(StatusCode::OK, "application/json", hook::OPENAPI)),
-        (Endpoint::Reset, _) if post => pages::set(call).await,
+        (Endpoint::Reset, _) if post => Box::pin(pages::set(call)).await,
         (Endpoint::Reset, _) => Ok(pages::open(call).await),
-        (Endpoint::Password, Some(client)) => hook::password(call, client).await,
+        (Endpoint::Password, Some(client)) => Box::pin(hook::password(call, client)).await,
         (Endpoint::Recovery, Some(client)) => hook::recovery(call, client).await,
-        (Endpoint::SignIn, Some(client)) => hook::sign_in(call, client).await,
+        (Endpoint::SignIn, Some(client)) => Box::pin(hook::sign_in(call, client)).await,
         (Endpoint::Ticket, Some(_)) => hook::ticket(call).await,
         // Those above need a client, and these two were answered before.
         (Endpoint::Password | Endpoint::Recovery | Endpoint::SignIn | Endpoint::Ticket, None) => {

@@ -2,20 +2,20 @@
 //!
 //! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put
 //!   back from earlier shows.
-//! * `writer`, `hand`: the thread that writes, from outside and at work. `lanes`: what waits for it. `readers`: the others.
-//!   `memory`: what need not be counted. `fault`: whom an error concerns. `space`: a full disk.
+//! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `change`: one such thing. `memory`: what
+//!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
+mod change;
 mod checkup;
 mod claims;
 mod clock;
 mod epoch;
 mod events;
 mod fault;
-mod hand;
 mod issue;
 mod lanes;
 mod latest;
@@ -119,5 +119,11 @@ impl Sqlite {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => "the store's thread has ended".into(),
         }
+    }
+
+    /// For tests: the statements that were run since this was asked for the last time.
+    #[cfg(test)]
+    pub(in crate::store) async fn statements(&self) -> Vec<String> {
+        writer::statements::since(&self.writer).await
     }
 }

@@ -8,10 +8,11 @@ use rekeyd_core::domain::{
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use super::change::Manner;
 use super::fault::{Fault, unless_damaged};
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{find, insert};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events};
 use crate::store::{Delivery, Error, LeasedNotice, NewNotice, NewTicket, OutboxRow, TicketState};
 
@@ -301,7 +302,7 @@ impl Sqlite {
     ) -> Result<Vec<LeasedNotice>, Error> {
         self.latest.see(now);
         // On disk before it goes out, and with it the ticket of its link.
-        self.writer.make(Manner::BehindOnDisk, move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND_KEPT, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::delivery`].

@@ -7,10 +7,11 @@ use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpo
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use super::change::Manner;
 use super::fault::{Fault, unless_damaged};
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
@@ -173,7 +174,7 @@ impl Sqlite {
         let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
-        let manner = if event.is_none() { Manner::Plain } else { Manner::Asked };
+        let manner = if event.is_none() { Manner::PLAIN } else { Manner::ASKED };
         self.writer
             .make(manner, move |desk| {
                 let steps = match look(desk, &counters, at)? {
@@ -210,7 +211,7 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
         self.latest.see(now);
-        self.writer.make(Manner::Behind, move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::postpone`].
@@ -237,7 +238,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .make(Manner::Behind, move |desk| {
+            .make(Manner::BEHIND, move |desk| {
                 let state = match ended {
                     Ended::Expired => "expired",
                     Ended::Refused => "refused",
