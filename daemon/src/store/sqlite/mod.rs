@@ -4,12 +4,13 @@
 //! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`: against a clock that is set back.
+//! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`: against a clock that is set back.
 
 mod accounts;
 mod claims;
 mod epoch;
 mod events;
+mod fair;
 mod fault;
 mod issue;
 mod latest;
@@ -33,6 +34,7 @@ use nix::fcntl::Flock;
 use rekeyd_core::domain::{DataKey, KeyRing, Timestamp};
 use ring::rand::SystemRandom;
 
+use self::fair::Fair;
 use self::latest::Latest;
 use self::readers::Readers;
 use self::writer::Writer;
@@ -50,6 +52,10 @@ pub struct Sqlite {
     latest: Arc<Latest>,
     chance: SystemRandom,
     config: StoreConfig,
+    /// Places in the queue of requests.
+    request_places: Fair,
+    /// Places in the queue of messages.
+    notice_places: Fair,
     /// Last, so that nobody else comes in before the threads have ended.
     _lock: Flock<fs::File>,
 }
@@ -70,7 +76,10 @@ impl Sqlite {
             Writer::start(ready.connection, Arc::clone(&key), Arc::clone(&latest), chance.clone(), ready.memory, log)?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections)?;
-        Ok((Self { readers, writer, key, latest, chance, config, _lock: ready.lock }, ready.voided))
+        let (request_places, notice_places) = (Fair::default(), Fair::default());
+        let store =
+            Self { readers, writer, key, latest, chance, config, request_places, notice_places, _lock: ready.lock };
+        Ok((store, ready.voided))
     }
 
     /// See [`crate::store::Store::probe`].
