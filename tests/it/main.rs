@@ -14,6 +14,8 @@ mod doors;
 mod hook;
 mod kept;
 mod law;
+mod mail_faults;
+mod mail_flow;
 mod operators;
 mod oracle;
 mod pages;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         hook::all(),
         kept::all(),
         law::all(),
+        mail_faults::all(),
+        mail_flow::all(),
         operators::all(),
         oracle::all(),
         pages::all(),

@@ -36,6 +36,8 @@ pub struct Status {
     pub events: u64,
     /// The channels, in their order.
     pub channels: Vec<String>,
+    /// What is wrong with channels, by their names.
+    pub channel_troubles: Vec<(String, String)>,
 }
 
 /// A message of the outbox.
@@ -114,6 +116,11 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         claims_open: counts.claims_open,
         events: counts.events,
         channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
+        channel_troubles: parts
+            .channels
+            .iter()
+            .filter_map(|channel| channel.trouble().map(|trouble| (channel.name().to_owned(), trouble.why)))
+            .collect(),
     })
 }
 

@@ -5,12 +5,18 @@ use super::{AccountId, Actor, Timestamp};
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum EventKind {
+    /// A channel does not get its messages through, or not all of its ways work.
+    ChannelDown,
+    /// A channel works again.
+    ChannelUp,
     /// An operator asked for a link on somebody's behalf.
     LinkRequested,
     /// A notice reached its channel's far side.
     NoticeDelivered,
     /// A notice was given up.
     NoticeFailed,
+    /// A notice was refused for now, or its answer was lost; it is tried again.
+    NoticePostponed,
     /// A person said "this was not me".
     NotMe,
     /// A password was refused by the directory.
@@ -39,9 +45,12 @@ impl EventKind {
     /// The word in the trail.
     pub fn word(self) -> &'static str {
         match self {
+            Self::ChannelDown => "channel-down",
+            Self::ChannelUp => "channel-up",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",
+            Self::NoticePostponed => "notice-postponed",
             Self::NotMe => "not-me",
             Self::PasswordRejected => "password-rejected",
             Self::PasswordReplaced => "password-replaced",
