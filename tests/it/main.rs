@@ -9,10 +9,15 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
+mod hostile;
 mod kept;
+mod kills;
 mod law;
 mod mail_faults;
 mod mail_flow;
@@ -21,6 +26,8 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod smuggling;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -34,10 +41,15 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         mail_faults::all(),
         mail_flow::all(),
@@ -46,6 +58,8 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        store_full::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

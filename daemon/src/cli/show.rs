@@ -14,6 +14,10 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
     };
     let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
     let troubles: Vec<_> = status.channel_troubles.iter().map(|one| format!("{}: {}", one.channel, one.why)).collect();
+    let clock = status.clock_set.map(|set| {
+        let way = if set.by_seconds < 0 { "back" } else { "forward" };
+        ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
+    });
     let rows = [
         ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
         ("directory", format!("{} {directory}", status.directory.name)),
@@ -27,7 +31,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("rows of the trail", status.events.to_string()),
     ];
     let rows = rows.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
-    screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
+    screen.table(&[], rows.chain(clock).map(|(name, value)| vec![name.to_owned(), value]))
 }
 
 /// Messages.

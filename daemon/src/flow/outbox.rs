@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::rekeyd::{Parts, Rekeyd};
-use super::trouble::backoff;
+use super::trouble::{self, backoff};
 use super::ways::Ways;
 use crate::store::{Delivery, Error, LeasedNotice};
 
@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(10);
 /// A message that found every way shut is looked at again after so long; the ways themselves say when one may be tried.
 const SHUT: Duration = Duration::from_secs(1);
+/// How many messages are leased ahead, for each that may be under way: few enough that one that comes now is soon under
+/// way, too.
+const AHEAD: usize = 4;
 /// How many ended tries may wait to be recorded, for each that may be under way.
 const RECORDS: usize = 8;
 
@@ -58,10 +61,11 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
             let parts = rekeyd.parts();
             tries.spawn(async move { attempt(&parts, leased).await });
         }
-        // The next ones are at hand before the last of these is out.
-        let room = if ways.are_shut() { open.saturating_sub(tries.len()) } else { open };
-        let room = room.saturating_sub(ready.len());
-        if more && leases.is_empty() && room > 0 && room >= open.div_ceil(2) {
+        // The next ones are at hand before the last of these is out, and come many at once: each lease is a change of the
+        // store.
+        let most = if ways.are_shut() { open.saturating_sub(tries.len()) } else { open * AHEAD };
+        let room = most.saturating_sub(ready.len());
+        if more && leases.is_empty() && room > 0 && room >= most / 2 {
             let rekeyd = Arc::clone(&rekeyd);
             more = false;
             leases.spawn(async move {
@@ -86,7 +90,8 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
                     idle = leased.is_empty();
                     ready.extend(leased);
                 }
-                failed => log::error!(failure:? = failed.map(Result::err); "the outbox can't be read"),
+                Ok(Err(error)) => trouble::tell(&error, "the outbox can't be read"),
+                Err(error) => log::error!("a look at the outbox ended by a fault of rekeyd: {error}"),
             },
             Some(_) = records.join_next() => {}
             () = rekeyd.outbox_wake.notified(), if !more => more = true,
@@ -123,7 +128,7 @@ async fn record(rekeyd: &Rekeyd, tried: Tried) {
     let id = tried.leased.notice.id;
     let (delivery, event) = outcome(tried, first_wait, now);
     if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
-        log::error!(error:? = error; "a delivery could not be recorded; the same message will go out again");
+        trouble::tell(&error, "a delivery could not be recorded; the same message will go out again");
     }
 }
 

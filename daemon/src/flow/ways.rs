@@ -11,6 +11,7 @@ use rekeyd_core::domain::{Actor, Event, EventKind};
 use tokio::task::JoinSet;
 
 use super::rekeyd::{Parts, Rekeyd};
+use super::trouble;
 
 /// What is known of the ways.
 #[derive(Default)]
@@ -82,6 +83,6 @@ async fn probe(parts: Arc<Parts>) {
 
 async fn tell(rekeyd: &Rekeyd, event: Event, channel: &str) {
     if let Err(error) = rekeyd.store.record(event.with("channel", channel)).await {
-        log::error!(error:? = error; "an event could not be recorded");
+        trouble::tell(&error, "an event could not be recorded");
     }
 }

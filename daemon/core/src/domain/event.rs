@@ -9,6 +9,8 @@ pub enum EventKind {
     ChannelDown,
     /// A channel works again.
     ChannelUp,
+    /// The clock was set by more than a clock is that is kept right.
+    ClockSet,
     /// An operator asked for a link on somebody's behalf.
     LinkRequested,
     /// A notice reached its channel's far side.
@@ -47,6 +49,7 @@ impl EventKind {
         match self {
             Self::ChannelDown => "channel-down",
             Self::ChannelUp => "channel-up",
+            Self::ClockSet => "clock-set",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",
