@@ -42,6 +42,7 @@ pub(crate) struct Daemon {
     binary: PathBuf,
     folder: PathBuf,
     key: String,
+    keys: BTreeMap<String, String>,
     process: Option<Process>,
     address: Option<SocketAddr>,
 }
@@ -100,8 +101,19 @@ impl Daemon {
         .chain(paces)
         .chain(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())))
         .collect();
-        fs::write(folder.join("rekeyd.toml"), render(&keys)).expect("a written file");
-        Self { binary: binary.to_owned(), folder, key, process: None, address: None }
+        let daemon = Self { binary: binary.to_owned(), folder, key, keys, process: None, address: None };
+        daemon.write_config();
+        daemon
+    }
+
+    /// Changes a key of the configuration for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.keys.insert(key.to_owned(), value.to_owned());
+        self.write_config();
+    }
+
+    fn write_config(&self) {
+        fs::write(self.folder.join("rekeyd.toml"), render(&self.keys)).expect("a written file");
     }
 
     /// Starts the process, and gives how long it took to say READY.
@@ -144,6 +156,11 @@ impl Daemon {
         process.signal(Signal::SIGTERM);
         let status = process.wait(LIMIT);
         assert!(status.success(), "the daemon ended with {status}:\n{}", process.log());
+    }
+
+    /// Ends the process as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("a running daemon").signal(Signal::SIGKILL);
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -7,7 +7,6 @@
 //!
 //! No time is asserted. What fails a run is a wrong answer or a lost message.
 #![allow(
-    dead_code,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
@@ -20,13 +19,19 @@
 )]
 
 mod accept;
+mod against;
 mod daemon;
+mod delivery;
 mod directory;
 mod load;
 mod machine;
+mod memory;
 mod options;
 mod report;
+mod set;
+mod signin;
 mod sink;
+mod timing;
 mod wire;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
@@ -35,6 +40,9 @@ use rekeyd_tests::scratch;
 use serde_json::json;
 
 use crate::{machine::Nothing, options::Options, report::Report};
+
+/// What takes longer to be worked off is lost.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// One measurement.
 pub(crate) struct Bench {
@@ -45,8 +53,18 @@ pub(crate) struct Bench {
 }
 
 /// All measurements, in the order in which they are run.
-pub(crate) const LIST: &[Bench] =
-    &[Bench { name: "accept", about: "durable acceptances of recovery requests a second", run: accept::run }];
+pub(crate) const LIST: &[Bench] = &[
+    Bench { name: "accept", about: "durable acceptances of recovery requests", run: accept::run },
+    Bench { name: "signin", about: "sign-ins against the directory's own binds", run: signin::run },
+    Bench { name: "set", about: "passwords set by links against the directory's password-modify", run: set::run },
+    Bench {
+        name: "delivery",
+        about: "from a request to its message, and how fast queues are worked off",
+        run: delivery::run,
+    },
+    Bench { name: "timing", about: "whether the times of answers tell who exists", run: timing::run },
+    Bench { name: "memory", about: "memory, descriptors, time to READY, size of the program", run: memory::run },
+];
 
 /// How a measurement is to go about it.
 #[derive(Clone)]
@@ -100,10 +118,15 @@ fn main() -> ExitCode {
     let mut all = serde_json::Map::new();
     let mut faults = 0;
     for bench in options.chosen() {
-        let mut report = Report::default();
-        (bench.run)(&options.context, &mut report);
-        faults += report.faults.len();
-        all.insert(bench.name.to_owned(), report.json());
+        let told = if let Some(other) = &options.against {
+            against::compare(&options.context, bench, other, options.pairs)
+        } else {
+            let mut report = Report::default();
+            (bench.run)(&options.context, &mut report);
+            report.json()
+        };
+        faults += told["faults"].as_array().map_or(0, Vec::len);
+        all.insert(bench.name.to_owned(), told);
     }
     if let Some(file) = &options.json {
         let header: serde_json::Map<_, _> =

@@ -8,6 +8,9 @@ use crate::{Bench, Context, LIST};
 pub(crate) struct Options {
     pub(crate) context: Context,
     names: Vec<String>,
+    /// Another program to compare with, and how often.
+    pub(crate) against: Option<PathBuf>,
+    pub(crate) pairs: u32,
     /// Where figures are written to as well.
     pub(crate) json: Option<PathBuf>,
     /// Only the names of the measurements.
@@ -25,15 +28,21 @@ impl Options {
             baselines: true,
             soak: Duration::ZERO,
         };
-        let mut options = Self { context, names: Vec::new(), json: None, list: false };
+        let mut options = Self { context, names: Vec::new(), against: None, pairs: 5, json: None, list: false };
         let (mut seconds, mut soak) = (None, None);
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value."));
             match argument.as_str() {
+                "--against" => options.against = Some(value()?.into()),
                 "--binary" => options.context.binary = value()?.into(),
                 "--json" => options.json = Some(value()?.into()),
                 "--list" => options.list = true,
+                "--pairs" => {
+                    let pairs = value()?;
+                    let count = pairs.parse().ok().filter(|count| (1..=1000).contains(count));
+                    options.pairs = count.ok_or_else(|| format!("{pairs} is no number of pairs."))?;
+                }
                 "--quick" => options.context.quick = true,
                 "--seconds" => seconds = Some(duration(value()?)?.as_secs_f64()),
                 "--soak" => soak = Some(duration(value()?)?),
@@ -47,6 +56,8 @@ impl Options {
                 }
             }
         }
+        // Many short runs by turns tell more of a difference than a few long ones.
+        options.context.quick |= options.against.is_some();
         let quick = options.context.quick;
         options.context.seconds = seconds.unwrap_or(if quick { 1.0 } else { 3.0 });
         options.context.soak = soak.unwrap_or(Duration::from_secs(if quick { 10 } else { 30 }));
