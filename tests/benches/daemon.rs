@@ -88,6 +88,7 @@ impl Daemon {
             ("directory.bind_password_file", quoted(format!("{place}/secrets/bind"))),
             ("directory.canary", quoted(CANARY.into())),
             ("directory.base", quoted(SUFFIX.into())),
+            ("directory.group_base", quoted(format!("ou=groups,{SUFFIX}"))),
             ("directory.default_policy", quoted(format!("cn=default,ou=policies,{SUFFIX}"))),
             ("policy.privileged_groups", format!("[{}]", quoted(admins()))),
             ("messages.organisation", quoted("Example University".into())),

@@ -1,6 +1,7 @@
 //! `tests/bench`: measures a release build of rekeyd and prints tables; `tests/bench` itself says how it is called.
 //!
 //! * `accept`, … are the measurements: each starts what it needs, prints tables and gives figures. `LIST` names them.
+//! * [`kill`] is no measurement but the long form of a test: it is run only where it is named.
 //! * [`against`] compares two builds by their figures; [`report`] is what a measurement gives.
 //! * [`load`] and [`wire`] are the load tool; [`daemon`], [`directory`], [`sink`] and [`machine`] are what is measured and
 //!   what it is measured against.
@@ -23,6 +24,7 @@ mod against;
 mod daemon;
 mod delivery;
 mod directory;
+mod kill;
 mod load;
 mod machine;
 mod memory;
@@ -34,7 +36,12 @@ mod sink;
 mod timing;
 mod wire;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use rekeyd_tests::scratch;
 use serde_json::json;
@@ -109,12 +116,14 @@ fn main() -> ExitCode {
         for bench in LIST {
             println!("{:<10} {}", bench.name, bench.about);
         }
+        println!("{:<10} {}", kill::NAME, kill::ABOUT);
         return ExitCode::SUCCESS;
     }
     let header = machine::describe(&options.context.binary);
     for (name, value) in &header {
         println!("{name:<10} {value}");
     }
+    let start = Instant::now();
     let mut all = serde_json::Map::new();
     let mut faults = 0;
     for bench in options.chosen() {
@@ -128,6 +137,13 @@ fn main() -> ExitCode {
         faults += told["faults"].as_array().map_or(0, Vec::len);
         all.insert(bench.name.to_owned(), told);
     }
+    if options.kills {
+        let mut report = Report::default();
+        kill::run(options.rounds, options.seed, &mut report);
+        faults += report.faults.len();
+        all.insert(kill::NAME.to_owned(), report.json());
+    }
+    println!("\nin {} s; load now {}", start.elapsed().as_secs(), machine::load());
     if let Some(file) = &options.json {
         let header: serde_json::Map<_, _> =
             header.into_iter().map(|(name, value)| (name.into(), value.into())).collect();

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{Bench, Context, LIST};
+use crate::{Bench, Context, LIST, kill};
 
 /// What is asked for.
 pub(crate) struct Options {
@@ -11,6 +11,10 @@ pub(crate) struct Options {
     /// Another program to compare with, and how often.
     pub(crate) against: Option<PathBuf>,
     pub(crate) pairs: u32,
+    /// Whether the daemon is to be killed, how often, and by which seed.
+    pub(crate) kills: bool,
+    pub(crate) rounds: u32,
+    pub(crate) seed: u64,
     /// Where figures are written to as well.
     pub(crate) json: Option<PathBuf>,
     /// Only the names of the measurements.
@@ -28,7 +32,17 @@ impl Options {
             baselines: true,
             soak: Duration::ZERO,
         };
-        let mut options = Self { context, names: Vec::new(), against: None, pairs: 5, json: None, list: false };
+        let mut options = Self {
+            context,
+            names: Vec::new(),
+            against: None,
+            pairs: 5,
+            kills: false,
+            rounds: 200,
+            seed: 1,
+            json: None,
+            list: false,
+        };
         let (mut seconds, mut soak) = (None, None);
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
@@ -38,14 +52,13 @@ impl Options {
                 "--binary" => options.context.binary = value()?.into(),
                 "--json" => options.json = Some(value()?.into()),
                 "--list" => options.list = true,
-                "--pairs" => {
-                    let pairs = value()?;
-                    let count = pairs.parse().ok().filter(|count| (1..=1000).contains(count));
-                    options.pairs = count.ok_or_else(|| format!("{pairs} is no number of pairs."))?;
-                }
+                "--pairs" => options.pairs = number(value()?)?,
                 "--quick" => options.context.quick = true,
+                "--rounds" => options.rounds = number(value()?)?,
+                "--seed" => options.seed = number(value()?)?.into(),
                 "--seconds" => seconds = Some(duration(value()?)?.as_secs_f64()),
                 "--soak" => soak = Some(duration(value()?)?),
+                kill::NAME => options.kills = true,
                 name if LIST.iter().any(|bench| bench.name == name) => options.names.push(name.to_owned()),
                 other => {
                     let names: Vec<_> = LIST.iter().map(|bench| bench.name).collect();
@@ -70,10 +83,15 @@ impl Options {
         Ok(options)
     }
 
-    /// The measurements that are asked for: all, where none is named.
+    /// The measurements that are asked for: all, where nothing is named.
     pub(crate) fn chosen(&self) -> impl Iterator<Item = &'static Bench> {
-        LIST.iter().filter(|bench| self.names.is_empty() || self.names.iter().any(|name| name == bench.name))
+        let all = self.names.is_empty() && !self.kills;
+        LIST.iter().filter(move |bench| all || self.names.iter().any(|name| name == bench.name))
     }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text} is no number above 0."))
 }
 
 /// Seconds, or minutes or hours with their letter: `90`, `90s`, `60m`, `1h`.
