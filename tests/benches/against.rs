@@ -11,8 +11,10 @@ use crate::{
     report::{Better, Report, Table},
 };
 
-/// A difference of the medians that is smaller is called none.
+/// A smaller difference is called none.
 const NOISE: f64 = 0.03;
+/// Fewer pairs agree by chance too often.
+const FEWEST: usize = 5;
 
 /// Runs one measurement so many times with each of the two programs.
 pub(crate) fn compare(context: &Context, bench: &Bench, other: &Path, pairs: u32) -> Value {
@@ -42,7 +44,7 @@ pub(crate) fn compare(context: &Context, bench: &Bench, other: &Path, pairs: u32
         let ratios: Vec<f64> =
             this.iter().zip(&that).map(|(this, that)| this / that).filter(|ratio| ratio.is_finite()).collect();
         let (ratio, (least, most)) = (median(&ratios), spread(&ratios));
-        let verdict = verdict(ratio, least, most, figure.better);
+        let verdict = verdict(&ratios, figure.better);
         table.row(vec![
             figure.name.clone(),
             format!("{:.3}", median(&this)),
@@ -65,11 +67,13 @@ pub(crate) fn compare(context: &Context, bench: &Bench, other: &Path, pairs: u32
     json!({"figures": figures, "faults": report.faults})
 }
 
-/// What the pairs say: only what all of them agree on counts.
-fn verdict(ratio: f64, least: f64, most: f64, better: Better) -> &'static str {
-    let agreed = least > 1.0 || most < 1.0;
+/// What the pairs say: only what all of them agree on counts. One figure in sixteen still agrees by chance in five pairs, so
+/// what matters is run again, with more.
+fn verdict(ratios: &[f64], better: Better) -> &'static str {
+    let (ratio, (least, most)) = (median(ratios), spread(ratios));
+    let agreed = ratios.len() >= FEWEST && (least > 1.0 || most < 1.0);
     match (agreed && (ratio - 1.0).abs() > NOISE, ratio > 1.0, better) {
-        (false, _, _) => "same",
+        (false, _, _) => "-",
         (true, true, Better::Higher) | (true, false, Better::Lower) => "better",
         (true, _, _) => "WORSE",
     }

@@ -220,15 +220,17 @@ impl Daemon {
         }
     }
 
-    /// Waits until nothing waits, at most so long; says what still does.
-    pub(crate) fn drains(&self, limit: Duration) -> Option<(u64, u64)> {
-        let start = Instant::now();
+    /// Waits until nothing waits; says what still does when nothing was worked off for so long.
+    pub(crate) fn drains(&self, patience: Duration) -> Option<(u64, u64)> {
+        let (mut before, mut changed) = ((u64::MAX, u64::MAX), Instant::now());
         loop {
             let waiting = self.waiting();
             if waiting == (0, 0) {
                 return None;
             }
-            if start.elapsed() > limit {
+            if waiting != before {
+                (before, changed) = (waiting, Instant::now());
+            } else if changed.elapsed() > patience {
                 return Some(waiting);
             }
             thread::sleep(Duration::from_millis(100));

@@ -162,13 +162,16 @@ fn one_by_one(daemon: &Daemon, sink: &Sink, numbers: Range<u64>) -> Times {
 
 /// Waits until so many have come as far as the dam lets them.
 fn all_wait(daemon: &Daemon, dam: Dam, many: u64) {
-    let start = Instant::now();
+    let (mut before, mut moved) = ((0, 0), Instant::now());
     loop {
         let (requests, notices) = daemon.waiting();
         if if dam == Dam::Mail { requests == 0 && notices >= many } else { requests >= many } {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "{requests} requests and {notices} messages wait instead of {many}");
+        if (requests, notices) != before {
+            (before, moved) = ((requests, notices), Instant::now());
+        }
+        assert!(moved.elapsed() < PATIENCE, "{requests} requests and {notices} messages wait instead of {many}");
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -187,11 +190,15 @@ struct Drain {
 /// Watches until the messages of all these have come, and of some fresh requests with the numbers after them.
 fn watch(daemon: &Daemon, sink: &Sink, numbers: &Range<u64>) -> Drain {
     let (start, mut most) = (Instant::now(), 0.0_f64);
+    let (mut taken, mut moved) = (sink.count(), start);
     let fresh = numbers.end..numbers.end + FRESH;
     let mut line = Line::new(daemon.recoveries(|number| Who::Known.login(number)).within(fresh.clone()));
     let (mut asked, mut missing): (Vec<Instant>, Vec<u64>) = (Vec::new(), numbers.clone().collect());
     let came = |number: u64| sink.arrivals(&Who::Known.login(number)).first().copied();
-    while !missing.is_empty() && start.elapsed() < PATIENCE {
+    while !missing.is_empty() && moved.elapsed() < PATIENCE {
+        if sink.count() != taken {
+            (taken, moved) = (sink.count(), Instant::now());
+        }
         if (asked.len() as u64) < FRESH {
             asked.push(Instant::now());
             assert!(line.ask().1, "a fresh request was not accepted");

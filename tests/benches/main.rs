@@ -48,8 +48,8 @@ use serde_json::json;
 
 use crate::{machine::Nothing, options::Options, report::Report};
 
-/// What takes longer to be worked off is lost.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+/// What waits while nothing at all is worked off for so long is lost.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One measurement.
 pub(crate) struct Bench {
