@@ -343,7 +343,7 @@ mod tests {
         }
         let config = crate::config::Config::parse(&CONFIG.replace("DIR", &folder.display().to_string())).unwrap();
         let (keys, clock) = (config.keys().unwrap(), Clock::default());
-        let store = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new()).unwrap().store;
+        let store = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap().store;
         let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
         let parts = Parts {
             directory: Directory::open(&config.directory, store.directory_key("trial").await.unwrap()).unwrap(),
