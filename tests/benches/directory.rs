@@ -51,7 +51,7 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    /// The login name of the one of this number; of those who are there, numbers begin anew after the last.
+    /// The login name of the one of this number.
     pub(crate) fn login(self, number: u64) -> String {
         let kind = match self {
             Self::Known => 'k',
