@@ -81,18 +81,19 @@ pub(crate) fn run(context: &Context, report: &mut Report) {
     for dam in [Dam::None, Dam::Directory, Dam::Mail] {
         let numbers = next..next + many;
         next += many + FRESH;
-        let (before, cpu) = (machine::resident(daemon.pid()), machine::cpu(&[daemon.pid()])[0]);
+        let before = machine::resident(daemon.pid());
         match dam {
             Dam::Directory => directory.fall_silent(),
             Dam::Mail => sink.behave(Mode::Hold),
             Dam::None => {}
         }
-        let mut began = Instant::now();
+        let now = || (Instant::now(), machine::cpu(&[daemon.pid()])[0]);
+        let (mut began, mut cpu) = now();
         let asked = load::all(&daemon.recoveries(|number| Who::Known.login(number)).within(numbers.clone()), 8, &[]);
         report.fault(asked.fault(dam.words()));
         if dam != Dam::None {
             all_wait(&daemon, dam, many);
-            began = Instant::now();
+            (began, cpu) = now();
         }
         match dam {
             Dam::Directory => directory.answer_again(),
