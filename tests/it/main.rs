@@ -13,7 +13,9 @@ mod checker;
 mod crash;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
+mod hostile;
 mod kept;
 mod kills;
 mod law;
@@ -23,6 +25,8 @@ mod pages;
 mod races;
 mod rig;
 mod running;
+mod smuggling;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         crash::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
         kills::all(),
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         races::all(),
         rig::all(),
         running::all(),
+        store_full::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),
