@@ -11,6 +11,7 @@
 mod check;
 mod checker;
 mod crash;
+mod crowds;
 mod demo;
 mod doors;
 mod figures;
@@ -19,14 +20,17 @@ mod hostile;
 mod kept;
 mod kills;
 mod law;
+mod leaks;
 mod operators;
 mod oracle;
 mod pages;
 mod races;
 mod rig;
 mod running;
+mod search;
 mod smuggling;
 mod store_full;
+mod store_power;
 mod story;
 mod tickets;
 mod tidy;
@@ -41,6 +45,7 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        crowds::all(),
         checker::all(),
         crash::all(),
         demo::all(),
@@ -51,14 +56,17 @@ fn main() -> ExitCode {
         kept::all(),
         kills::all(),
         law::all(),
+        leaks::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
         races::all(),
         rig::all(),
         running::all(),
+        search::all(),
         store_full::all(),
         smuggling::all(),
+        store_power::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

@@ -299,7 +299,7 @@ async fn tell(call: &Call, route: &Route, method: &Method, caller: Option<Client
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::panic, clippy::unwrap_used)]
     use std::convert::Infallible;
     use std::os::unix::fs::PermissionsExt;
     use std::pin::Pin;
@@ -326,7 +326,7 @@ mod tests {
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Piece<Self::Data>, Self::Error>>> {
-            std::panic::panic_any("not to be repeated")
+            panic!("not to be repeated")
         }
     }
 
@@ -378,18 +378,19 @@ organisation = "Example School"
 help = "the desk"
 "#;
 
+    fn request<B>(body: B) -> Request<B> {
+        Request::post("/forgot")
+            .header("host", "127.0.0.1:8080")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn t114_a_fault_is_answered_and_the_next_request_too() {
         let folder = tempfile::tempdir().unwrap();
         let door = door(folder.path()).await;
         let peer = Peer { remote: "127.0.0.1:9".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap() };
-        fn request<B>(body: B) -> Request<B> {
-            Request::post("/forgot")
-                .header("host", "127.0.0.1:8080")
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(body)
-                .unwrap()
-        }
         for _ in 0..3 {
             let answer = Arc::clone(&door).handle(request(Broken), peer).await;
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,6 +1,6 @@
 //! The life of a ticket from a claim on: claimed, noted before the write, given back, spent, stranded, settled.
 
-use rekeyd_core::domain::{Event, TicketId, Timestamp, TokenHash};
+use rekeyd_core::domain::{Actor, Event, EventKind, TicketId, Timestamp, TokenHash};
 use rekeyd_core::policy::permit::Claimed;
 use rusqlite::OptionalExtension;
 
@@ -28,6 +28,15 @@ fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> R
         .connection
         .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
         .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
+    if found.is_none() {
+        // Nobody can use it, and nobody could settle it.
+        desk.connection
+            .prepare_cached("UPDATE tickets SET state = 'void', ends = ?2, claimed_at = NULL WHERE hash = ?1")?
+            .execute((hash.0, now))?;
+        let at = Timestamp::from_millis(now);
+        let event = Event::new(at, EventKind::TicketRefused, Actor::System, None, "refused").because("damaged");
+        events::append(desk, &event)?;
+    }
     Ok(found.and_then(|found| Claimed::witness(found.ticket, rows)))
 }
 

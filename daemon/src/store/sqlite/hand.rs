@@ -128,7 +128,7 @@ impl Hand {
 
     /// What is short, if the disk was full and is still: it is looked at again once a second.
     fn shortage(&self) -> Option<Error> {
-        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+        self.space.still_short(|| self.latest.keep(&self.connection))
     }
 
     /// What is owed is tried alone, and with the reserve's space where it needs that.
@@ -232,15 +232,16 @@ impl Hand {
             if let Some(short) = self.space.shortage(&fault) {
                 return short;
             }
-            let is_final = fault.is_final();
+            let (is_final, is_damage) = (fault.is_final(), fault.is_damage());
             let error = fault.into_error();
             if let (true, Error::Broken(why)) = (is_final, &error) {
+                let why = if is_damage { self.space.damaged(why) } else { why.clone() };
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
                 // Closing it would move its log into it, with the fsync that has just failed.
                 if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
                     log::debug!("the database may be tidied up at its end: {error}");
                 }
-                self.broken.0.send_replace(Some(why.clone()));
+                self.broken.0.send_replace(Some(why));
             }
             error
         })

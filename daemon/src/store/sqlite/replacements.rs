@@ -4,7 +4,7 @@ use rekeyd_core::domain::{DataKey, Event, EventKind, RequestId, Stamp, Timestamp
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, unless_damaged};
 use super::requests::WrittenActor;
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{Which, void_others};
@@ -138,7 +138,7 @@ impl Sqlite {
                 let mut rows = statement.query([before.millis()])?;
                 let mut open = Vec::new();
                 while let Some(row) = rows.next()? {
-                    open.extend(read(row, &key)?);
+                    open.extend(unless_damaged(read(row, &key))?);
                 }
                 Ok(open)
             })

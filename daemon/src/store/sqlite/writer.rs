@@ -127,6 +127,7 @@ pub(super) struct Writer {
     tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
+    breaker: watch::Sender<Option<String>>,
 }
 
 impl Writer {
@@ -142,7 +143,8 @@ impl Writer {
     ) -> Result<Self, Error> {
         connection.busy_timeout(hand::STEP).map_err(|error| Fault::from(error).into_error())?;
         let (tasks, queue) = lanes();
-        let (tell, broken) = watch::channel(None);
+        let (breaker, broken) = watch::channel(None);
+        let tell = breaker.clone();
         let hand = Hand {
             connection,
             key,
@@ -159,7 +161,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || hand.work(queue))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken, breaker })
     }
 
     /// Runs a change that was asked for; on disk when this returns `Ok`.
@@ -235,6 +237,11 @@ impl Writer {
     fn gone(&self) -> Error {
         let why = self.broken.borrow().clone();
         Error::Broken(why.unwrap_or_else(|| "the store's thread has ended".into()))
+    }
+
+    /// Where others tell that the store is broken for good.
+    pub(super) fn breaker(&self) -> watch::Sender<Option<String>> {
+        self.breaker.clone()
     }
 
     /// Tells when the store is broken for good, and why.
