@@ -128,8 +128,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let open = || {
             let config = StoreConfig::new(path.clone(), folder.path().join("epoch/epoch"));
-            let watch = Watch::new(move || now, || std::time::Duration::ZERO);
-            Store::open(config, &keys, watch, SystemRandom::new()).unwrap().store
+            Store::open(config, &keys, Watch::new(move || now, || Duration::ZERO), SystemRandom::new()).unwrap().store
         };
         drop(open());
         let rows = || {
