@@ -17,7 +17,7 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
         let leased = store.lease_requests(10, MINUTE, at(1)).await.unwrap();
         assert_eq!(leased.len(), 1, "the lease of a process that is gone is void");
         let LeasedRequest { id, purpose, origin, login, actor, languages, at: when, deadline, attempts } = &leased[0];
-        assert_eq!(*id, RequestId::from_bytes([1; 16]));
+        assert_eq!(*id, RequestId::from_bytes([1; 22]));
         assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
         assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
         assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
@@ -92,11 +92,11 @@ async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
         assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Full));
         assert_eq!(store.accept(request(3, 0), vec![], None).await, Ok(Acceptance::Full));
         let ended = event(EventKind::RequestEnded, "ada", 1).because("not-found");
-        store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended.clone()).await.unwrap();
+        store.end_request(RequestId::from_bytes([1; 22]), Ended::Refused, None, ended.clone()).await.unwrap();
         assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Accepted));
         assert!(matches!(store.accept(request(4, 0), source(), None).await, Ok(Acceptance::TooOften(_))));
         assert_eq!(
-            store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended).await,
+            store.end_request(RequestId::from_bytes([1; 22]), Ended::Refused, None, ended).await,
             Err(Error::Busy),
             "a request ends once"
         );
@@ -162,7 +162,7 @@ async fn an_operators_request_finds_a_place_and_goes_first() {
             store.lease_requests(9, MINUTE, at(9)).await.unwrap().iter().map(|leased| leased.id.bytes()[0]).collect();
         assert_eq!(order, [3, 4, 1]);
         let ended = event(EventKind::RequestEnded, "ada", 9);
-        store.end_request(RequestId::from_bytes([3; 16]), Ended::Refused, None, ended).await.unwrap();
+        store.end_request(RequestId::from_bytes([3; 22]), Ended::Refused, None, ended).await.unwrap();
         assert_eq!(
             store.accept(request(5, 9), vec![], None).await,
             Ok(Acceptance::Full),
@@ -195,7 +195,7 @@ async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
             store.count(vec![counter("account", "grace", 3, 60 * MINUTE)], at(0)).await.unwrap();
         }
         let freeze = event(EventKind::NotMe, "odd", 1);
-        store.freeze(TicketId::from_bytes([103; 16]), at(DAY.as_secs().cast_signed()), freeze).await.unwrap();
+        store.freeze(TicketId::from_bytes([103; 22]), at(DAY.as_secs().cast_signed()), freeze).await.unwrap();
         let Store::Sqlite(sqlite) = &store;
         sqlite.statements().await;
         let mut seen = Vec::new();
