@@ -213,6 +213,47 @@ async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
 }
 
 #[tokio::test]
+async fn p3_one_commit_behind_each_answer_reaches_the_disk() {
+    for place in places() {
+        let store = place.open().store;
+        let Store::Sqlite(sqlite) = &store;
+        let mut seen = Vec::new();
+        for n in 1..=3 {
+            assert_eq!(store.accept(request(n, 0), vec![], None).await, Ok(Acceptance::Accepted));
+            let leased = store.lease_requests(9, MINUTE, at(0)).await.unwrap().remove(0);
+            sqlite.statements().await;
+            // One gets a link, the others are refused.
+            if n == 2 {
+                assert_eq!(store.issue(issue(n, "ada", 0)).await, Ok(Issued::Made));
+            } else {
+                let ended = event(EventKind::RequestEnded, "nobody", 0);
+                store.end_request(leased.id, Ended::Refused, None, ended).await.unwrap();
+            }
+            let behind = sqlite.statements().await;
+            let notices = store.lease_notices(9, MINUTE, at(0)).await.unwrap();
+            assert_eq!(notices.len(), usize::from(n == 2));
+            let looked = sqlite.statements().await;
+            store.lease_notices(9, MINUTE, at(0)).await.unwrap();
+            let again = sqlite.statements().await;
+            let commits = [behind, looked, again].map(|run| (is_synced(&run), writes(&run)));
+            seen.push(commits);
+        }
+        let expected = [(false, true), (true, true), (true, false)];
+        assert!(seen.iter().all(|commits| *commits == expected), "{seen:?}");
+    }
+}
+
+/// Whether each commit of these waited for the disk, as they do unless told otherwise.
+fn is_synced(run: &[String]) -> bool {
+    !run.iter().any(|sql| sql.starts_with("PRAGMA synchronous") && sql.contains("NORMAL"))
+}
+
+/// Whether anything was written: a commit of nothing does not reach the disk.
+fn writes(run: &[String]) -> bool {
+    run.iter().any(|sql| sql.starts_with("INSERT ") || sql.starts_with("UPDATE "))
+}
+
+#[tokio::test]
 async fn t111_a_flood_of_one_source_stands_behind_everybody_else() {
     for place in places() {
         let store = place.open().store;
