@@ -190,7 +190,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
     Answer::ok(&Status {
         version: told.version.into(),
         started: Moment(told.started),
-        directory: DirectoryStatus { name: told.directory, up: told.directory_up },
+        directory: DirectoryStatus { name: told.directory, up: told.directory_up, trouble: told.directory_trouble },
         channels: told.channels,
         requests_waiting: told.requests_waiting,
         oldest_request: told.oldest_request.map(Moment),

@@ -145,6 +145,9 @@ pub struct DirectoryStatus {
     pub name: String,
     /// Whether it answered last time.
     pub up: bool,
+    /// Why it is left alone at the moment, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// `GET /v1/outbox`, newest first.

@@ -12,7 +12,11 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
     let since = |oldest: Option<Moment>| {
         oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", screen.moment(oldest)))
     };
-    let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
+    let directory = match &status.directory.trouble {
+        Some(why) => &format!("is left alone for a while, and requests wait: {why}"),
+        None if status.directory.up => "answers",
+        None => "does not answer; requests wait until it does",
+    };
     let rows = [
         ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
         ("directory", format!("{} {directory}", status.directory.name)),

@@ -18,6 +18,8 @@ pub struct Status {
     pub directory: String,
     /// Whether the directory answered last time.
     pub directory_up: bool,
+    /// Why the directory is left alone at the moment, if it is.
+    pub directory_trouble: Option<String>,
     /// Requests that wait for a worker.
     pub requests_waiting: u64,
     /// When the oldest of them was accepted.
@@ -105,6 +107,7 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         started: rekeyd.started(),
         directory: parts.directory.name().to_owned(),
         directory_up: parts.directory.is_up(),
+        directory_trouble: parts.directory.trouble(),
         requests_waiting: counts.requests_waiting,
         oldest_request: counts.oldest_request,
         notices_waiting: counts.notices_waiting,
