@@ -9,16 +9,23 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod demo;
 mod doors;
+mod figures;
 mod hook;
+mod hostile;
 mod kept;
+mod kills;
 mod law;
 mod operators;
 mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod smuggling;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -32,16 +39,23 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         doors::all(),
+        figures::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
         rig::all(),
         running::all(),
+        store_full::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

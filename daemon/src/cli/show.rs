@@ -17,6 +17,10 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         None if status.directory.up => "answers",
         None => "does not answer; requests wait until it does",
     };
+    let clock = status.clock_set.map(|set| {
+        let way = if set.by_seconds < 0 { "back" } else { "forward" };
+        ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
+    });
     let rows = [
         ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
         ("directory", format!("{} {directory}", status.directory.name)),
@@ -28,7 +32,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
     ];
-    screen.table(&[], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+    screen.table(&[], rows.into_iter().chain(clock).map(|(name, value)| vec![name.to_owned(), value]))
 }
 
 /// Messages.

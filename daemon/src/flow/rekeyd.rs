@@ -151,15 +151,15 @@ impl Rekeyd {
     }
 
     pub(super) fn fresh_ticket(&self) -> TicketId {
-        TicketId::from_bytes(self.fresh())
+        TicketId::new(self.now(), self.fresh())
     }
 
     pub(super) fn fresh_notice(&self) -> NoticeId {
-        NoticeId::from_bytes(self.fresh())
+        NoticeId::new(self.now(), self.fresh())
     }
 
     pub(super) fn fresh_request(&self) -> RequestId {
-        RequestId::from_bytes(self.fresh())
+        RequestId::new(self.now(), self.fresh())
     }
 
     /// Finds the account that a login means, with what is remembered of it.

@@ -1,37 +1,37 @@
-//! The one thread that writes, and how changes share a commit.
+//! The one thread that writes, as others see it: changes go in, and are on disk when they are answered.
 //!
-//! A change is a closure over a [`Desk`]. The thread takes all changes that wait, runs each in a savepoint of its own,
-//! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
-//! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
-//! repeated, so everybody is told that the store is broken and the daemon ends.
+//! A change is a closure over a [`Desk`]. The thread (see `hand`) takes all changes that wait, runs each in a savepoint of its
+//! own, commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are.
+//!
+//! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
+//! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
+//!
+//! A change that tells of something already done outside the store is *owed*: it is waited for longer where somebody else
+//! holds a lock, and gets the last space there is.
 
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::fault::Fault;
+use super::hand::{self, Hand};
+use super::lanes::{Entrance, Lane, NoEntry, lanes};
 use super::latest::Latest;
 use super::memory::Memory;
+use super::space::Space;
 use crate::store::Error;
 
-/// How many changes share a commit at most; more would make the first of them wait for nothing.
-const BATCH: usize = 256;
-/// How many changes may wait for the thread.
-const QUEUE: usize = 4096;
-/// How long a caller waits for a place in the queue.
+/// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
-/// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
-pub(super) const LOG_SIZE: u64 = 4 << 20;
-/// How much longer the log must be before it is tried again, where a reader held on to it.
-const LOG_STEP: u64 = 1 << 20;
+/// How long a change that is owed waits for such a lock.
+const OWED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a change works with: the open transaction, the keys, and what the thread keeps in memory.
 pub(super) struct Desk<'w> {
@@ -52,22 +52,20 @@ impl Desk<'_> {
 }
 
 /// A change with its types erased.
-trait Job: Send {
+pub(super) trait Job: Send {
     fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
     fn answer(self: Box<Self>, verdict: Result<(), Error>);
 }
 
 struct Change<T, F> {
-    act: Option<F>,
+    act: F,
     result: Option<T>,
     back: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
+impl<T: Send, F: FnMut(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
     fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
-        if let Some(act) = self.act.take() {
-            self.result = Some(act(desk)?);
-        }
+        self.result = Some((self.act)(desk)?);
         Ok(())
     }
 
@@ -78,17 +76,55 @@ impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T,
     }
 }
 
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Manner {
+    /// Somebody waits for it, and it is on disk when it is answered.
+    Asked,
+    /// As [`Manner::Asked`], for a change that is made whole or not at all without a savepoint: what can fail in it comes
+    /// before what it writes.
+    Plain,
+    /// Nobody waits for it; a power cut may undo it.
+    Behind,
+    /// Nobody waits for it, but it is on disk, with all that was before it, when it is done.
+    BehindOnDisk,
+}
+
+impl Manner {
+    fn lane(self) -> Lane {
+        match self {
+            Self::Asked | Self::Plain => Lane::Asked,
+            Self::Behind | Self::BehindOnDisk => Lane::Behind,
+        }
+    }
+}
+
+/// A change that waits for its commit.
+pub(super) struct Step {
+    pub(super) manner: Manner,
+    /// Whether it tells of something that was done already.
+    pub(super) is_owed: bool,
+    since: Instant,
+    pub(super) job: Box<dyn Job>,
+}
+
+impl Step {
+    pub(super) fn has_patience(&self) -> bool {
+        self.since.elapsed() < if self.is_owed { OWED_PATIENCE } else { PATIENCE }
+    }
+}
+
 /// One thing for the thread to do.
-enum Task {
+pub(super) enum Task {
     /// Within a transaction shared with others.
-    Change(Box<dyn Job>),
+    Change(Step),
     /// Between transactions: checkpoints, epochs.
     Upkeep(Box<dyn Job>),
 }
 
 /// The thread's far end.
 pub(super) struct Writer {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
 }
@@ -102,8 +138,10 @@ impl Writer {
         chance: SystemRandom,
         memory: Memory,
         log: PathBuf,
+        space: Space,
     ) -> Result<Self, Error> {
-        let (tasks, queue) = mpsc::channel(QUEUE);
+        connection.busy_timeout(hand::STEP).map_err(|error| Fault::from(error).into_error())?;
+        let (tasks, queue) = lanes();
         let (tell, broken) = watch::channel(None);
         let hand = Hand {
             connection,
@@ -113,6 +151,8 @@ impl Writer {
             memory: Cell::new(memory),
             log,
             log_tried: Cell::new(0),
+            space,
+            syncs: Cell::new(None),
             broken: Verdict(tell),
         };
         let thread = std::thread::Builder::new()
@@ -122,13 +162,38 @@ impl Writer {
         Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
     }
 
-    /// Runs a change in a transaction; on disk when this returns `Ok`.
+    /// Runs a change that was asked for; on disk when this returns `Ok`.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Change(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        self.make(Manner::Asked, act).await
+    }
+
+    /// Runs a change in this manner.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        manner: Manner,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(manner, false, once(act)).await
+    }
+
+    /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
+    /// earlier run did was rolled back.
+    pub(super) async fn owed<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::Asked, true, act).await
+    }
+
+    /// As [`Writer::owed`], where nobody waits for it and a power cut may undo it.
+    pub(super) async fn owed_behind<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::Behind, true, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -137,15 +202,33 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Upkeep(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        let job = Box::new(Change { act: once(act), result: None, back });
+        self.hand_over(Lane::Behind, Task::Upkeep(job), answer).await
     }
 
-    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+    async fn queue<T: Send + 'static>(
+        &self,
+        manner: Manner,
+        is_owed: bool,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (back, answer) = oneshot::channel();
+        let job = Box::new(Change { act, result: None, back });
+        let step = Step { manner, is_owed, since: Instant::now(), job };
+        self.hand_over(manner.lane(), Task::Change(step), answer).await
+    }
+
+    async fn hand_over<T>(
+        &self,
+        lane: Lane,
+        task: Task,
+        answer: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.send_timeout(task, PATIENCE).await {
+        match tasks.enter(lane, task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::Busy),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.gone()),
+            Err(NoEntry::Full) => Err(Error::Busy),
+            Err(NoEntry::Gone) => Err(self.gone()),
         }
     }
 
@@ -160,6 +243,12 @@ impl Writer {
     }
 }
 
+/// An act that can't be run a second time: whoever asked is told to ask again.
+fn once<T>(act: impl FnOnce(&Desk<'_>) -> Result<T, Fault>) -> impl FnMut(&Desk<'_>) -> Result<T, Fault> {
+    let mut act = Some(act);
+    move |desk| act.take().map_or_else(|| Err(Fault::busy()), |act| act(desk))
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.tasks.take();
@@ -171,7 +260,7 @@ impl Drop for Writer {
 }
 
 /// Tells that the store is broken, also when its thread unwinds.
-struct Verdict(watch::Sender<Option<String>>);
+pub(super) struct Verdict(pub(super) watch::Sender<Option<String>>);
 
 impl Drop for Verdict {
     fn drop(&mut self) {
@@ -181,157 +270,11 @@ impl Drop for Verdict {
     }
 }
 
-/// The thread's near end.
-struct Hand {
-    connection: Connection,
-    key: Arc<DataKey>,
-    latest: Arc<Latest>,
-    chance: SystemRandom,
-    memory: Cell<Memory>,
-    log: PathBuf,
-    /// How long the log was when it was last tried; 0 once it has begun anew.
-    log_tried: Cell<u64>,
-    broken: Verdict,
-}
-
-impl Hand {
-    fn work(self, mut queue: mpsc::Receiver<Task>) {
-        let mut next = None;
-        while let Some(task) = next.take().or_else(|| queue.blocking_recv()) {
-            match task {
-                Task::Change(first) => {
-                    let mut batch = vec![first];
-                    while batch.len() < BATCH {
-                        match queue.try_recv() {
-                            Ok(Task::Change(job)) => batch.push(job),
-                            Ok(upkeep) => {
-                                next = Some(upkeep);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
-                    self.commit(batch);
-                    self.shorten_log();
-                }
-                Task::Upkeep(mut job) => {
-                    let verdict = match self.why_broken() {
-                        Some(why) => Err(Error::Broken(why)),
-                        None => self.judge(job.run(&self.desk())),
-                    };
-                    job.answer(verdict);
-                }
-            }
-        }
-    }
-
-    fn desk(&self) -> Desk<'_> {
-        Desk {
-            connection: &self.connection,
-            key: &self.key,
-            chance: &self.chance,
-            memory: &self.memory,
-            latest: &self.latest,
-        }
-    }
-
-    fn why_broken(&self) -> Option<String> {
-        self.broken.0.borrow().clone()
-    }
-
-    /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Box<dyn Job>>) {
-        let before = self.memory.get();
-        let outcome = if let Some(why) = self.why_broken() {
-            Err(Error::Broken(why))
-        } else {
-            let outcome = self.transact(&mut batch);
-            if outcome.is_err() {
-                self.memory.set(before);
-                if !self.connection.is_autocommit()
-                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
-                {
-                    log::debug!("rollback after a failed batch: {error}");
-                }
-            }
-            self.judge(outcome)
-        };
-        match outcome {
-            Ok(verdicts) => {
-                for (job, verdict) in batch.into_iter().zip(verdicts) {
-                    job.answer(verdict);
-                }
-            }
-            Err(error) => {
-                for job in batch {
-                    job.answer(Err(error.clone()));
-                }
-            }
-        }
-    }
-
-    /// One transaction, one savepoint a job. An error here is one of the whole batch.
-    fn transact(&self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), Error>>, Fault> {
-        let desk = self.desk();
-        let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
-        let began = self.memory.get();
-        say("BEGIN IMMEDIATE")?;
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for job in batch {
-            let held = self.memory.get();
-            say("SAVEPOINT job")?;
-            match job.run(&desk) {
-                Ok(()) => {
-                    say("RELEASE job")?;
-                    verdicts.push(Ok(()));
-                }
-                Err(fault) if fault.spoils_all() => return Err(fault),
-                Err(fault) => {
-                    say("ROLLBACK TO job")?;
-                    say("RELEASE job")?;
-                    self.memory.set(held);
-                    verdicts.push(Err(fault.into_error()));
-                }
-            }
-        }
-        self.memory.get().keep_head(began, &self.connection)?;
-        say("COMMIT")?;
-        Ok(verdicts)
-    }
-
-    /// Turns a fault into what callers are told; one of the disk ends the store.
-    fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
-        outcome.map_err(|fault| {
-            let is_final = fault.is_final();
-            let error = fault.into_error();
-            if let (true, Error::Broken(why)) = (is_final, &error) {
-                log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
-                self.broken.0.send_replace(Some(why.clone()));
-            }
-            error
-        })
-    }
-
-    /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
-    /// would look like an error of the commit before.
-    fn shorten_log(&self) {
-        let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
-        if length <= LOG_SIZE {
-            self.log_tried.set(0);
-        } else if length >= self.log_tried.get() + LOG_STEP {
-            self.log_tried.set(length);
-            let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-            if let Err(error) = self.judge(moved.map_err(Fault::from)) {
-                log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use super::super::hand::LOG_SIZE;
     use super::*;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
@@ -343,10 +286,12 @@ mod tests {
                  CREATE TABLE requests (state, origin); CREATE TABLE paces (key); CREATE TABLE events (seq);",
             )
             .unwrap();
+        let watch = crate::store::Watch::new(|| rekeyd_core::domain::Timestamp::from_millis(0), || Duration::ZERO);
         let memory = Memory::load(&connection).unwrap();
-        let latest = Arc::new(Latest::load(&connection).unwrap());
+        let latest = Arc::new(Latest::load(&connection, watch).unwrap());
         let key = Arc::new(DataKey::from_bytes([1; 32]));
-        Writer::start(connection, key, latest, SystemRandom::new(), memory, folder.path().join("x.db-wal")).unwrap()
+        let log = folder.path().join("x.db-wal");
+        Writer::start(connection, key, latest, SystemRandom::new(), memory, log, Space::new(&path)).unwrap()
     }
 
     async fn insert(writer: &Writer, value: i64) -> Result<(), Error> {
@@ -404,10 +349,22 @@ mod tests {
         limit(1).await.unwrap();
         let big = |desk: &Desk<'_>| Ok(desk.connection.execute("INSERT INTO t VALUES (zeroblob(99999))", [])?);
         let full = writer.change(big).await;
-        assert!(matches!(&full, Err(Error::Broken(why)) if why.contains("no space is left")), "{full:?}");
+        assert!(matches!(&full, Err(Error::Full(why)) if why.contains("no space is left")), "{full:?}");
+        let owed = |value: i64| {
+            writer.owed(move |desk| {
+                desk.remember(|memory| memory.waiting += 1);
+                Ok(desk.connection.execute("INSERT INTO t VALUES (?1)", [value])?)
+            })
+        };
+        assert!(matches!(insert(&writer, 3).await, Err(Error::Full(_))), "nothing new, though it would fit");
+        assert_eq!(owed(4).await, Ok(1));
         limit(1_000_000).await.unwrap();
-        assert_eq!(insert(&writer, 2).await, Ok(()));
-        assert_eq!(seen(&writer).await, (2, 2));
+        let began = Instant::now();
+        while insert(&writer, 2).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(5), "it has not come back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(seen(&writer).await, (3, 3));
         assert!(writer.broken().borrow().is_none());
     }
 
