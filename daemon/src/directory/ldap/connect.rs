@@ -8,8 +8,8 @@ use rustls::ClientConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::tls;
 use super::wire::{Failure, Link};
+use super::{start_tls, tls};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
 
 /// How connections are made.
@@ -74,18 +74,22 @@ impl Connector {
             }
             Transport::Tcp { host, port, security } => {
                 let stream = timeout_at(until, TcpStream::connect((host.as_str(), *port))).await.map_err(late)?;
-                let stream = stream.and_then(prepared).map_err(|error| unreachable(error.to_string()))?;
+                let mut stream = stream.map_err(|error| unreachable(error.to_string()))?;
+                if *security == Security::StartTls {
+                    let agreed = timeout_at(until, start_tls::ask(&mut stream)).await.map_err(late)?;
+                    agreed.map_err(|failure| failure.of(&endpoint.url))?;
+                }
+                let stream = prepared(stream).map_err(|error| unreachable(error.to_string()))?;
                 if let Some(config) = &self.tls {
                     settings = settings.set_config(Arc::clone(config));
                 }
-                settings = settings.set_starttls(*security == Security::StartTls);
-                let scheme = if *security == Security::Tls { "ldaps" } else { "ldap" };
+                let scheme = if *security == Security::Clear { "ldap" } else { "ldaps" };
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 (StdStream::Tcp(stream), format!("{scheme}://{host}:{port}"))
             }
         };
         let settings = settings.set_std_stream(stream);
-        // In a task of its own, since a malformed answer to StartTLS can panic.
+        // In a task of its own, since the library can panic.
         let shaking = tokio::spawn(async move { LdapConnAsync::with_settings(settings, &url).await });
         let stop = shaking.abort_handle();
         let shaken = timeout_at(until, shaking).await.map_err(|elapsed| {
@@ -99,9 +103,6 @@ impl Connector {
                     Some(words) => Failure::Refused(format!("{}: {words}", endpoint.url)),
                     None => unreachable(source.to_string()),
                 });
-            }
-            Ok(Err(LdapError::LdapResult { result })) => {
-                return Err(Failure::Refused(format!("{}: StartTLS is refused ({})", endpoint.url, result.rc)));
             }
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
             Err(_) => return Err(unreachable("its answer makes no sense".into())),

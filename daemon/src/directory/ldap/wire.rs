@@ -16,6 +16,7 @@ use rekeyd_core::flavour::Reply;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
+use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 /// After so many operations a connection is replaced: the library remembers each search for as long as it lives.
@@ -45,6 +46,19 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Broken(why) | Self::Refused(why) | Self::Silent(why) | Self::Unreachable(why)) = self;
         f.write_str(why)
+    }
+}
+
+impl Failure {
+    /// With the server's name before its words.
+    pub(super) fn of(self, server: &str) -> Self {
+        let named = |why: String| format!("{server}: {why}");
+        match self {
+            Self::Broken(why) => Self::Broken(named(why)),
+            Self::Refused(why) => Self::Refused(named(why)),
+            Self::Silent(why) => Self::Silent(named(why)),
+            Self::Unreachable(why) => Self::Unreachable(named(why)),
+        }
     }
 }
 
@@ -202,19 +216,26 @@ impl Link {
         let age = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used.store(age, Ordering::Relaxed);
         let task = tokio::spawn(operation(self.ldap.clone()));
-        let stop = task.abort_handle();
+        // Whoever stops waiting ends it, or it would wait as long as the connection lives.
+        let _stop = Stop(task.abort_handle());
         let failure = match tokio::time::timeout(self.deadline, task).await {
             Ok(Ok(Ok(answer))) => return Ok(answer),
             Ok(Ok(Err(LdapError::OpSend { .. }))) => Failure::Unreachable("the connection has ended".into()),
             Ok(Ok(Err(error))) => Failure::Broken(format!("the connection ended: {error}")),
             Ok(Err(_)) => Failure::Broken("the server's answer makes no sense".into()),
-            Err(_) => {
-                stop.abort();
-                Failure::Silent(format!("no answer within {} ms", self.deadline.as_millis()))
-            }
+            Err(_) => Failure::Silent(format!("no answer within {} ms", self.deadline.as_millis())),
         };
         self.broken.store(true, Ordering::Relaxed);
         Err(failure)
+    }
+}
+
+/// Ends a task with whoever waits for it.
+struct Stop(AbortHandle);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
