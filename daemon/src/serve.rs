@@ -139,12 +139,11 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     tasks.spawn(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()));
     tasks.spawn(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()));
-    tasks.spawn(keep_house(Arc::clone(&rekeyd), stopped));
+    tasks.spawn(keep_house(Arc::clone(&rekeyd), stopped.clone()));
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
-    let greeting = Arc::clone(&rekeyd);
-    tokio::spawn(async move { flow::health::greet(&greeting).await });
+    tasks.spawn(flow::health::watch(Arc::clone(&rekeyd), stopped));
 
     let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);

@@ -12,9 +12,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    Audit, AuditEvent, Chain, DirectoryStatus, ExplainedAccount, ExplainedContact, ExplainedFinding, Explanation,
-    Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict,
-    Violation,
+    Audit, AuditEvent, Chain, DirectoryFlaw, DirectoryStatus, ExplainedAccount, ExplainedContact, ExplainedFinding,
+    Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed,
+    Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -190,7 +190,11 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
     Answer::ok(&Status {
         version: told.version.into(),
         started: Moment(told.started),
-        directory: DirectoryStatus { name: told.directory, up: told.directory_up },
+        directory: DirectoryStatus {
+            name: told.directory,
+            up: told.directory_up,
+            flaws: told.directory_flaws.into_iter().map(flaw).collect(),
+        },
         channels: told.channels,
         requests_waiting: told.requests_waiting,
         oldest_request: told.oldest_request.map(Moment),
@@ -201,6 +205,10 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         claims_open: told.claims_open,
         events: told.events,
     })
+}
+
+fn flaw(line: status::FlawLine) -> DirectoryFlaw {
+    DirectoryFlaw { server: line.server, kind: line.kind.into(), why: line.why, since: Moment(line.since) }
 }
 
 /// The outbox.

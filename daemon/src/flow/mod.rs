@@ -28,6 +28,7 @@ mod setting;
 mod start;
 mod trouble;
 mod turns;
+mod watchlist;
 
 pub use clock::Clock;
 pub use rekeyd::{Identity, Parts, Rekeyd};

@@ -1,6 +1,6 @@
 //! What every story works with: the parts that can be exchanged while running, and those that stay.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp};
 use rekeyd_core::policy::rules::Rules;
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::clock::Clock;
 use super::trouble::Trouble;
 use super::turns::Turns;
+use super::watchlist::Watchlist;
 use crate::directory::{Directory, Found};
 use crate::store::Store;
 
@@ -59,6 +60,7 @@ pub struct Rekeyd {
     pub(super) sets: Semaphore,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
+    pub(super) watchlist: Mutex<Watchlist>,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -81,6 +83,7 @@ impl Rekeyd {
             sets: Semaphore::new(SETS),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
+            watchlist: Mutex::default(),
             clock,
             random: SystemRandom::new(),
             started,

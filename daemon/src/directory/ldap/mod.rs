@@ -8,6 +8,7 @@ mod connect;
 mod gather;
 mod nature;
 mod probe;
+mod pulse;
 mod start_tls;
 mod tls;
 mod upstream;

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rekeyd_core::domain::Server;
+use rekeyd_core::domain::{Server, Timestamp};
 use rekeyd_core::flavour::policy_entry::PolicyView;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::connect::Connector;
 use super::nature::{Nature, Proof, Wanted};
+use super::pulse::Pulse;
 use super::wire::{Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
@@ -34,6 +35,7 @@ pub(super) struct Upstream {
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
+    pulse: Lock<Option<Pulse>>,
 }
 
 /// A connection together with what is known of the server behind it.
@@ -55,6 +57,7 @@ impl Upstream {
             nature: Mutex::new(None),
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
+            pulse: Lock::new(None),
         }
     }
 
@@ -73,6 +76,41 @@ impl Upstream {
     pub(super) fn resting(&self) -> Option<Failure> {
         let now = Instant::now();
         held(&self.rest).as_ref().filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
+    }
+
+    /// Why it is in trouble, until it is known to be well again.
+    pub(super) fn trouble(&self) -> Option<Failure> {
+        held(&self.rest).as_ref().map(|(_, failure)| failure.clone())
+    }
+
+    /// Ends its rest: it has just been reached. What was learnt of it before its trouble is learnt anew.
+    pub(super) fn is_reached(&self) {
+        if let Some((until, _)) = held(&self.rest).as_mut() {
+            *until = Instant::now();
+        }
+    }
+
+    /// Has its canary written again with the next session, to see whether it takes writes by now.
+    pub(super) async fn doubt(&self) {
+        *self.nature.lock().await = None;
+        *self.proof.lock().await = None;
+    }
+
+    /// The canary's stamp, and how long ago it was written; `None` where nobody knows, or somebody is learning it now.
+    pub(super) fn stamped(&self) -> Option<(Timestamp, Duration)> {
+        let proof = self.proof.try_lock().ok()?;
+        let (since, proof) = proof.as_ref()?;
+        Some((proof.stamped?, since.elapsed()))
+    }
+
+    /// When it was last asked whether it is there, and how that went.
+    pub(super) fn pulse(&self) -> Option<Pulse> {
+        *held(&self.pulse)
+    }
+
+    /// Remembers that it was asked.
+    pub(super) fn felt(&self, pulse: Pulse) {
+        *held(&self.pulse) = Some(pulse);
     }
 
     /// Whether a rest is over and nothing was learnt of it since.
@@ -97,7 +135,8 @@ impl Upstream {
         let mut known = self.nature.lock().await;
         // A server that comes back may have become another one: restarted with other settings, or restored.
         let back = self.is_back();
-        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH) {
+        let fresh = |nature: &Nature| if nature.proof.copy { FRESH_REFUSAL } else { FRESH };
+        if let Some((_, nature)) = known.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one)) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
         // Whoever waited here while another one failed need not fail again.
@@ -105,12 +144,19 @@ impl Upstream {
             return Err(failure);
         }
         let mut kept = self.proof.lock().await;
-        let fresh = kept.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH_PROOF);
+        // A copy may become an original at any time.
+        let fresh = |proof: &Proof| if proof.copy { FRESH_REFUSAL } else { FRESH_PROOF };
+        let fresh = kept.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one));
         let mut proof = fresh.map(|(_, proof)| proof.clone());
         let renewed = proof.is_none();
         let learnt = Nature::learn(&link, wanted, &mut proof).await;
         if let Some(proof) = proof.filter(|_| renewed) {
-            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole) {
+            if proof.copy {
+                self.takes_no_writes();
+            } else if proof.written {
+                *held(&self.read_only) = None;
+            }
+            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole && !proof.copy) {
                 let server = self.endpoint.url.as_str();
                 log::warn!(event = "write-condition-lost", server = server; "from now on: {}", proof.words);
             }
