@@ -257,9 +257,9 @@ impl Directory {
 
     /// Asks each server that nobody has used lately, so that a fault shows, and its end too, without anybody in need of it.
     /// A server that fails is asked again at short intervals; one that does not is hardly ever bothered.
-    pub async fn examine(&self) {
+    pub async fn examine(&self, now: Timestamp) {
         match self {
-            Self::Ldap(ldap) => ldap.examine().await,
+            Self::Ldap(ldap) => ldap.examine(now).await,
             // A file is there or not when it is read.
             Self::Ldif(_) => {}
         }

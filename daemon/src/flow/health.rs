@@ -78,7 +78,7 @@ async fn greet(rekeyd: &Rekeyd) {
 async fn examine(rekeyd: &Rekeyd) {
     let mut was_up = rekeyd.parts().directory.is_up();
     loop {
-        rekeyd.parts().directory.examine().await;
+        rekeyd.parts().directory.examine(rekeyd.now()).await;
         let is_up = rekeyd.parts().directory.is_up();
         if is_up && !was_up {
             match rekeyd.store.hurry_requests(rekeyd.now()).await {

@@ -12,8 +12,8 @@ use super::wire::Failure;
 use super::{Ldap, nature};
 use crate::directory::{Flaw, FlawKind};
 
-/// How often a server is asked that is well, one that is in trouble, and one that takes no writes. The last question
-/// writes the canary where the answer has become yes.
+/// How often a server is asked that is well, one that is in trouble, and one that takes no writes. The last one, and one
+/// whose clock is wrong, is asked by a write of the canary.
 const WELL: Duration = Duration::from_secs(10);
 const TROUBLED: Duration = Duration::from_secs(2);
 const COPY: Duration = Duration::from_secs(5);
@@ -32,9 +32,9 @@ pub(super) struct Pulse {
 
 impl Ldap {
     /// Asks those that are due.
-    pub(in crate::directory) async fn examine(&self) {
+    pub(in crate::directory) async fn examine(&self, now: Timestamp) {
         let writer = self.has_writer();
-        let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer))).await;
+        let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();
         if asked.contains(&true) {
             self.answered(());
@@ -44,7 +44,7 @@ impl Ldap {
     }
 
     /// Whether a server answers; `None` where it was not asked.
-    async fn examine_one(&self, upstream: &Upstream, writer: bool) -> Option<bool> {
+    async fn examine_one(&self, upstream: &Upstream, writer: bool, now: Timestamp) -> Option<bool> {
         let trouble = upstream.trouble();
         let copy = !writer && !upstream.server().writable && self.wanted.ldap.canary.is_some();
         let every = match (&trouble, copy) {
@@ -55,7 +55,7 @@ impl Ldap {
         if upstream.pulse().is_some_and(|pulse| pulse.at.elapsed() < every) {
             return None;
         }
-        if copy {
+        if copy || self.clock_of(&upstream.endpoint.url, now).abs() > CLOCKS {
             upstream.doubt().await;
         }
         let answered = self.asked(upstream, trouble.is_some()).await;
