@@ -10,6 +10,11 @@
 
 mod check;
 mod demo;
+mod dir_answers;
+mod dir_down;
+mod dir_failover;
+mod dir_tls;
+mod dir_unsure;
 mod doors;
 mod hook;
 mod kept;
@@ -33,6 +38,11 @@ fn main() -> ExitCode {
     let modules = [
         check::all(),
         demo::all(),
+        dir_answers::all(),
+        dir_down::all(),
+        dir_failover::all(),
+        dir_tls::all(),
+        dir_unsure::all(),
         doors::all(),
         hook::all(),
         kept::all(),

@@ -3,7 +3,10 @@
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
-//! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
+//! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
+//!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
+//!   says of them;
+//!   [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
@@ -18,9 +21,11 @@
 )]
 
 pub mod acts;
+pub mod answerer;
 pub mod branch;
 pub mod browser;
 pub mod builder;
+pub mod faults;
 pub mod harness;
 pub mod http;
 pub mod mail;
@@ -30,6 +35,7 @@ pub mod scratch;
 pub mod secrets;
 pub mod slapd;
 mod slapd_config;
+pub mod slapd_special;
 pub mod smtp;
 mod smtp_session;
 pub mod tls;
