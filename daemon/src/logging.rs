@@ -25,6 +25,11 @@ pub fn install(level: LevelFilter) -> Result<(), String> {
     let journal = journal.map(|journal| journal.with_syslog_identifier("rekeyd".into()));
     log::set_boxed_logger(Box::new(Logger { journal, level })).map_err(|error| error.to_string())?;
     log::set_max_level(level.max(LevelFilter::Warn));
+    std::panic::set_hook(Box::new(|fault| {
+        // The place and nothing else: the words of a fault may repeat what somebody typed.
+        let place = fault.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+        log::error!(event = "panicked"; "a fault of rekeyd's own{place}");
+    }));
     Ok(())
 }
 

@@ -118,7 +118,7 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     let signals = Signals::new()?;
     let clock = Clock::default();
     let keys = config.keys().map_err(|fault| Failure::Configuration(vec![fault]))?;
-    let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new())
+    let opened = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new())
         .map_err(|error| Failure::Store(error.to_string()))?;
     if let Some(voided) = opened.voided {
         log::warn!(event = "restored", tickets = voided; "the store is a copy that was put back: its live links are void");
@@ -147,6 +147,11 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
 
     let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);
+    if let Some(Failure::Store(why)) = &failure {
+        // Nothing can be recorded any more, so there is nothing to wait for; what is open is settled after the next start.
+        log::error!(event = "stopping"; "ending at once, since the store is broken: {why}");
+        return failure.map_or(Ok(()), Err);
+    }
     log::info!(event = "stopping"; "stopping: what is in hand is finished, what waits stays in the store");
     stop.send_replace(true);
     let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
@@ -183,10 +188,10 @@ async fn watch_over(
                 return Some(Failure::System(format!("a part of the daemon ended: {why}")));
             }
             _ = beat.tick() => {
-                // A store that does not answer is a daemon that hangs; a directory that does not is none.
-                if rekeyd.store().ping().await.is_ok() {
-                    notify(&[NotifyState::Watchdog]);
-                }
+                // A store that says nothing is a daemon that hangs. One that says that the disk is full is none, and a
+                // directory that is down is none either.
+                drop(rekeyd.store().ping().await);
+                notify(&[NotifyState::Watchdog]);
             }
         }
     }

@@ -9,6 +9,8 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
 mod demo;
 mod dir_answers;
 mod dir_down;
@@ -16,14 +18,19 @@ mod dir_failover;
 mod dir_tls;
 mod dir_unsure;
 mod doors;
+mod figures;
 mod hook;
+mod hostile;
 mod kept;
+mod kills;
 mod law;
 mod operators;
 mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod smuggling;
+mod store_full;
 mod story;
 mod tickets;
 mod tidy;
@@ -37,6 +44,8 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
         dir_answers::all(),
         dir_down::all(),
@@ -44,14 +53,19 @@ fn main() -> ExitCode {
         dir_tls::all(),
         dir_unsure::all(),
         doors::all(),
+        figures::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
         rig::all(),
         running::all(),
+        store_full::all(),
+        smuggling::all(),
         story::all(),
         tickets::all(),
         tidy::all(),

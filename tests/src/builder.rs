@@ -138,6 +138,7 @@ impl Builder {
             secrets: Mutex::new(known.into()),
             settings: Mutex::new(self.settings),
             smtp,
+            surroundings: Mutex::default(),
             way: self.way,
         };
         world.write_config();

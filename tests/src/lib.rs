@@ -2,12 +2,17 @@
 //!
 //! * [`world::World`] is where most tests begin: it puts the others together, and checks itself at its end ([`secrets`]).
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
-//! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs.
+//! * [`figures`] is the arithmetic of what `tests/bench` measures.
+//! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
+//!   what the kernel tells of those.
+//! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
 //!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
-//!   says of them;
-//!   [`smtp`] takes the mail and [`mail`] reads it;
+//!   says of them; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
+//!
+//! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
+//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
@@ -22,22 +27,32 @@
 
 pub mod acts;
 pub mod answerer;
+pub mod books;
 pub mod branch;
 pub mod browser;
 pub mod builder;
+pub mod clients;
 pub mod faults;
+pub mod figures;
 pub mod harness;
 pub mod http;
+pub mod invariants;
+pub mod killer;
+pub mod kills;
+pub mod ledger;
 pub mod mail;
 pub mod process;
+pub mod procfs;
 pub mod proxy;
 pub mod scratch;
 pub mod secrets;
 pub mod slapd;
 mod slapd_config;
 pub mod slapd_special;
+pub mod small_disk;
 pub mod smtp;
 mod smtp_session;
+pub mod strace;
 pub mod tls;
 pub mod world;
 pub mod world_config;

@@ -267,6 +267,13 @@ impl Slapd {
         ldap
     }
 
+    /// A connection whose holder is taken for the daemon.
+    pub async fn service(&self) -> Ldap {
+        let mut ldap = connect(&self.uri()).await.expect("a connection");
+        ldap.simple_bind(SERVICE, SERVICE_PASSWORD).await.expect("an answer").success().expect("the daemon's identity");
+        ldap
+    }
+
     /// Waits for the first answer; no when the server has ended.
     async fn is_up(&self) -> bool {
         let start = Instant::now();

@@ -34,6 +34,15 @@ use crate::{
 /// Whatever takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// What the daemon is started in.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// A program with its arguments that starts the daemon and is then gone, such as `nsenter`.
+    pub through: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// A running daemon, everything around it, and what a visitor, a login page and an administrator do with it.
 ///
 /// Dropping it checks that every notice was delivered and that no secret was written anywhere, and ends the daemon.
@@ -49,6 +58,7 @@ pub struct World {
     pub(crate) process: Mutex<Option<Process>>,
     pub(crate) secrets: Mutex<BTreeSet<String>>,
     pub(crate) settings: Mutex<BTreeMap<String, String>>,
+    pub(crate) surroundings: Mutex<Surroundings>,
     pub(crate) way: Way,
 }
 
@@ -68,6 +78,11 @@ impl World {
     /// The mail server.
     pub fn smtp(&self) -> &Smtp {
         self.smtp.as_ref().expect("a world with a mail server")
+    }
+
+    /// Whether mail goes to a server.
+    pub fn sends_mail(&self) -> bool {
+        self.smtp.is_some()
     }
 
     /// The directory's server.
@@ -195,6 +210,11 @@ impl World {
         crate::acts::until("the configuration was read again", async || told(&self.log()) > before).await;
     }
 
+    /// From its next start on, the daemon is started in other surroundings.
+    pub fn surround(&self, surroundings: Surroundings) {
+        *locked(&self.surroundings) = surroundings;
+    }
+
     /// Changes a key of the configuration file. The daemon reads it when it is told to, or started again.
     pub fn set(&self, key: &str, value: &str) {
         locked(&self.settings).insert(key.to_owned(), value.to_owned());
@@ -217,9 +237,32 @@ impl World {
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
-        let config = self.config();
-        let arguments = ["--config", config.to_str().expect("a path in UTF-8")];
-        *locked(&self.process) = Some(Process::start(&program("rekeyd"), &arguments, &self.folder.join("log")));
+        let Surroundings { through, environment } = locked(&self.surroundings).clone();
+        let through: Vec<_> = through.iter().map(String::as_str).collect();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.launch_under(&through, &environment);
+    }
+
+    /// Starts the daemon this once under another program, such as a tracer, or one that becomes it, such as `prlimit`, with
+    /// variables in its environment, and waits for nothing.
+    pub fn launch_under(&self, program_before: &[&str], environment: &[(&str, &str)]) {
+        let text = |path: PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
+        let daemon = [text(program("rekeyd")), "--config".to_owned(), text(self.config())];
+        let words: Vec<_> = program_before.iter().copied().chain(daemon.iter().map(String::as_str)).collect();
+        let log = self.folder.join("log");
+        *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], environment, &log));
+    }
+
+    /// Starts the daemon once more where one was killed, which the kernel may still be clearing away.
+    pub async fn revive(&self) {
+        for _ in 0..50 {
+            self.launch();
+            if self.becomes_ready().await {
+                return;
+            }
+            assert!(self.log().contains("in use by another"), "the daemon does not start again:\n{}", self.log());
+        }
+        panic!("the daemon does not start again:\n{}", self.log());
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.

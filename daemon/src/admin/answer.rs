@@ -12,9 +12,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    Audit, AuditEvent, Chain, DirectoryFlaw, DirectoryStatus, ExplainedAccount, ExplainedContact, ExplainedFinding,
-    Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed,
-    Verdict, Violation,
+    Audit, AuditEvent, Chain, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount, ExplainedContact,
+    ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent,
+    Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -204,6 +204,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         tickets_live: told.tickets_live,
         claims_open: told.claims_open,
         events: told.events,
+        clock_set: told.clock_set.map(|(at, by_seconds)| ClockSet { at: Moment(at), by_seconds }),
     })
 }
 

@@ -275,7 +275,7 @@ mod tests {
             let config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
             let keys = config.keys().unwrap();
             let clock = Clock::default();
-            let opened = Store::open(config.store.clone(), &keys, clock.now(), SystemRandom::new()).unwrap();
+            let opened = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap();
             let key = opened.store.directory_key("trial").await.unwrap();
             let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
             let parts = Parts {

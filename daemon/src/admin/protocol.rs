@@ -136,6 +136,18 @@ pub struct Status {
     pub claims_open: u64,
     /// Rows of the audit trail.
     pub events: u64,
+    /// That the clock was set within the last day by more than two minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_set: Option<ClockSet>,
+}
+
+/// How the clock was set.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct ClockSet {
+    /// When, by the clock as it was set.
+    pub at: Moment,
+    /// By how many seconds; less than 0 where it was set back.
+    pub by_seconds: i64,
 }
 
 /// The directory's part of the status.

@@ -14,6 +14,10 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", screen.moment(oldest)))
     };
     let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
+    let clock = status.clock_set.map(|set| {
+        let way = if set.by_seconds < 0 { "back" } else { "forward" };
+        ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
+    });
     let flaw = |flaw: &DirectoryFlaw| {
         let text = format!("{} is {} since {}: {}", flaw.server, flaw.kind, screen.moment(flaw.since), flaw.why);
         ("", text)
@@ -31,7 +35,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
     ];
-    let rows = rows.into_iter().chain(status.directory.flaws.iter().map(flaw)).chain(rest);
+    let rows = rows.into_iter().chain(status.directory.flaws.iter().map(flaw)).chain(rest).chain(clock);
     screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 

@@ -8,7 +8,7 @@ pub mod config;
 pub mod ldap;
 pub mod ldif;
 mod ldif_file;
-mod ldif_format;
+pub mod ldif_format;
 mod ldif_password;
 
 use std::time::Duration;

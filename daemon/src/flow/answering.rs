@@ -12,7 +12,7 @@ use super::link::{self, Answer};
 use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
 use super::start::{act_of, rank_of};
-use super::trouble::{Trouble, backoff};
+use super::trouble::{self, Trouble, backoff};
 use crate::directory::Found;
 use crate::store::{self, Ended, Issued, LeasedRequest};
 
@@ -31,7 +31,7 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
         let leased = match rekeyd.store.lease_requests(free, LEASE, rekeyd.now()).await {
             Ok(leased) => leased,
             Err(error) => {
-                log::error!(error:? = error; "the queue of requests can't be read");
+                trouble::tell(&error, "the queue of requests can't be read");
                 tokio::time::sleep(IDLE).await;
                 continue;
             }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use rekeyd_core::domain::Timestamp;
+
+use crate::store::Watch;
 
 /// Where the time comes from: the system, or a test's hand.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +19,18 @@ impl Clock {
     /// A clock that stands until it is moved by its handle: milliseconds since 1970.
     pub fn fixed(handle: Arc<AtomicI64>) -> Self {
         Self { fixed: Some(handle) }
+    }
+
+    /// Both clocks, for the store. The one that nobody sets counts the time that the machine sleeps as well.
+    pub fn watch(&self) -> Watch {
+        let clock = self.clone();
+        Watch::new(
+            move || clock.now(),
+            || {
+                // It is there since Linux 2.6.39; without it the clock alone would count.
+                clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+            },
+        )
     }
 
     /// The present moment.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rekeyd_core::domain::{Actor, Login, Origin, Purpose, RequestId, Source, Timestamp};
 use rekeyd_core::policy::rules::Rules;
 
-use super::Rekeyd;
+use super::{Rekeyd, trouble};
 use crate::store::{Acceptance, Counter, NewRequest};
 
 /// What a door hands over.
@@ -62,7 +62,7 @@ pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
         Ok(Acceptance::TooOften(wait)) => Accepted::TooOften(wait),
         Ok(Acceptance::Full) => Accepted::Unavailable,
         Err(error) => {
-            log::error!(error:? = error; "a request could not be accepted");
+            trouble::tell(&error, "a request could not be accepted");
             Accepted::Unavailable
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::rekeyd::{Parts, Rekeyd};
-use super::trouble::backoff;
+use super::trouble::{self, backoff};
 use crate::store::{Delivery, LeasedNotice};
 
 /// How many messages are under way at once.
@@ -32,7 +32,7 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
         let leased = match rekeyd.store.lease_notices(free, LEASE, rekeyd.now()).await {
             Ok(leased) => leased,
             Err(error) => {
-                log::error!(error:? = error; "the outbox can't be read");
+                trouble::tell(&error, "the outbox can't be read");
                 tokio::time::sleep(IDLE).await;
                 continue;
             }

@@ -39,6 +39,8 @@ pub struct Status {
     pub claims_open: u64,
     /// Rows of the trail.
     pub events: u64,
+    /// When the clock was set within the last day, and by how many seconds.
+    pub clock_set: Option<(Timestamp, i64)>,
     /// The channels, in their order.
     pub channels: Vec<String>,
 }
@@ -132,6 +134,7 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         tickets_live: counts.tickets_live,
         claims_open: counts.claims_open,
         events: counts.events,
+        clock_set: counts.clock_set.map(|set| (set.at, set.by_seconds)),
         channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
     })
 }

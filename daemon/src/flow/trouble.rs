@@ -41,7 +41,17 @@ impl fmt::Display for Trouble {
             Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
             Self::Store(store::Error::Busy) => f.write_str("the store is busy"),
             Self::Store(store::Error::Broken(why)) => write!(f, "the store is broken: {why}"),
+            Self::Store(store::Error::Full(why)) => write!(f, "the store takes nothing: {why}"),
         }
+    }
+}
+
+/// Tells of something that the store could not do. Of a full disk the store itself tells once; a line for each thing that
+/// is refused meanwhile would only fill the disk further.
+pub(super) fn tell(error: &store::Error, what: &str) {
+    match error {
+        store::Error::Full(_) => log::debug!("{what}: {error}"),
+        store::Error::Busy | store::Error::Broken(_) => log::error!("{what}: {error}"),
     }
 }
 

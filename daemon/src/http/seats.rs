@@ -1,9 +1,9 @@
 //! Which connections stay: what each is doing, since when, and who makes room for whom.
 //!
-//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *busy* while
-//! its request is in work; *idle* in between. Reading and idle connections end at their limits. Where all places are
-//! taken, the one that has waited longest makes room, so that connections which ask for nothing can't keep out one
-//! that does.
+//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *receiving*
+//! until the body is there; *busy* while its request is in work; *idle* in between. Reading and idle connections end at
+//! their limits, and a body has its own. Where all places are taken, the one that has waited longest makes room, so that
+//! connections which ask for nothing, or never come to their end of it, can't keep out one that does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -116,6 +116,7 @@ pub(super) fn network(ip: IpAddr) -> IpAddr {
 const READING: u8 = 0;
 const BUSY: u8 = 1;
 const IDLE: u8 = 2;
+const RECEIVING: u8 = 3;
 
 /// What a connection is doing, and since when.
 pub(super) struct Pulse {
@@ -152,7 +153,14 @@ impl Pulse {
         self.begin + Duration::from_millis(self.since.load(Ordering::Relaxed))
     }
 
-    /// When to look again. A busy connection has its limits elsewhere.
+    /// The body is there: from now on the request is in work, and its connection stays.
+    pub(super) fn received(&self) {
+        if self.state.load(Ordering::Acquire) == RECEIVING {
+            self.turn(BUSY);
+        }
+    }
+
+    /// When to look again. A busy connection has its limits elsewhere, and so has a body on its way.
     pub(super) fn deadline(&self, limits: &Limits) -> Instant {
         match self.state.load(Ordering::Acquire) {
             READING => self.since() + limits.header,
@@ -163,16 +171,17 @@ impl Pulse {
 
     /// Whether the connection has waited longer than it may.
     pub(super) fn is_overdue(&self, limits: &Limits) -> bool {
-        self.is_waiting() && Instant::now() >= self.deadline(limits)
+        let limited = matches!(self.state.load(Ordering::Acquire), READING | IDLE);
+        limited && Instant::now() >= self.deadline(limits)
     }
 }
 
-/// Marks a connection as busy until it is dropped, however that comes about.
+/// Marks a connection as busy until it is dropped, however that comes about; as receiving first where a body is to come.
 pub(super) struct Busy(Arc<Pulse>);
 
 impl Busy {
-    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
-        pulse.turn(BUSY);
+    pub(super) fn new(pulse: Arc<Pulse>, body_comes: bool) -> Self {
+        pulse.turn(if body_comes { RECEIVING } else { BUSY });
         Self(pulse)
     }
 }
@@ -193,13 +202,26 @@ mod tests {
         let seats = Arc::new(Seats::new(Limits { connections: 2, connections_per_source: 1, ..Limits::default() }));
         let source = |text: &str| Some(network(text.parse().unwrap()));
         let one = seats.take(source("192.0.2.1")).unwrap();
-        let busy = Busy::new(Arc::clone(&one.pulse));
+        let busy = Busy::new(Arc::clone(&one.pulse), false);
         assert!(seats.take(source("192.0.2.1")).is_none(), "a busy connection stays");
         let two = seats.take(source("192.0.2.2")).unwrap();
         let three = seats.take(source("192.0.2.3")).unwrap();
         drop((busy, one, two, three));
         let taken = seats.taken();
         assert!(taken.seats.is_empty() && taken.per_source.is_empty());
+    }
+
+    #[test]
+    fn t104_a_body_on_its_way_makes_room_until_it_is_there() {
+        let seats = Arc::new(Seats::new(Limits { connections: 1, ..Limits::default() }));
+        let seat = seats.take(None).unwrap();
+        let busy = Busy::new(Arc::clone(&seat.pulse), true);
+        seat.pulse.received();
+        assert!(seats.take(None).is_none(), "what is in work stays");
+        drop(busy);
+        let idle = seats.take(None).unwrap();
+        let _busy = Busy::new(Arc::clone(&idle.pulse), true);
+        assert!(seats.take(None).is_some(), "a body that does not come holds its place");
     }
 
     #[test]

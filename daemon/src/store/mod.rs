@@ -13,6 +13,7 @@ mod request;
 mod sqlite;
 mod ticket;
 mod trail;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub use self::replacement::Replacement;
 pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
 pub use self::sqlite::Sqlite;
 pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
-pub use self::trail::{AuditRow, Chain, Counts};
+pub use self::trail::{AuditRow, Chain, ClockSet, Counts};
+pub use self::watch::Watch;
 
 /// What rekeyd remembers.
 pub enum Store {
@@ -52,15 +54,17 @@ pub struct Opened {
 pub enum Error {
     /// Somebody else holds it or has ended it, or its queue is full; try again.
     Busy,
-    /// It is damaged, full, read-only or of another version; somebody must act.
+    /// It is damaged or of another version; somebody must act.
     Broken(String),
+    /// Nothing can be written where it lies: no space, no quota, read-only. It goes on by itself once that has passed.
+    Full(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => f.write_str("the store is busy"),
-            Self::Broken(why) => f.write_str(why),
+            Self::Broken(why) | Self::Full(why) => f.write_str(why),
         }
     }
 }
@@ -73,8 +77,8 @@ impl Store {
     /// # Errors
     /// Words that name the file and the remedy: not readable, not a database, of a newer version, in use by another
     /// rekeyd, keys that do not fit. Then nothing was changed.
-    pub fn open(config: StoreConfig, ring: &KeyRing, now: Timestamp, chance: SystemRandom) -> Result<Opened, Error> {
-        let (store, voided) = Sqlite::open(config, ring, now, chance)?;
+    pub fn open(config: StoreConfig, ring: &KeyRing, watch: Watch, chance: SystemRandom) -> Result<Opened, Error> {
+        let (store, voided) = Sqlite::open(config, ring, watch, chance)?;
         Ok(Opened { store: Self::Sqlite(store), voided })
     }
 

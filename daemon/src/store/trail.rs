@@ -34,6 +34,15 @@ pub enum Chain {
     Whole(u64),
 }
 
+/// The clock was set by more than a clock is that is kept right.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClockSet {
+    /// When, by the clock as it was set.
+    pub at: Timestamp,
+    /// By how much; less than 0 where it was set back.
+    pub by_seconds: i64,
+}
+
 /// Counts for status.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -53,4 +62,6 @@ pub struct Counts {
     pub claims_open: u64,
     /// Rows of the audit trail.
     pub events: u64,
+    /// That the clock was set, for a day.
+    pub clock_set: Option<ClockSet>,
 }

@@ -5,6 +5,8 @@ use super::{AccountId, Actor, Timestamp};
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum EventKind {
+    /// The clock was set by more than a clock is that is kept right.
+    ClockSet,
     /// A server of the directory does not do its work, or does it again.
     DirectoryFault,
     /// An operator asked for a link on somebody's behalf.
@@ -41,6 +43,7 @@ impl EventKind {
     /// The word in the trail.
     pub fn word(self) -> &'static str {
         match self {
+            Self::ClockSet => "clock-set",
             Self::DirectoryFault => "directory-fault",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",

@@ -21,9 +21,9 @@ fn tamper(place: &Place, sql: &str) {
 }
 
 fn refusal(place: &Place, ring: &KeyRing) -> String {
-    match Store::open(place.config(), ring, at(0), SystemRandom::new()) {
+    match Store::open(place.config(), ring, still(), SystemRandom::new()) {
         Err(Error::Broken(why)) => why,
-        Err(Error::Busy) => panic!("busy"),
+        Err(other) => panic!("{other}"),
         Ok(_) => panic!("it opened"),
     }
 }
@@ -99,9 +99,9 @@ async fn t136_a_newer_key_takes_over_and_the_hashes_stay() {
         let hashed = place.open().store.data_key().address_hash("ada@example.org");
         let (old, new) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([2; 32]));
         let both = KeyRing::parse(&format!("{}\n{}", *new.encode(), *old.encode())).unwrap();
-        drop(Store::open(place.config(), &both, at(0), SystemRandom::new()).unwrap());
+        drop(Store::open(place.config(), &both, still(), SystemRandom::new()).unwrap());
         let newest = KeyRing::new(new);
-        let store = Store::open(place.config(), &newest, at(0), SystemRandom::new()).unwrap().store;
+        let store = Store::open(place.config(), &newest, still(), SystemRandom::new()).unwrap().store;
         assert_eq!(store.data_key().address_hash("ada@example.org"), hashed);
     }
 }
@@ -116,7 +116,7 @@ async fn t136_an_old_key_can_go_after_a_reload() {
         store.rewrap(&both).await.unwrap();
         drop(store);
         let newest = KeyRing::new(new);
-        let store = Store::open(place.config(), &newest, at(0), SystemRandom::new()).unwrap().store;
+        let store = Store::open(place.config(), &newest, still(), SystemRandom::new()).unwrap().store;
         assert_eq!(store.data_key().address_hash("ada@example.org"), hashed);
         drop(store);
         assert!(refusal(&place, &ring()).contains("none of the keys in the key file"));
@@ -242,11 +242,26 @@ async fn a_damaged_file_is_told_of_and_not_used() {
 async fn r13_a_foreign_lock_makes_it_busy_and_loses_nothing() {
     for place in places() {
         let store = place.open().store;
+        assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
+        assert!(store.claim(hash(1), [1; 16], at(1)).await.unwrap().is_some());
         let foreign = Connection::open(database(&place)).unwrap();
         foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(store.accept(request(1, 0), vec![], None).await, Err(Error::Busy));
-        foreign.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(store.accept(request(1, 0), vec![], None).await, Ok(Acceptance::Accepted));
+        let began = std::time::Instant::now();
+        let asked = store.accept(request(2, 0), vec![], None);
+        let set = store.spend(TicketId::from_bytes([1; 16]), spend(1, "ada", 2));
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            store.accept(request(3, 0), vec![], None).await
+        };
+        let unlock = async {
+            let (first, second) = tokio::join!(asked, late);
+            assert_eq!((first, second), (Err(Error::Busy), Err(Error::Busy)));
+            assert!(began.elapsed() > Duration::from_secs(2), "it has waited");
+            foreign.execute_batch("ROLLBACK").unwrap();
+        };
+        let (set, ()) = tokio::join!(set, unlock);
+        assert_eq!(set, Ok(()), "what was done already waits for longer");
+        assert_eq!(store.accept(request(2, 0), vec![], None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.counts(at(0)).await.unwrap().requests_waiting, 1);
     }
 }

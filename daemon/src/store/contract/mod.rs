@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod claims;
+mod clock;
 mod files;
 mod load;
 mod messages;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 
 use super::{
     Acceptance, Counter, Issue, Issued, NewNotice, NewRequest, NewTicket, Opened, Replacement, Spend, Store,
-    StoreConfig,
+    StoreConfig, Watch,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -41,6 +42,13 @@ fn places() -> Vec<Place> {
 }
 
 impl Place {
+    /// An empty place of the same kind.
+    fn another(place: &Self) -> Self {
+        match place {
+            Self::Sqlite(_) => Self::Sqlite(tempfile::tempdir().unwrap()),
+        }
+    }
+
     fn config(&self) -> StoreConfig {
         match self {
             Self::Sqlite(folder) => {
@@ -57,7 +65,12 @@ impl Place {
 
 /// As [`Place::open`], of a place's configuration that was changed.
 fn open_with(config: StoreConfig) -> Opened {
-    Store::open(config, &ring(), at(0), SystemRandom::new()).unwrap()
+    Store::open(config, &ring(), still(), SystemRandom::new()).unwrap()
+}
+
+/// A clock that stands.
+fn still() -> Watch {
+    Watch::new(|| at(0), || Duration::ZERO)
 }
 
 fn ring() -> KeyRing {

@@ -11,8 +11,9 @@ impl Sqlite {
     /// See [`crate::store::Store::directory_key`].
     pub(in crate::store) async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
         let name = name.to_owned();
+        // Without it nothing can start, on a full disk either, and for a directory that is known nothing is written.
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let known = desk
                     .connection
                     .prepare_cached("SELECT key FROM directories WHERE name = ?1")?

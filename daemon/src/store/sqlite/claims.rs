@@ -106,12 +106,12 @@ impl Sqlite {
         event: Option<Event>,
     ) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let now = event.as_ref().map(|event| event.at);
                 if give_back(desk, &claimed.ticket().id, true, tried, now)?
-                    && let Some(event) = event
+                    && let Some(event) = &event
                 {
-                    events::append(desk, &event)?;
+                    events::append(desk, event)?;
                 }
                 Ok(())
             })
@@ -125,7 +125,7 @@ impl Sqlite {
 
     /// See [`crate::store::Store::spend`].
     pub(in crate::store) async fn spend(&self, ticket: TicketId, record: Spend) -> Result<(), Error> {
-        self.writer.change(move |desk| spend(desk, ticket, &record)).await
+        self.writer.owed(move |desk| spend(desk, ticket, &record)).await
     }
 
     /// See [`crate::store::Store::spend_settled`].
@@ -136,7 +136,7 @@ impl Sqlite {
         record: Spend,
     ) -> Result<bool, Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let is_held = desk
                     .connection
                     .prepare_cached(
@@ -155,7 +155,7 @@ impl Sqlite {
     /// See [`crate::store::Store::strand`].
     pub(in crate::store) async fn strand(&self, claimed: Claimed, event: Event) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let rows = desk
                     .connection
                     .prepare_cached("UPDATE tickets SET state = 'unsure' WHERE id = ?1 AND state = 'claimed'")?
@@ -200,7 +200,7 @@ impl Sqlite {
         tickets: Vec<NewTicket>,
     ) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 if give_back(desk, &ticket, free, false, Some(event.at))? {
                     outbox::queue_all(desk, &notices, &tickets, event.at)?;
                     events::append(desk, &event)?;

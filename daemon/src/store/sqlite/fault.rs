@@ -36,6 +36,45 @@ impl Fault {
         Self::Told(Error::Busy)
     }
 
+    /// Somebody else's transaction is in the way, in another process.
+    pub(super) fn is_a_lock(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// Whether a write failed, other than by an fsync. The code alone does not tell a used up quota or a file system that
+    /// turned read-only from a disk that fails; see `space`.
+    pub(super) fn is_a_failed_write(&self) -> bool {
+        use rusqlite::ffi::{
+            SQLITE_IOERR_FSTAT, SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMOPEN, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE,
+            SQLITE_IOERR_WRITE,
+        };
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        [
+            SQLITE_IOERR_FSTAT,
+            SQLITE_IOERR_SHMMAP,
+            SQLITE_IOERR_SHMOPEN,
+            SQLITE_IOERR_SHMSIZE,
+            SQLITE_IOERR_TRUNCATE,
+            SQLITE_IOERR_WRITE,
+        ]
+        .contains(&error.extended_code)
+    }
+
+    /// Whether a file could not be opened or made.
+    pub(super) fn is_an_open(&self) -> bool {
+        self.code() == Some(ErrorCode::CannotOpen)
+    }
+
+    /// What SQLite itself knows to be short.
+    pub(super) fn is_full(&self) -> bool {
+        self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    /// Whether SQLite was refused every write.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.code() == Some(ErrorCode::ReadOnly)
+    }
+
     fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Sql(error) => error.sqlite_error_code(),
@@ -78,12 +117,6 @@ impl Fault {
         match (self.code(), self) {
             (_, Self::Told(error)) => error,
             (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,
-            (Some(ErrorCode::DiskFull), _) => {
-                Error::Broken("no space is left where the database lies; it goes on once there is some".into())
-            }
-            (Some(ErrorCode::ReadOnly), _) => {
-                Error::Broken("the database can't be written: its file or file system is read-only".into())
-            }
             (_, Self::Sql(error)) => Error::Broken(format!("SQLite: {error}")),
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Memory {
     pub(super) last_hash: [u8; 32],
     /// Counts restores; tickets of an earlier era are dead.
     pub(super) era: i64,
+    /// When the machine began by the clock, as of the last look.
+    pub(super) beginning: Option<i64>,
     /// Whose turn it is among messages.
     pub(super) notice_turn: Turn,
     /// Whose turn it is among requests.
@@ -37,6 +39,7 @@ impl Memory {
             last_event: last_event.max(count("SELECT coalesce(max(seq), 0) FROM events")?),
             last_hash,
             era: count("SELECT coalesce((SELECT value FROM meta WHERE name = 'era'), 1)")?,
+            beginning: None,
             notice_turn: Turn::default(),
             request_turn: Turn::default(),
         })

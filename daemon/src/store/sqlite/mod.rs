@@ -1,13 +1,15 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
 //! * `open`: from a path to a database that can be trusted. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns.
+//! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns. `space`:
+//!   a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`: against a clock that is set back.
+//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
 mod claims;
+mod clock;
 mod epoch;
 mod events;
 mod fault;
@@ -21,6 +23,7 @@ mod readers;
 mod replacements;
 mod requests;
 mod seal;
+mod space;
 mod tickets;
 mod turn;
 mod upkeep;
@@ -30,13 +33,14 @@ use std::fs;
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
-use rekeyd_core::domain::{DataKey, KeyRing, Timestamp};
+use rekeyd_core::domain::{DataKey, KeyRing};
 use ring::rand::SystemRandom;
 
 use self::latest::Latest;
 use self::readers::Readers;
+use self::space::Space;
 use self::writer::Writer;
-use super::{Error, StoreConfig};
+use super::{Error, StoreConfig, Watch};
 
 /// How many threads read.
 const READERS: usize = 2;
@@ -59,15 +63,27 @@ impl Sqlite {
     pub(in crate::store) fn open(
         config: StoreConfig,
         ring: &KeyRing,
-        now: Timestamp,
+        watch: Watch,
         chance: SystemRandom,
     ) -> Result<(Self, Option<u64>), Error> {
-        let ready = open::open(&config, ring, now, &chance)?;
+        let ready = match open::open(&config, ring, &watch, &chance) {
+            // What an earlier run began on a full disk can still be recorded.
+            Err(Error::Full(_)) if Space::free(&config.path) => open::open(&config, ring, &watch, &chance)?,
+            opened => opened?,
+        };
         let key = Arc::new(ready.key);
         let latest = Arc::new(ready.latest);
         let log = open::beside(&config.path, "wal");
-        let writer =
-            Writer::start(ready.connection, Arc::clone(&key), Arc::clone(&latest), chance.clone(), ready.memory, log)?;
+        let space = Space::new(&config.path);
+        let writer = Writer::start(
+            ready.connection,
+            Arc::clone(&key),
+            Arc::clone(&latest),
+            chance.clone(),
+            ready.memory,
+            log,
+            space,
+        )?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections)?;
         Ok((Self { readers, writer, key, latest, chance, config, _lock: ready.lock }, ready.voided))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use refinery::{Migration, Runner};
-use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, KeyRing, Sealed, Timestamp};
+use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, KeyRing, Sealed};
 use ring::rand::SystemRandom;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
@@ -18,8 +18,8 @@ use super::latest::Latest;
 use super::memory::Memory;
 use super::seal::draw;
 use super::writer::{Desk, LOG_SIZE};
-use super::{epoch, requests};
-use crate::store::{Error, StoreConfig};
+use super::{epoch, requests, space};
+use crate::store::{Error, StoreConfig, Watch};
 
 /// The schema that this program writes.
 const SCHEMA: i64 = 1;
@@ -48,12 +48,7 @@ pub(super) struct Ready {
 }
 
 /// Opens the database of a configuration, makes it where there is none.
-pub(super) fn open(
-    config: &StoreConfig,
-    ring: &KeyRing,
-    now: Timestamp,
-    chance: &SystemRandom,
-) -> Result<Ready, Error> {
+pub(super) fn open(config: &StoreConfig, ring: &KeyRing, watch: &Watch, chance: &SystemRandom) -> Result<Ready, Error> {
     let path = &config.path;
     let told = |fault: Fault| explain(path, fault);
     create_folder(StoreConfig::folder(path))?;
@@ -65,9 +60,9 @@ pub(super) fn open(
     let connection = connect(path).map_err(told)?;
     migrate(connection, path).and_then(|connection| {
         let key = data_key(&connection, ring, chance).map_err(told)?;
-        let latest = Latest::load(&connection).map_err(told)?;
-        latest.see(now);
-        let (memory, voided) = settle(&connection, config, &key, &latest, now, chance).map_err(told)?;
+        let latest = Latest::load(&connection, watch.clone()).map_err(told)?;
+        latest.see(watch.now());
+        let (memory, voided) = settle(&connection, config, &key, &latest, chance).map_err(told)?;
         Ok(Ready { connection, key, latest, memory, lock, voided })
     })
 }
@@ -276,7 +271,6 @@ fn settle(
     config: &StoreConfig,
     key: &DataKey,
     latest: &Latest,
-    now: Timestamp,
     chance: &SystemRandom,
 ) -> Result<(Memory, Option<u64>), Fault> {
     let was_closed = connection.execute("DELETE FROM meta WHERE name = 'closed'", [])? == 1;
@@ -289,8 +283,9 @@ fn settle(
             ))));
         }
     }
+    let now = latest.watch.now();
     requests::void_leases(connection, now)?;
-    let memory = Cell::new(Memory::load(connection)?);
+    let memory = Cell::new(begin(Memory::load(connection)?, connection, latest)?);
     let mut voided = None;
     if epoch::compare(connection, &config.epoch_file)? == epoch::Seen::Foreign {
         let event = Event::new(now, EventKind::Restored, Actor::System, None, "voided").because("another-epoch");
@@ -305,9 +300,20 @@ fn settle(
     Ok((memory.get(), voided))
 }
 
+/// Notes what the clock says. One that was set back since the last run shows in the first batch of changes; one that is
+/// ahead may only have gone on while the machine was off.
+fn begin(memory: Memory, connection: &Connection, latest: &Latest) -> Result<Memory, Fault> {
+    let present = latest.watch.beginning();
+    let last = latest.last_beginning(connection)?.filter(|last| *last > present);
+    Ok(Memory { beginning: last.or(Some(present)), ..memory })
+}
+
 /// Says in words what is wrong with a file, where SQLite has only a code.
 fn explain(path: &Path, fault: Fault) -> Error {
     let shown = path.display();
+    if let Some(short) = space::cause(&fault, &beside(path, "probe")) {
+        return Error::Full(format!("{shown}: {short}"));
+    }
     let code = match &fault {
         Fault::Sql(error) => error.sqlite_error_code(),
         Fault::Told(_) => None,
@@ -324,7 +330,7 @@ fn explain(path: &Path, fault: Fault) -> Error {
         )),
         (_, Fault::Sql(error)) => match Fault::Sql(error).into_error() {
             Error::Broken(what) => Error::Broken(format!("{shown}: {what}")),
-            Error::Busy => Error::Busy,
+            other => other,
         },
         (_, Fault::Told(error)) => error,
     }
@@ -335,7 +341,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use rekeyd_core::domain::MasterKey;
+    use rekeyd_core::domain::{MasterKey, Timestamp};
 
     #[test]
     fn i1_what_is_committed_is_on_disk_and_what_is_deleted_is_wiped() {
@@ -373,12 +379,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = StoreConfig::new(folder.path().join("a/x.db"), folder.path().join("b/epoch"));
         let ring = KeyRing::new(MasterKey::from_bytes([1; 32]));
-        let (now, chance) = (Timestamp::from_millis(0), SystemRandom::new());
+        let watch = Watch::new(|| Timestamp::from_millis(0), || Duration::ZERO);
+        let chance = SystemRandom::new();
         create_folder(StoreConfig::folder(&config.path)).unwrap();
         drop(connect(&config.path).err());
         assert!(is_new(&config.path).unwrap());
         drop(connect(&config.path).unwrap());
         assert!(fs::metadata(&config.path).unwrap().len() > 0, "its settings are in it and no table");
-        assert_eq!(open(&config, &ring, now, &chance).unwrap().voided, None);
+        assert_eq!(open(&config, &ring, &watch, &chance).unwrap().voided, None);
     }
 }

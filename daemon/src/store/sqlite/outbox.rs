@@ -308,7 +308,7 @@ impl Sqlite {
         now: Timestamp,
         event: Option<Event>,
     ) -> Result<(), Error> {
-        self.writer.change(move |desk| deliver(desk, id, &delivery, now, event.as_ref())).await
+        self.writer.owed(move |desk| deliver(desk, id, &delivery, now, event.as_ref())).await
     }
 
     /// See [`crate::store::Store::outbox`].

@@ -78,7 +78,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let ended: Option<(String, bool)> = desk
                     .connection
                     .prepare_cached("DELETE FROM replacements WHERE id = ?1 RETURNING account, first")?
@@ -104,7 +104,7 @@ impl Sqlite {
     /// See [`crate::store::Store::end_replacement`].
     pub(in crate::store) async fn end_replacement(&self, id: RequestId, event: Event) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 let ended =
                     desk.connection.prepare_cached("DELETE FROM replacements WHERE id = ?1")?.execute([id.bytes()])?;
                 if ended == 1 { events::append(desk, &event) } else { Ok(()) }

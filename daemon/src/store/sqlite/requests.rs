@@ -208,12 +208,12 @@ impl Sqlite {
     pub(in crate::store) async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.writer
-            .change(move |desk| {
+            .owed(move |desk| {
                 desk.connection
                     .prepare_cached(
                         "UPDATE requests SET leased = 0, due = ?2, reason = ?3 WHERE id = ?1 AND state = 'waiting'",
                     )?
-                    .execute((id.bytes(), due.millis(), reason))?;
+                    .execute((id.bytes(), due.millis(), &reason))?;
                 Ok(())
             })
             .await

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::fault::Fault;
 use super::open::PATIENCE;
 use super::writer::Desk;
-use super::{Sqlite, events};
+use super::{Sqlite, clock, events};
 use crate::store::{Counts, Error, StoreConfig};
 
 /// How many rows of a table go in one transaction.
@@ -17,6 +17,9 @@ const SLICE: i64 = 500;
 const PAGES: u32 = 1000;
 
 fn prune(desk: &Desk<'_>, config: &StoreConfig, now: Timestamp) -> Result<bool, Fault> {
+    if clock::last_set(desk.connection, now)?.is_some() {
+        return Ok(false);
+    }
     let mut most = 0;
     for (sql, keep) in [
         ("DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE ended < ?1 LIMIT ?2)", config.keep_requests),
@@ -74,6 +77,7 @@ fn counts(connection: &Connection, now: Timestamp) -> Result<Counts, Fault> {
         &[],
     )?;
     let (events, _) = count("SELECT count(*), NULL FROM events", &[])?;
+    let clock_set = clock::last_set(connection, now)?;
     Ok(Counts {
         requests_waiting,
         oldest_request,
@@ -83,6 +87,7 @@ fn counts(connection: &Connection, now: Timestamp) -> Result<Counts, Fault> {
         tickets_live,
         claims_open,
         events,
+        clock_set,
     })
 }
 

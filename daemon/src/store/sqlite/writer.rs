@@ -4,29 +4,41 @@
 //! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
 //! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
 //! repeated, so everybody is told that the store is broken and the daemon ends.
+//!
+//! What can pass by itself is waited for: a lock that somebody else holds, and space (see `space`). A change that tells
+//! of something already done outside the store is *owed*: it is waited for longer, and gets the last space there is.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock;
 use super::fault::Fault;
 use super::latest::Latest;
 use super::memory::Memory;
+use super::open::PATIENCE as UPKEEP_PATIENCE;
+use super::space::Space;
 use crate::store::Error;
 
 /// How many changes share a commit at most; more would make the first of them wait for nothing.
 const BATCH: usize = 256;
 /// How many changes may wait for the thread.
 const QUEUE: usize = 4096;
-/// How long a caller waits for a place in the queue.
+/// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change that is owed waits for such a lock.
+const OWED_PATIENCE: Duration = Duration::from_secs(30);
+/// How long one try at such a lock lasts; then those who have waited long enough are told.
+const STEP: Duration = Duration::from_millis(50);
 /// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
 /// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
 pub(super) const LOG_SIZE: u64 = 4 << 20;
@@ -58,16 +70,14 @@ trait Job: Send {
 }
 
 struct Change<T, F> {
-    act: Option<F>,
+    act: F,
     result: Option<T>,
     back: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
+impl<T: Send, F: FnMut(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
     fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
-        if let Some(act) = self.act.take() {
-            self.result = Some(act(desk)?);
-        }
+        self.result = Some((self.act)(desk)?);
         Ok(())
     }
 
@@ -78,12 +88,51 @@ impl<T: Send, F: FnOnce(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T,
     }
 }
 
+/// A change that waits for its commit.
+struct Waiting {
+    job: Box<dyn Job>,
+    /// Whether it tells of something that was done already.
+    is_owed: bool,
+    since: Instant,
+}
+
+impl Waiting {
+    fn has_patience(&self) -> bool {
+        self.since.elapsed() < if self.is_owed { OWED_PATIENCE } else { PATIENCE }
+    }
+}
+
 /// One thing for the thread to do.
 enum Task {
     /// Within a transaction shared with others.
-    Change(Box<dyn Job>),
+    Change(Waiting),
     /// Between transactions: checkpoints, epochs.
     Upkeep(Box<dyn Job>),
+}
+
+/// What waits for the thread.
+struct Line {
+    queue: mpsc::Receiver<Task>,
+    /// Upkeep that came while a batch was gathered.
+    upkeep: VecDeque<Box<dyn Job>>,
+}
+
+impl Line {
+    /// The next thing to do; `None` once nobody can ask for anything any more.
+    fn next(&mut self) -> Option<Task> {
+        self.upkeep.pop_front().map(Task::Upkeep).or_else(|| self.queue.blocking_recv())
+    }
+
+    /// Adds the changes that wait, up to `most` in all.
+    fn fill(&mut self, batch: &mut Vec<Waiting>, most: usize) {
+        while batch.len() < most {
+            match self.queue.try_recv() {
+                Ok(Task::Change(waiting)) => batch.push(waiting),
+                Ok(Task::Upkeep(job)) => self.upkeep.push_back(job),
+                Err(_) => return,
+            }
+        }
+    }
 }
 
 /// The thread's far end.
@@ -102,7 +151,9 @@ impl Writer {
         chance: SystemRandom,
         memory: Memory,
         log: PathBuf,
+        space: Space,
     ) -> Result<Self, Error> {
+        connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
         let (tasks, queue) = mpsc::channel(QUEUE);
         let (tell, broken) = watch::channel(None);
         let hand = Hand {
@@ -113,11 +164,13 @@ impl Writer {
             memory: Cell::new(memory),
             log,
             log_tried: Cell::new(0),
+            space,
             broken: Verdict(tell),
         };
+        let line = Line { queue, upkeep: VecDeque::new() };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || hand.work(queue))
+            .spawn(move || hand.work(line))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
     }
@@ -127,8 +180,16 @@ impl Writer {
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Change(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        self.queue(false, once(act)).await
+    }
+
+    /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
+    /// earlier run did was rolled back.
+    pub(super) async fn owed<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(true, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -137,7 +198,17 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Upkeep(Box::new(Change { act: Some(act), result: None, back })), answer).await
+        self.hand_over(Task::Upkeep(Box::new(Change { act: once(act), result: None, back })), answer).await
+    }
+
+    async fn queue<T: Send + 'static>(
+        &self,
+        is_owed: bool,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (back, answer) = oneshot::channel();
+        let job = Box::new(Change { act, result: None, back });
+        self.hand_over(Task::Change(Waiting { job, is_owed, since: Instant::now() }), answer).await
     }
 
     async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
@@ -158,6 +229,12 @@ impl Writer {
     pub(super) fn broken(&self) -> watch::Receiver<Option<String>> {
         self.broken.clone()
     }
+}
+
+/// An act that can't be run a second time: whoever asked is told to ask again.
+fn once<T>(act: impl FnOnce(&Desk<'_>) -> Result<T, Fault>) -> impl FnMut(&Desk<'_>) -> Result<T, Fault> {
+    let mut act = Some(act);
+    move |desk| act.take().map_or_else(|| Err(Fault::busy()), |act| act(desk))
 }
 
 impl Drop for Writer {
@@ -191,38 +268,37 @@ struct Hand {
     log: PathBuf,
     /// How long the log was when it was last tried; 0 once it has begun anew.
     log_tried: Cell<u64>,
+    space: Space,
     broken: Verdict,
 }
 
 impl Hand {
-    fn work(self, mut queue: mpsc::Receiver<Task>) {
-        let mut next = None;
-        while let Some(task) = next.take().or_else(|| queue.blocking_recv()) {
+    fn work(self, mut line: Line) {
+        while let Some(task) = line.next() {
             match task {
                 Task::Change(first) => {
                     let mut batch = vec![first];
-                    while batch.len() < BATCH {
-                        match queue.try_recv() {
-                            Ok(Task::Change(job)) => batch.push(job),
-                            Ok(upkeep) => {
-                                next = Some(upkeep);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
-                    self.commit(batch);
+                    line.fill(&mut batch, BATCH);
+                    self.commit(batch, &mut line);
                     self.shorten_log();
                 }
                 Task::Upkeep(mut job) => {
                     let verdict = match self.why_broken() {
                         Some(why) => Err(Error::Broken(why)),
-                        None => self.judge(job.run(&self.desk())),
+                        None => self.judge(self.patiently(|| job.run(&self.desk()))),
                     };
                     job.answer(verdict);
                 }
             }
         }
+    }
+
+    /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
+    fn patiently<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.connection.busy_timeout(UPKEEP_PATIENCE)?;
+        let done = act();
+        self.connection.busy_timeout(STEP)?;
+        done
     }
 
     fn desk(&self) -> Desk<'_> {
@@ -240,47 +316,99 @@ impl Hand {
     }
 
     /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Box<dyn Job>>) {
-        let before = self.memory.get();
-        let outcome = if let Some(why) = self.why_broken() {
-            Err(Error::Broken(why))
-        } else {
-            let outcome = self.transact(&mut batch);
-            if outcome.is_err() {
-                self.memory.set(before);
-                if !self.connection.is_autocommit()
-                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
-                {
-                    log::debug!("rollback after a failed batch: {error}");
+    fn commit(&self, mut batch: Vec<Waiting>, line: &mut Line) {
+        if let Some(why) = self.why_broken() {
+            return refuse(batch, &Error::Broken(why));
+        }
+        if let Some(short) = self.shortage() {
+            batch = refuse_new(batch, &short);
+        }
+        let outcome = match self.attempt(&mut batch, Some(line)) {
+            Err(fault) => match self.space.shortage(&fault) {
+                Some(short) => {
+                    batch = refuse_new(batch, &short);
+                    self.with_the_reserve(&mut batch)
                 }
-            }
-            self.judge(outcome)
+                None => Err(fault),
+            },
+            done => done,
         };
-        match outcome {
+        match self.judge(outcome) {
             Ok(verdicts) => {
-                for (job, verdict) in batch.into_iter().zip(verdicts) {
-                    job.answer(verdict);
+                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+                    waiting.job.answer(verdict);
                 }
             }
-            Err(error) => {
-                for job in batch {
-                    job.answer(Err(error.clone()));
-                }
+            Err(error) => refuse(batch, &error),
+        }
+    }
+
+    /// What is short, if the disk was full and is still: it is looked at again once a second.
+    fn shortage(&self) -> Option<Error> {
+        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+    }
+
+    /// What is owed is tried alone, and with the reserve's space where it needs that.
+    fn with_the_reserve(&self, owed: &mut Vec<Waiting>) -> Result<Vec<Result<(), Error>>, Fault> {
+        match self.attempt(owed, None) {
+            Err(fault) if self.space.shortage(&fault).is_some() && self.space.give_back() => self.attempt(owed, None),
+            done => done,
+        }
+    }
+
+    /// Tries a batch; nothing of one that fails stays.
+    fn attempt(&self, batch: &mut Vec<Waiting>, line: Option<&mut Line>) -> Result<Vec<Result<(), Error>>, Fault> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = self.memory.get();
+        let outcome = self.begin(batch, line).and_then(|()| self.transact(batch));
+        if outcome.is_err() {
+            self.memory.set(before);
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            {
+                log::debug!("rollback after a failed batch: {error}");
+            }
+        }
+        outcome
+    }
+
+    /// Begins a transaction. While somebody else holds the lock, more changes may join, and those who have waited long
+    /// enough are told; nothing of theirs was begun.
+    fn begin(&self, batch: &mut Vec<Waiting>, mut line: Option<&mut Line>) -> Result<(), Fault> {
+        loop {
+            let fault = match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
+            {
+                Ok(_) => return Ok(()),
+                Err(error) => Fault::from(error),
+            };
+            if !fault.is_a_lock() {
+                return Err(fault);
+            }
+            if let Some(line) = &mut line {
+                line.fill(batch, QUEUE);
+            }
+            let (patient, tired) = std::mem::take(batch).into_iter().partition(Waiting::has_patience);
+            *batch = patient;
+            refuse(tired, &Error::Busy);
+            if batch.is_empty() {
+                return Err(fault);
             }
         }
     }
 
     /// One transaction, one savepoint a job. An error here is one of the whole batch.
-    fn transact(&self, batch: &mut [Box<dyn Job>]) -> Result<Vec<Result<(), Error>>, Fault> {
+    fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
         let began = self.memory.get();
-        say("BEGIN IMMEDIATE")?;
+        clock::mind(&desk)?;
         let mut verdicts = Vec::with_capacity(batch.len());
-        for job in batch {
+        for waiting in batch {
             let held = self.memory.get();
             say("SAVEPOINT job")?;
-            match job.run(&desk) {
+            match waiting.job.run(&desk) {
                 Ok(()) => {
                     say("RELEASE job")?;
                     verdicts.push(Ok(()));
@@ -302,10 +430,17 @@ impl Hand {
     /// Turns a fault into what callers are told; one of the disk ends the store.
     fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
         outcome.map_err(|fault| {
+            if let Some(short) = self.space.shortage(&fault) {
+                return short;
+            }
             let is_final = fault.is_final();
             let error = fault.into_error();
             if let (true, Error::Broken(why)) = (is_final, &error) {
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
+                // Closing it would move its log into it, with the fsync that has just failed.
+                if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+                    log::debug!("the database may be tidied up at its end: {error}");
+                }
                 self.broken.0.send_replace(Some(why.clone()));
             }
             error
@@ -328,6 +463,19 @@ impl Hand {
     }
 }
 
+fn refuse(batch: Vec<Waiting>, error: &Error) {
+    for waiting in batch {
+        waiting.job.answer(Err(error.clone()));
+    }
+}
+
+/// Refuses what was not begun yet, and gives what is owed.
+fn refuse_new(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
+    let (owed, new) = batch.into_iter().partition(|waiting| waiting.is_owed);
+    refuse(new, error);
+    owed
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -343,10 +491,12 @@ mod tests {
                  CREATE TABLE requests (state, origin); CREATE TABLE paces (key); CREATE TABLE events (seq);",
             )
             .unwrap();
+        let watch = crate::store::Watch::new(|| rekeyd_core::domain::Timestamp::from_millis(0), || Duration::ZERO);
         let memory = Memory::load(&connection).unwrap();
-        let latest = Arc::new(Latest::load(&connection).unwrap());
+        let latest = Arc::new(Latest::load(&connection, watch).unwrap());
         let key = Arc::new(DataKey::from_bytes([1; 32]));
-        Writer::start(connection, key, latest, SystemRandom::new(), memory, folder.path().join("x.db-wal")).unwrap()
+        let log = folder.path().join("x.db-wal");
+        Writer::start(connection, key, latest, SystemRandom::new(), memory, log, Space::new(&path)).unwrap()
     }
 
     async fn insert(writer: &Writer, value: i64) -> Result<(), Error> {
@@ -404,10 +554,22 @@ mod tests {
         limit(1).await.unwrap();
         let big = |desk: &Desk<'_>| Ok(desk.connection.execute("INSERT INTO t VALUES (zeroblob(99999))", [])?);
         let full = writer.change(big).await;
-        assert!(matches!(&full, Err(Error::Broken(why)) if why.contains("no space is left")), "{full:?}");
+        assert!(matches!(&full, Err(Error::Full(why)) if why.contains("no space is left")), "{full:?}");
+        let owed = |value: i64| {
+            writer.owed(move |desk| {
+                desk.remember(|memory| memory.waiting += 1);
+                Ok(desk.connection.execute("INSERT INTO t VALUES (?1)", [value])?)
+            })
+        };
+        assert!(matches!(insert(&writer, 3).await, Err(Error::Full(_))), "nothing new, though it would fit");
+        assert_eq!(owed(4).await, Ok(1));
         limit(1_000_000).await.unwrap();
-        assert_eq!(insert(&writer, 2).await, Ok(()));
-        assert_eq!(seen(&writer).await, (2, 2));
+        let began = Instant::now();
+        while insert(&writer, 2).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(5), "it has not come back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(seen(&writer).await, (3, 3));
         assert!(writer.broken().borrow().is_none());
     }
 
