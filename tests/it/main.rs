@@ -12,6 +12,11 @@ mod check;
 mod checker;
 mod crash;
 mod demo;
+mod dir_answers;
+mod dir_down;
+mod dir_failover;
+mod dir_tls;
+mod dir_unsure;
 mod doors;
 mod figures;
 mod hook;
@@ -42,6 +47,11 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        dir_answers::all(),
+        dir_down::all(),
+        dir_failover::all(),
+        dir_tls::all(),
+        dir_unsure::all(),
         doors::all(),
         figures::all(),
         hostile::all(),

@@ -6,7 +6,9 @@
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
 //!   what the kernel tells of those.
 //! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
-//! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
+//! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
+//!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
+//!   says of them; [`smtp`] takes the mail and [`mail`] reads it;
 //!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
@@ -24,11 +26,13 @@
 )]
 
 pub mod acts;
+pub mod answerer;
 pub mod books;
 pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
+pub mod faults;
 pub mod figures;
 pub mod harness;
 pub mod http;
@@ -44,6 +48,7 @@ pub mod scratch;
 pub mod secrets;
 pub mod slapd;
 mod slapd_config;
+pub mod slapd_special;
 pub mod small_disk;
 pub mod smtp;
 mod smtp_session;

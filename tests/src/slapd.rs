@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     process::{Process, free_port},
-    scratch, slapd_config,
+    scratch,
+    slapd_config::{self, Special},
 };
 
 /// The suffix of every directory.
@@ -94,22 +95,31 @@ impl Slapd {
 
     /// A server for one test alone, which may stop it.
     pub async fn fresh(variant: Variant) -> Arc<Self> {
+        for _ in 0..5 {
+            // Somebody else may be faster at one of the ports.
+            if let Some(slapd) = Self::begin(variant, &Special::default(), free_port()).await {
+                slapd.fill().await;
+                return Arc::new(slapd);
+            }
+        }
+        panic!("slapd does not start");
+    }
+
+    /// Starts an empty server that speaks clear text on this port; none where somebody else has the port.
+    pub(crate) async fn begin(variant: Variant, special: &Special, port: u16) -> Option<Self> {
         let folder = scratch::folder("slapd");
         for part in ["db", "log"] {
             fs::create_dir(folder.join(part)).expect("a new folder");
         }
-        fs::write(folder.join("slapd.conf"), slapd_config::text(variant, &folder)).expect("a written file");
-        for _ in 0..5 {
-            let (port, tls_port) = (free_port(), free_port());
-            let process = launch(&folder, port, tls_port);
-            let slapd = Self { folder: folder.clone(), variant, port, tls_port, process: Lock::new(Some(process)) };
-            if slapd.is_up().await {
-                slapd.fill().await;
-                return Arc::new(slapd);
-            }
-            // Somebody was faster at one of the ports.
+        fs::write(folder.join("slapd.conf"), slapd_config::text(variant, special, &folder)).expect("a written file");
+        let tls_port = free_port();
+        let process = Lock::new(Some(launch(&folder, port, tls_port, &[])));
+        let slapd = Self { folder, variant, port, tls_port, process };
+        if slapd.is_up().await {
+            return Some(slapd);
         }
-        panic!("slapd does not start: {}", fs::read_to_string(folder.join("out")).unwrap_or_default());
+        eprintln!("slapd: {}", fs::read_to_string(slapd.folder.join("out")).unwrap_or_default());
+        None
     }
 
     /// Where clear text is spoken.
@@ -142,7 +152,13 @@ impl Slapd {
 
     /// Starts the server again after [`Self::stop`].
     pub async fn start(&self) {
-        *self.process.lock().expect("the process") = Some(launch(&self.folder, self.port, self.tls_port));
+        self.start_in(&[]).await;
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    pub(crate) async fn start_in(&self, environment: &[(&str, &str)]) {
+        let process = launch(&self.folder, self.port, self.tls_port, environment);
+        *self.process.lock().expect("the process") = Some(process);
         assert!(self.is_up().await, "slapd does not start again");
     }
 
@@ -276,7 +292,7 @@ impl Slapd {
     }
 
     /// What every directory holds: the suffix, the daemon's entries and the policies.
-    async fn fill(&self) {
+    pub(crate) async fn fill(&self) {
         let ldap = &mut self.admin().await;
         add(
             ldap,
@@ -343,7 +359,7 @@ async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
     add(ldap, &format!("cn={name},ou=policies,{SUFFIX}"), &rules).await;
 }
 
-async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
+pub(crate) async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
     let (connection, ldap) = LdapConnAsync::new(uri).await?;
     ldap3::drive!(connection);
     Ok(ldap)
@@ -368,10 +384,10 @@ fn write(entry: &SearchEntry) -> Write {
     }
 }
 
-fn launch(folder: &Path, port: u16, tls_port: u16) -> Process {
+fn launch(folder: &Path, port: u16, tls_port: u16, environment: &[(&str, &str)]) -> Process {
     let socket = folder.join("ldapi").display().to_string().replace('/', "%2F");
     let listeners = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/ ldapi://{socket}/????x-mod=0777");
     let config = folder.join("slapd.conf");
     let arguments = ["-d", "0", "-f", config.to_str().expect("a path in UTF-8"), "-h", &listeners];
-    Process::start(Path::new("/usr/sbin/slapd"), &arguments, &folder.join("out"))
+    Process::start_in(Path::new("/usr/sbin/slapd"), &arguments, environment, &folder.join("out"))
 }

@@ -157,9 +157,21 @@ pub struct DirectoryStatus {
     pub name: String,
     /// Whether it answered last time.
     pub up: bool,
-    /// Why it is left alone at the moment, if it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    /// What is wrong with its servers now, at most one thing each.
+    pub flaws: Vec<DirectoryFlaw>,
+}
+
+/// What is wrong with one server of the directory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DirectoryFlaw {
+    /// The server, by its URL in the configuration.
+    pub server: String,
+    /// `down`, `slow`, `refused`, `read-only` or `clock`.
+    pub kind: String,
+    /// What was seen of it.
+    pub why: String,
+    /// Since when.
+    pub since: Moment,
 }
 
 /// `GET /v1/outbox`, newest first.

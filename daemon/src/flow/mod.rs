@@ -29,6 +29,7 @@ mod start;
 mod tries;
 mod trouble;
 mod turns;
+mod watchlist;
 
 pub use clock::Clock;
 pub use rekeyd::{Identity, Parts, Rekeyd};

@@ -1,7 +1,7 @@
 //! What every story works with: the parts that can be exchanged while running, and those that stay.
 
 use std::num::NonZero;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp};
 use rekeyd_core::policy::rules::Rules;
@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::tries::Tries;
 use super::trouble::Trouble;
 use super::turns::Turns;
+use super::watchlist::Watchlist;
 use crate::directory::{Directory, Found};
 use crate::store::Store;
 
@@ -64,6 +65,7 @@ pub struct Rekeyd {
     pub(super) sets: Semaphore,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
+    pub(super) watchlist: Mutex<Watchlist>,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -88,6 +90,7 @@ impl Rekeyd {
             sets: Semaphore::new(SETS),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
+            watchlist: Mutex::default(),
             clock,
             random: SystemRandom::new(),
             started,

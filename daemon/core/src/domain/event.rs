@@ -7,6 +7,8 @@ use super::{AccountId, Actor, Timestamp};
 pub enum EventKind {
     /// The clock was set by more than a clock is that is kept right.
     ClockSet,
+    /// A server of the directory does not do its work, or does it again.
+    DirectoryFault,
     /// An operator asked for a link on somebody's behalf.
     LinkRequested,
     /// A notice reached its channel's far side.
@@ -42,6 +44,7 @@ impl EventKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::ClockSet => "clock-set",
+            Self::DirectoryFault => "directory-fault",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",

@@ -109,6 +109,13 @@ impl Breaker {
         Some(now.duration_since(open.since))
     }
 
+    /// It has been reached, so that its rest is over, and stories may try it.
+    pub(super) fn reached(&self, now: Instant) {
+        if let Some(open) = &mut self.state().open {
+            (open.until, open.trying) = (now, None);
+        }
+    }
+
     /// Whether it rested since something was learnt of it: a server that comes back may have become another one.
     pub(super) fn has_rested(&self) -> bool {
         self.state().rested

@@ -110,7 +110,9 @@ impl Connector {
         }
         match connection.into_stream() {
             Some(Stream::Tcp(stream)) => Ok(stream),
-            _ => Err(Failure::Refused("StartTLS is followed by more in clear text".into())),
+            _ => Err(Failure::Refused(
+                "it said more than its answer before TLS began; somebody on the way may have put it there".into(),
+            )),
         }
     }
 }

@@ -17,6 +17,7 @@ mod gather;
 mod nature;
 mod pool;
 mod probe;
+mod pulse;
 mod request;
 mod stream;
 mod tls;
@@ -110,13 +111,6 @@ impl Ldap {
 
     pub(super) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
-    }
-
-    /// Why it is left alone at the moment, if no server is asked.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let mut resting = self.upstreams.iter().map(Upstream::resting);
-        let first = resting.next().flatten()?;
-        resting.all(|other| other.is_some()).then(|| first.to_string())
     }
 
     pub(super) async fn find(&self, login: &Login, depth: Depth, now: Timestamp) -> Result<Found, Error> {

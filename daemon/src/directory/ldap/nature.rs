@@ -75,6 +75,8 @@ pub(super) struct Proof {
     pub(super) words: String,
     /// Whether that is as good as it can be.
     pub(super) whole: bool,
+    /// Whether the server takes no writes at all, so that nothing could be shown.
+    pub(super) copy: bool,
     /// Whether its password was written.
     pub(super) written: bool,
     /// What the server says was the moment of that, if it shows it.
@@ -300,6 +302,7 @@ async fn prove(
         conditions: Conditions::None,
         words,
         whole: false,
+        copy: false,
         written: false,
         stamped: None,
         overlay: None,
@@ -337,7 +340,10 @@ async fn prove(
                 122 => {}
                 // Kept as a proof, this would hold long after the trouble.
                 passing if PASSING.contains(&passing) => return Err(Failure::Unreachable(reply.words())),
-                _ => return Ok(none(format!("the canary's password can't be set: {}", reply.words()))),
+                _ => {
+                    let words = format!("the canary's password can't be set: {}", reply.words());
+                    return Ok(Proof { copy: wanted.flavour.is_copy(&reply), ..none(words) });
+                }
             }
             let Some(now) = entry(link, &canary.0, &attributes).await? else {
                 return Ok(none(format!("the canary {} can't be read", canary.0)));

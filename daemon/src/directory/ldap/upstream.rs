@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rekeyd_core::domain::Server;
+use rekeyd_core::domain::{Server, Timestamp};
 use rekeyd_core::flavour::policy_entry::PolicyView;
 use tokio::sync::Mutex;
 
@@ -12,6 +12,7 @@ use super::breaker::Breaker;
 use super::connect::Connector;
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
+use super::pulse::Pulse;
 use super::wire::{BindLink, Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
@@ -39,6 +40,7 @@ pub(super) struct Upstream {
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
+    pulse: Lock<Option<Pulse>>,
 }
 
 /// A connection in the hands of one story, together with what is known of the server behind it.
@@ -64,6 +66,7 @@ impl Upstream {
             nature: Mutex::new(None),
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
+            pulse: Lock::new(None),
         }
     }
 
@@ -89,6 +92,39 @@ impl Upstream {
     /// Why it is left alone, if it is.
     pub(super) fn resting(&self) -> Option<Failure> {
         self.breaker.resting()
+    }
+
+    /// Gives it up at once: it was asked for nothing but whether it is there.
+    pub(super) fn gives_up(&self, failure: &Failure) {
+        self.tell_of_rest(self.breaker.shuts(failure, Instant::now()), failure);
+    }
+
+    /// Ends its rest: it has just been reached. What was learnt of it before its trouble is learnt anew.
+    pub(super) fn is_reached(&self) {
+        self.breaker.reached(Instant::now());
+    }
+
+    /// Has its canary written again with the next session, to see whether it takes writes by now.
+    pub(super) async fn doubt(&self) {
+        *self.nature.lock().await = None;
+        *self.proof.lock().await = None;
+    }
+
+    /// The canary's stamp, and how long ago it was written; `None` where nobody knows, or somebody is learning it now.
+    pub(super) fn stamped(&self) -> Option<(Timestamp, Duration)> {
+        let proof = self.proof.try_lock().ok()?;
+        let (since, proof) = proof.as_ref()?;
+        Some((proof.stamped?, since.elapsed()))
+    }
+
+    /// When it was last asked whether it is there, and how that went.
+    pub(super) fn pulse(&self) -> Option<Pulse> {
+        *held(&self.pulse)
+    }
+
+    /// Remembers that it was asked.
+    pub(super) fn felt(&self, pulse: Pulse) {
+        *held(&self.pulse) = Some(pulse);
     }
 
     /// It gave no answer.
@@ -128,7 +164,8 @@ impl Upstream {
         let mut known = self.nature.lock().await;
         // A server that comes back may have become another one: restarted with other settings, or restored.
         let back = self.breaker.has_rested();
-        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH) {
+        let fresh = |nature: &Nature| if nature.proof.copy { FRESH_REFUSAL } else { FRESH };
+        if let Some((_, nature)) = known.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one)) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
         // Whoever waited here while another one failed need not fail again.
@@ -136,12 +173,19 @@ impl Upstream {
             return Err(failure);
         }
         let mut kept = self.proof.lock().await;
-        let fresh = kept.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH_PROOF);
+        // A copy may become an original at any time.
+        let fresh = |proof: &Proof| if proof.copy { FRESH_REFUSAL } else { FRESH_PROOF };
+        let fresh = kept.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one));
         let mut proof = fresh.map(|(_, proof)| proof.clone());
         let renewed = proof.is_none();
         let learnt = Nature::learn(&mut link, wanted, &mut proof).await;
         if let Some(proof) = proof.filter(|_| renewed) {
-            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole) {
+            if proof.copy {
+                self.takes_no_writes();
+            } else if proof.written {
+                *held(&self.read_only) = None;
+            }
+            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole && !proof.copy) {
                 let server = self.endpoint.url.as_str();
                 log::warn!(event = "write-condition-lost", server = server; "from now on: {}", proof.words);
             }
