@@ -57,6 +57,17 @@ pub struct Write {
     pub time: String,
     /// The LDAP result code; 0 is success.
     pub result: u32,
+    /// The connection that it came on.
+    pub session: String,
+}
+
+/// A bind that the server's own access log has recorded.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The entry that was named.
+    pub dn: String,
+    /// The connection that it came on.
+    pub session: String,
 }
 
 impl Write {
@@ -249,10 +260,16 @@ impl Slapd {
         writes
     }
 
+    /// Every bind so far, in order, whether it let somebody in or not.
+    pub async fn bind_records(&self) -> Vec<Bind> {
+        let binds = self.recorded("(objectClass=auditBind)").await.into_iter();
+        binds.map(|bind| Bind { dn: bind.dn, session: bind.session }).collect()
+    }
+
     async fn recorded(&self, filter: &str) -> Vec<Write> {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
         ldap.simple_bind("cn=accesslog", ADMIN_PASSWORD).await.expect("an answer").success().expect("the log's owner");
-        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqStart", "reqType"];
+        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqSession", "reqStart", "reqType"];
         let found = ldap.search("cn=accesslog", Scope::OneLevel, filter, names).await.expect("an answer");
         let (entries, _) = found.success().expect("the log");
         let mut writes: Vec<Write> = entries.into_iter().map(|entry| write(&SearchEntry::construct(entry))).collect();
@@ -381,6 +398,7 @@ fn write(entry: &SearchEntry) -> Write {
         attributes: attributes.collect(),
         time: one("reqStart"),
         result: one("reqResult").parse().expect("a result code"),
+        session: one("reqSession"),
     }
 }
 
