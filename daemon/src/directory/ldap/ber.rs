@@ -111,12 +111,12 @@ impl Writer {
         inside(self);
         let length = self.0.len() - place - 1;
         let mut parts = length_of(length);
-        if let (Some(first), Some(slot)) = (parts.next(), self.0.get_mut(place)) {
-            *slot = first;
-        }
-        let more: Vec<u8> = parts.collect();
-        if !more.is_empty() {
-            self.0.splice(place + 1..place + 1, more);
+        if length < 0x80 {
+            if let (Some(first), Some(slot)) = (parts.next(), self.0.get_mut(place)) {
+                *slot = first;
+            }
+        } else {
+            self.0.splice(place..=place, parts);
         }
     }
 

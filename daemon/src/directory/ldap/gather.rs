@@ -38,7 +38,7 @@ impl Ldap {
     ) -> Result<Account, Failure> {
         let nature = Arc::clone(&session.nature);
         let lacking = self.lacking(&nature, entry);
-        let mut walk = self.walk(&nature, entry);
+        let mut walk = Self::walk(&nature, entry);
         let policy = Self::policy_of(upstream, &nature, entry);
         let policy_attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
         let shared = self.addresses(entry).into_iter();
@@ -157,7 +157,7 @@ impl Ldap {
         account: &Entry,
     ) -> Result<Result<Vec<Dn>, String>, Failure> {
         let nature = Arc::clone(&session.nature);
-        let mut walk = match self.walk(&nature, account) {
+        let mut walk = match Self::walk(&nature, account) {
             Ok(walk) => walk,
             Err(doubt) => return Ok(Err(doubt)),
         };
@@ -169,7 +169,7 @@ impl Ldap {
     }
 
     /// The walk through an account's groups before its first step, or why the groups of nobody are known.
-    fn walk(&self, nature: &Nature, account: &Entry) -> Result<Steps, String> {
+    fn walk(nature: &Nature, account: &Entry) -> Result<Steps, String> {
         if let Some(doubt) = &nature.groups_in_doubt {
             return Err(doubt.clone());
         }

@@ -127,7 +127,7 @@ impl Ldap {
             }
             match found {
                 Ok(found) => return Ok(self.answered(upstream, found)),
-                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
+                Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last))
@@ -181,7 +181,7 @@ impl Ldap {
             }
             match found {
                 Ok(found) => return Ok(self.answered(upstream, found)),
-                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
+                Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last.or(Some(Failure::Unreachable("no server takes writes".into())))))
@@ -216,7 +216,7 @@ impl Ldap {
         match settled.await {
             Ok(settled) => Ok(self.answered(upstream, settled)),
             Err(failure) => {
-                let failure = self.failed(upstream, failure);
+                let failure = failed(upstream, failure);
                 Err(self.no_answer(Some(failure)))
             }
         }
@@ -242,7 +242,7 @@ impl Ldap {
                 Err(failure) => failure,
             };
             let sent = matches!(failure, Failure::Broken(_) | Failure::Silent(_));
-            last = Some(worse(last, self.failed(upstream, failure)));
+            last = Some(worse(last, failed(upstream, failure)));
             if sent {
                 break;
             }
@@ -288,11 +288,6 @@ impl Ldap {
         answer
     }
 
-    fn failed(&self, upstream: &Upstream, failure: Failure) -> Failure {
-        upstream.failed(&failure);
-        failure
-    }
-
     fn no_answer(&self, last: Option<Failure>) -> Error {
         if !matches!(last, Some(Failure::Busy(_))) {
             self.up.store(false, Ordering::Relaxed);
@@ -303,6 +298,12 @@ impl Ldap {
             None => Error::Unavailable("no server is configured".into()),
         }
     }
+}
+
+/// Tells a server's record of a failure.
+fn failed(upstream: &Upstream, failure: Failure) -> Failure {
+    upstream.failed(&failure);
+    failure
 }
 
 /// Of two failures the one that somebody must act on.

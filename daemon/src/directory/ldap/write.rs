@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::upstream::{Session, Upstream};
 use super::wire::{Failure, Link};
-use super::{Ldap, nature};
+use super::{Ldap, failed, nature};
 use crate::directory::Written;
 
 /// What a write needs once the permit has given its mandate back.
@@ -30,7 +30,7 @@ impl Ldap {
         let session = match upstream.session(&self.wanted).await {
             Ok(session) => session,
             Err(failure) => {
-                let failure = self.failed(upstream, failure);
+                let failure = failed(upstream, failure);
                 return (permit.into_mandate(), Written::NotDone(failure.to_string()));
             }
         };
@@ -70,20 +70,20 @@ impl Ldap {
         let sent = !matches!(failure, Failure::Unreachable(_));
         log::debug!(event = "write-unanswered", server = upstream.endpoint.url.as_str(); "{failure}");
         if sent && condition.is_none() {
-            return self.unanswered(upstream, failure, sent);
+            return unanswered(upstream, failure, sent);
         }
         // The condition makes the same write harmless a second time: it fits only if the first was never done.
         let mut again = match upstream.fresh().await {
             Ok(link) => link,
-            Err(failure) => return self.unanswered(upstream, failure, sent),
+            Err(failure) => return unanswered(upstream, failure, sent),
         };
         let second = again.modify(&target.name, replace, condition).await;
         let refused = match second.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
             Ok(written) if !sent || matches!(written, Written::Done) => return written,
             // The first write would meet these as well, if it came only now.
             Ok(written @ (Written::Rejected(_) | Written::Stale)) => Some(written),
-            Err(failure @ Failure::Unreachable(_)) => return self.unanswered(upstream, failure, sent),
-            Err(failure) if !again.is_usable() => return self.unanswered(upstream, failure, true),
+            Err(failure @ Failure::Unreachable(_)) => return unanswered(upstream, failure, sent),
+            Err(failure) if !again.is_usable() => return unanswered(upstream, failure, true),
             Ok(_) | Err(_) => None,
         };
         // Refused because it had been done (the condition fails, or the password is in the history by now), or nobody
@@ -97,7 +97,7 @@ impl Ldap {
                 self.answered(upstream, refused.filter(|_| stamp == target.stamp).unwrap_or(unsure))
             }
             Ok(None) => Written::Unsure { server: upstream.endpoint.url.clone() },
-            Err(failure) => self.unanswered(upstream, failure, true),
+            Err(failure) => unanswered(upstream, failure, true),
         }
     }
 
@@ -116,14 +116,14 @@ impl Ldap {
         if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
             link = match upstream.fresh().await {
                 Ok(link) => link,
-                Err(failure) => return self.unanswered(upstream, failure, false),
+                Err(failure) => return unanswered(upstream, failure, false),
             };
             looked = self.look(&mut link, flavour, target).await;
         }
         match looked {
             Ok(Some(now)) if now == target.stamp && now.guard() == target.stamp.guard() => {}
             Ok(_) => return self.answered(upstream, Written::Stale),
-            Err(failure) => return self.unanswered(upstream, failure, false),
+            Err(failure) => return unanswered(upstream, failure, false),
         }
         let answer = link.set_password(&target.name, password).await;
         let failure = match answer.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
@@ -131,7 +131,7 @@ impl Ldap {
             Err(failure) => failure,
         };
         if let Failure::Unreachable(_) = failure {
-            return self.unanswered(upstream, failure, false);
+            return unanswered(upstream, failure, false);
         }
         // A changed mark says that it was done. An unchanged one says nothing yet: it may still be under way.
         if let Ok(mut link) = upstream.fresh().await
@@ -140,7 +140,7 @@ impl Ldap {
         {
             return self.answered(upstream, Written::Done);
         }
-        self.unanswered(upstream, failure, true)
+        unanswered(upstream, failure, true)
     }
 
     /// The mark of the entry as it is now; `None` where it is gone or another one has its name.
@@ -173,18 +173,14 @@ impl Ldap {
             },
         ))
     }
+}
 
-    /// What no answer means.
-    fn unanswered(&self, upstream: &Upstream, failure: Failure, sent: bool) -> Written {
-        // A connection that broke says little about the server, which is about to be asked what became of the write.
-        let failure = match failure {
-            Failure::Broken(_) => failure,
-            failure => self.failed(upstream, failure),
-        };
-        if sent {
-            Written::Unsure { server: upstream.endpoint.url.clone() }
-        } else {
-            Written::NotDone(failure.to_string())
-        }
-    }
+/// What no answer means.
+fn unanswered(upstream: &Upstream, failure: Failure, sent: bool) -> Written {
+    // A connection that broke says little about the server, which is about to be asked what became of the write.
+    let failure = match failure {
+        Failure::Broken(_) => failure,
+        failure => failed(upstream, failure),
+    };
+    if sent { Written::Unsure { server: upstream.endpoint.url.clone() } } else { Written::NotDone(failure.to_string()) }
 }
