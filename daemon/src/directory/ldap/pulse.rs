@@ -110,6 +110,9 @@ impl Ldap {
         if !writer && !upstream.server().writable {
             return Some((FlawKind::ReadOnly, "it takes no writes, and no other server does".into()));
         }
+        if let Some(why) = upstream.unwritten() {
+            return Some((FlawKind::Writes, why));
+        }
         let took = upstream.pulse().map(|pulse| pulse.took).unwrap_or_default();
         if took > self.wanted.ldap.operation_timeout / LATE {
             return Some((FlawKind::Slow, format!("an answer took {} ms", took.as_millis())));
