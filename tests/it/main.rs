@@ -15,6 +15,7 @@ mod demo;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
+mod dir_limits;
 mod dir_tls;
 mod dir_unsure;
 mod doors;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
+        dir_limits::all(),
         dir_tls::all(),
         dir_unsure::all(),
         doors::all(),

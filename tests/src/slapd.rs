@@ -57,6 +57,17 @@ pub struct Write {
     pub time: String,
     /// The LDAP result code; 0 is success.
     pub result: u32,
+    /// The connection that it came on.
+    pub session: String,
+}
+
+/// A bind that the server's own access log has recorded.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The entry that was named.
+    pub dn: String,
+    /// The connection that it came on.
+    pub session: String,
 }
 
 impl Write {
@@ -164,7 +175,15 @@ impl Slapd {
 
     /// Lets the server hang: connections are taken, nothing is answered, until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.process.lock().expect("the process").as_ref().expect("a running server").signal(Signal::SIGSTOP);
+        let process = self.process.lock().expect("the process");
+        let process = process.as_ref().expect("a running server");
+        process.signal(Signal::SIGSTOP);
+        let start = Instant::now();
+        // On a busy machine one of its threads may still answer for a while.
+        while !stopped(process.pid()) {
+            assert!(start.elapsed() < LIMIT, "slapd does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends [`Self::freeze`].
@@ -249,10 +268,16 @@ impl Slapd {
         writes
     }
 
+    /// Every bind so far, in order, whether it let somebody in or not.
+    pub async fn bind_records(&self) -> Vec<Bind> {
+        let binds = self.recorded("(objectClass=auditBind)").await.into_iter();
+        binds.map(|bind| Bind { dn: bind.dn, session: bind.session }).collect()
+    }
+
     async fn recorded(&self, filter: &str) -> Vec<Write> {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
         ldap.simple_bind("cn=accesslog", ADMIN_PASSWORD).await.expect("an answer").success().expect("the log's owner");
-        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqStart", "reqType"];
+        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqSession", "reqStart", "reqType"];
         let found = ldap.search("cn=accesslog", Scope::OneLevel, filter, names).await.expect("an answer");
         let (entries, _) = found.success().expect("the log");
         let mut writes: Vec<Write> = entries.into_iter().map(|entry| write(&SearchEntry::construct(entry))).collect();
@@ -359,6 +384,14 @@ async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
     add(ldap, &format!("cn={name},ou=policies,{SUFFIX}"), &rules).await;
 }
 
+/// Whether all threads of a process stand still.
+fn stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the threads").filter_map(Result::ok);
+    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    // The state follows the name in brackets.
+    threads.map(state).all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
+}
+
 pub(crate) async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
     let (connection, ldap) = LdapConnAsync::new(uri).await?;
     ldap3::drive!(connection);
@@ -381,6 +414,7 @@ fn write(entry: &SearchEntry) -> Write {
         attributes: attributes.collect(),
         time: one("reqStart"),
         result: one("reqResult").parse().expect("a result code"),
+        session: one("reqSession"),
     }
 }
 

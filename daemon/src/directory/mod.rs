@@ -21,7 +21,7 @@ use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
 use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
-use self::ldap::Ldap;
+use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 
 /// A directory that rekeyd stands in front of.
@@ -204,7 +204,16 @@ impl Directory {
     /// Finds the one account that a login means, with all its groups and its standing, on any server.
     pub async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
         match self {
-            Self::Ldap(ldap) => ldap.find(login, now).await,
+            Self::Ldap(ldap) => ldap.find(login, Depth::Whole, now).await,
+            Self::Ldif(ldif) => ldif.find(login, now).await,
+        }
+    }
+
+    /// Finds the account that a login means by one question where one suffices: without its groups, and without proof
+    /// that what it lacks is not there. It is good for a sign-in; every other verdict on it is unknown, which is no.
+    pub async fn glance(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.find(login, Depth::Glance, now).await,
             Self::Ldif(ldif) => ldif.find(login, now).await,
         }
     }
@@ -234,7 +243,7 @@ impl Directory {
         }
     }
 
-    /// Checks a password by a bind of its own connection. It counts as a sign-in attempt in the directory.
+    /// Checks a password by a bind. It counts as a sign-in attempt in the directory, and is never sent a second time.
     pub async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         match self {
             Self::Ldap(ldap) => ldap.verify(account, password).await,

@@ -26,6 +26,7 @@ mod link;
 mod rekeyd;
 mod setting;
 mod start;
+mod tries;
 mod trouble;
 mod turns;
 mod watchlist;

@@ -316,7 +316,7 @@ async fn accepted(
             let text = Zeroizing::new(password.expose().to_owned());
             Ok((password, Some(text)))
         }
-        By::Typed(typed) => reset::accept(typed, account, parts).await.map(|password| (password, None)),
+        By::Typed(typed) => reset::accept(rekeyd, typed, account, parts).await.map(|password| (password, None)),
     }
 }
 

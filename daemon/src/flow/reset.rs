@@ -179,7 +179,7 @@ async fn set(
     if let Some(why) = misfit(rekeyd, &parts, &ticket, &account, &terms) {
         return void(rekeyd, claimed, actor, why).await;
     }
-    let password = match accept(password, &account, &parts).await {
+    let password = match accept(rekeyd, password, &account, &parts).await {
         Ok(password) => password,
         Err(weaknesses) => {
             rekeyd.store.release(claimed, false, None).await?;
@@ -246,12 +246,15 @@ fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, te
     if still_there { None } else { Some("contact-changed") }
 }
 
-/// Accepts the password for this account, on a thread where a slow check holds nobody up.
+/// Accepts the password for this account, on a thread where a slow check holds nobody up; no more at once than there are
+/// processors, so that a crowd waits here and not everywhere.
 pub(super) async fn accept(
+    rekeyd: &Rekeyd,
     password: NewPassword,
     account: &Account,
     parts: &Arc<Parts>,
 ) -> Result<AcceptedPassword, Vec<Weakness>> {
+    let _seat = rekeyd.checks.acquire().await;
     let (account, parts) = (account.clone(), Arc::clone(parts));
     let checked = tokio::task::spawn_blocking(move || {
         let (rules, _) = parts.rules.password_for(&account);

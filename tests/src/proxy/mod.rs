@@ -57,6 +57,8 @@ pub enum Of {
 pub enum Fault {
     /// The connection ends in the middle of the answer.
     Cut,
+    /// This operation comes as the answer again and again, so often that nobody should read to the end.
+    Flood(&'static [u8]),
     /// These bytes come instead of the answer.
     Garbage(&'static [u8]),
     /// It is carried out, and no answer ever comes.
@@ -160,6 +162,11 @@ impl Proxy {
     pub async fn open(&self) {
         let listener = TcpListener::bind(self.address).await.expect("the same port");
         *self.task.lock().expect("the proxy") = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+    }
+
+    /// How many connections the daemon has here now.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().expect("the connections").iter().filter(|one| !one.is_finished()).count()
     }
 
     /// What was asked since the last call, in order.

@@ -20,6 +20,9 @@ use super::{
     message::{id, kind, read, reference, result},
 };
 
+/// So many bytes are more than anybody should read of one answer.
+const FLOOD: usize = 24 << 20;
+
 /// What is to happen to the answers of requests that are under way, by their message ids.
 #[derive(Default)]
 struct Marks(Mutex<HashMap<Vec<u8>, Mark>>);
@@ -122,6 +125,14 @@ async fn answers(mut server: OwnedReadHalf, shared: &Shared, marks: &Marks, out:
             }
             Some(Mark::Fault(Fault::Cut)) => Out::last(message[..message.len() / 2].to_vec()),
             Some(Mark::Fault(Fault::Garbage(bytes))) => Out::now(bytes.to_vec()),
+            Some(Mark::Fault(Fault::Flood(operation))) => {
+                let one = [
+                    &[0x30, u8::try_from(id(&message).len() + operation.len()).expect("a short one")],
+                    id(&message),
+                    operation,
+                ];
+                Out::now(one.concat().repeat(FLOOD / operation.len()))
+            }
             Some(Mark::Fault(Fault::Mute)) => continue,
             Some(Mark::Fault(Fault::Slow(time))) => Out { at: Instant::now() + time, ..Out::now(message) },
             Some(Mark::Fault(_)) => Out::now(message),

@@ -1,11 +1,11 @@
 //! How each server does, for status and health. A server that is well and in use is left alone; one that nobody uses, or
 //! that has failed, is asked whether it is there, so that a fault shows without anybody in need, and its end too.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rekeyd_core::domain::Timestamp;
-use tokio::time::Instant;
 
 use super::upstream::Upstream;
 use super::wire::Failure;
@@ -37,7 +37,7 @@ impl Ldap {
         let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();
         if asked.contains(&true) {
-            self.answered(());
+            self.up.store(true, Ordering::Relaxed);
         } else if asked.len() == self.upstreams.len() {
             self.no_answer(None);
         }
@@ -45,7 +45,7 @@ impl Ldap {
 
     /// Whether a server answers; `None` where it was not asked.
     async fn examine_one(&self, upstream: &Upstream, writer: bool, now: Timestamp) -> Option<bool> {
-        let trouble = upstream.trouble();
+        let trouble = upstream.resting();
         let copy = !writer && !upstream.server().writable && self.wanted.ldap.canary.is_some();
         let every = match (&trouble, copy) {
             (Some(_), _) => TROUBLED,
@@ -59,17 +59,22 @@ impl Ldap {
             upstream.doubt().await;
         }
         let answered = self.asked(upstream, trouble.is_some()).await;
+        if let Err(Failure::Busy(_)) = answered {
+            // Others keep every connection in use; they see for themselves how it does.
+            return None;
+        }
         let took = answered.as_ref().copied().unwrap_or_default();
         upstream.felt(Pulse { at: Instant::now(), took });
-        if let Err(failure) = &answered {
-            upstream.rest(failure);
+        match &answered {
+            Ok(_) => upstream.answered(),
+            Err(failure) => upstream.gives_up(failure),
         }
         Some(answered.is_ok())
     }
 
     /// How long its answer takes.
     async fn asked(&self, upstream: &Upstream, troubled: bool) -> Result<Duration, Failure> {
-        let session = if troubled {
+        let mut session = if troubled {
             // Whoever comes meanwhile is spared the wait: its rest ends once it is reached.
             let link = upstream.fresh().await?;
             upstream.is_reached();
@@ -78,10 +83,12 @@ impl Ldap {
             upstream.session(&self.wanted).await?
         };
         let began = Instant::now();
-        let root = async |link| nature::entry(link, "", &["namingContexts".to_owned()]).await;
-        match root(&session.link).await {
+        let attributes = ["namingContexts".to_owned()];
+        match nature::entry(&mut session.link, "", &attributes).await {
             // A kept connection may have ended unnoticed.
-            Err(Failure::Broken(_) | Failure::Unreachable(_)) => root(&upstream.fresh().await?).await?,
+            Err(Failure::Broken(_) | Failure::Unreachable(_)) => {
+                nature::entry(&mut upstream.fresh().await?, "", &attributes).await?
+            }
             other => other?,
         };
         Ok(began.elapsed())
@@ -98,11 +105,11 @@ impl Ldap {
     }
 
     fn flaw(&self, upstream: &Upstream, writer: bool, now: Timestamp) -> Option<(FlawKind, String)> {
-        if let Some(failure) = upstream.trouble() {
+        if let Some(failure) = upstream.resting() {
             let kind = match failure {
                 Failure::Broken(_) | Failure::Unreachable(_) => FlawKind::Down,
                 Failure::Refused(_) => FlawKind::Refused,
-                Failure::Silent(_) => FlawKind::Slow,
+                Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
             };
             return Some((kind, failure.to_string()));
         }
@@ -126,7 +133,7 @@ impl Ldap {
     }
 
     fn has_writer(&self) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.server().writable && upstream.trouble().is_none())
+        self.upstreams.iter().any(|upstream| upstream.server().writable && upstream.resting().is_none())
     }
 
     /// How far a server's clock is ahead of ours, in milliseconds, as the canary has shown; 0 where nobody knows.

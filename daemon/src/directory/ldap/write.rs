@@ -1,6 +1,8 @@
 //! The one write. It goes to the server that the verdict was made on, with the condition that the account is still what
 //! the verdict was about, or right after a look on the same connection where the server takes no condition.
 
+use std::sync::Arc;
+
 use rekeyd_core::domain::{AccountId, EntryName, Stamp};
 use rekeyd_core::flavour::{Change, Flavour, Outcome, Rejection, Reply, Settled};
 use rekeyd_core::policy::permit::{Mandate, Permit};
@@ -41,9 +43,9 @@ impl Ldap {
         };
         let mandate = permit.into_mandate();
         let written = match change {
-            Ok(Change::Exop { password }) => self.by_operation(upstream, &session, &target, &password).await,
+            Ok(Change::Exop { password }) => self.by_operation(upstream, session, &target, &password).await,
             Ok(Change::Modify { replace, condition }) => {
-                self.by_modify(upstream, &session, &target, &replace, condition.as_deref()).await
+                self.by_modify(upstream, session, &target, &replace, condition.as_deref()).await
             }
             Err(rejection) => Written::Rejected(rejection),
         };
@@ -53,12 +55,13 @@ impl Ldap {
     async fn by_modify(
         &self,
         upstream: &Upstream,
-        session: &Session,
+        mut session: Session,
         target: &Target,
         replace: &[(&'static str, Zeroizing<Vec<u8>>)],
         condition: Option<&str>,
     ) -> Written {
-        let flavour = &session.nature.flavour;
+        let nature = Arc::clone(&session.nature);
+        let flavour = &nature.flavour;
         let first = session.link.modify(&target.name, replace, condition).await;
         let failure = match first.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
             Ok(written) => return written,
@@ -70,7 +73,7 @@ impl Ldap {
             return self.unanswered(upstream, failure, sent);
         }
         // The condition makes the same write harmless a second time: it fits only if the first was never done.
-        let again = match upstream.fresh().await {
+        let mut again = match upstream.fresh().await {
             Ok(link) => link,
             Err(failure) => return self.unanswered(upstream, failure, sent),
         };
@@ -85,13 +88,13 @@ impl Ldap {
         };
         // Refused because it had been done (the condition fails, or the password is in the history by now), or nobody
         // knows: the mark tells whether it was done. An unchanged one without a refusal says nothing yet.
-        match self.look(&again, flavour, target).await {
+        match self.look(&mut again, flavour, target).await {
             Ok(Some(stamp)) if flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
-                self.answered(Written::Done)
+                self.answered(upstream, Written::Done)
             }
             Ok(Some(stamp)) => {
                 let unsure = Written::Unsure { server: upstream.endpoint.url.clone() };
-                self.answered(refused.filter(|_| stamp == target.stamp).unwrap_or(unsure))
+                self.answered(upstream, refused.filter(|_| stamp == target.stamp).unwrap_or(unsure))
             }
             Ok(None) => Written::Unsure { server: upstream.endpoint.url.clone() },
             Err(failure) => self.unanswered(upstream, failure, true),
@@ -101,24 +104,25 @@ impl Ldap {
     async fn by_operation(
         &self,
         upstream: &Upstream,
-        session: &Session,
+        session: Session,
         target: &Target,
         password: &Zeroizing<String>,
     ) -> Written {
-        let flavour = &session.nature.flavour;
+        let nature = Arc::clone(&session.nature);
+        let flavour = &nature.flavour;
         // Two tries, since a kept connection may have ended unnoticed and nothing is written before the look.
-        let mut link = session.link.clone();
-        let mut looked = self.look(&link, flavour, target).await;
+        let mut link = session.link;
+        let mut looked = self.look(&mut link, flavour, target).await;
         if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
             link = match upstream.fresh().await {
                 Ok(link) => link,
                 Err(failure) => return self.unanswered(upstream, failure, false),
             };
-            looked = self.look(&link, flavour, target).await;
+            looked = self.look(&mut link, flavour, target).await;
         }
         match looked {
             Ok(Some(now)) if now == target.stamp && now.guard() == target.stamp.guard() => {}
-            Ok(_) => return self.answered(Written::Stale),
+            Ok(_) => return self.answered(upstream, Written::Stale),
             Err(failure) => return self.unanswered(upstream, failure, false),
         }
         let answer = link.set_password(&target.name, password).await;
@@ -130,17 +134,17 @@ impl Ldap {
             return self.unanswered(upstream, failure, false);
         }
         // A changed mark says that it was done. An unchanged one says nothing yet: it may still be under way.
-        if let Ok(link) = upstream.fresh().await
-            && let Ok(Some(now)) = self.look(&link, flavour, target).await
+        if let Ok(mut link) = upstream.fresh().await
+            && let Ok(Some(now)) = self.look(&mut link, flavour, target).await
             && flavour.settled(&target.stamp, &now) == Settled::Changed
         {
-            return self.answered(Written::Done);
+            return self.answered(upstream, Written::Done);
         }
         self.unanswered(upstream, failure, true)
     }
 
     /// The mark of the entry as it is now; `None` where it is gone or another one has its name.
-    async fn look(&self, link: &Link, flavour: &Flavour, target: &Target) -> Result<Option<Stamp>, Failure> {
+    async fn look(&self, link: &mut Link, flavour: &Flavour, target: &Target) -> Result<Option<Stamp>, Failure> {
         let attributes = flavour.attributes(&self.wanted.mapping);
         let Some(entry) = nature::entry(link, &target.name.0, &attributes).await? else { return Ok(None) };
         let same = flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
@@ -166,13 +170,16 @@ impl Ldap {
             }
             _ => None,
         });
-        Ok(self.answered(match outcome {
-            Outcome::Done => Written::Done,
-            Outcome::NotDone(why) => Written::NotDone(why),
-            Outcome::Rejected(rejection) => Written::Rejected(rejection),
-            Outcome::Stale => Written::Stale,
-            Outcome::Unsure(why) => return Err(Failure::Broken(why)),
-        }))
+        Ok(self.answered(
+            upstream,
+            match outcome {
+                Outcome::Done => Written::Done,
+                Outcome::NotDone(why) => Written::NotDone(why),
+                Outcome::Rejected(rejection) => Written::Rejected(rejection),
+                Outcome::Stale => Written::Stale,
+                Outcome::Unsure(why) => return Err(Failure::Broken(why)),
+            },
+        ))
     }
 
     /// What no answer means.

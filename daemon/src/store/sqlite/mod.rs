@@ -1,8 +1,8 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
 //! * `open`: from a path to a database that can be trusted. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns. `space`:
-//!   a full disk.
+//! * `writer`, `hand`: the thread that writes, from outside and at work. `lanes`: what waits for it. `readers`: the others.
+//!   `memory`: what need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
@@ -13,7 +13,9 @@ mod clock;
 mod epoch;
 mod events;
 mod fault;
+mod hand;
 mod issue;
+mod lanes;
 mod latest;
 mod memory;
 mod open;

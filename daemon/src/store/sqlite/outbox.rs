@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::Fault;
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{find, insert};
-use super::writer::Desk;
+use super::writer::{Desk, Manner};
 use super::{Sqlite, events};
 use crate::store::{Delivery, Error, LeasedNotice, NewNotice, NewTicket, OutboxRow, TicketState};
 
@@ -297,7 +297,8 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedNotice>, Error> {
         self.latest.see(now);
-        self.writer.change(move |desk| lease(desk, most, now.plus(length), now)).await
+        // On disk before it goes out, and with it the ticket of its link.
+        self.writer.make(Manner::BehindOnDisk, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::delivery`].
@@ -308,7 +309,7 @@ impl Sqlite {
         now: Timestamp,
         event: Option<Event>,
     ) -> Result<(), Error> {
-        self.writer.owed(move |desk| deliver(desk, id, &delivery, now, event.as_ref())).await
+        self.writer.owed_behind(move |desk| deliver(desk, id, &delivery, now, event.as_ref())).await
     }
 
     /// See [`crate::store::Store::outbox`].

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::Fault;
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
-use super::writer::Desk;
+use super::writer::{Desk, Manner};
 use super::{Sqlite, events, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
@@ -165,8 +165,9 @@ impl Sqlite {
         let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
+        let manner = if event.is_none() { Manner::Plain } else { Manner::Asked };
         self.writer
-            .change(move |desk| {
+            .make(manner, move |desk| {
                 let steps = match look(desk, &counters, at)? {
                     Look::Go(steps) => steps,
                     Look::Wait(wait) => return Ok(Acceptance::TooOften(wait)),
@@ -175,13 +176,13 @@ impl Sqlite {
                 if is_bounded && desk.memory.get().waiting >= backlog {
                     return Ok(Acceptance::Full);
                 }
-                take(desk, steps)?;
                 desk.connection
                     .prepare_cached(
                         "INSERT INTO requests (id, purpose, origin, sealed, at, deadline, due)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
                     )?
                     .execute((id.bytes(), purpose.word(), origin.word(), sealed, at.millis(), deadline.millis()))?;
+                take(desk, steps)?;
                 if is_bounded {
                     desk.remember(|memory| memory.waiting += 1);
                 }
@@ -201,14 +202,14 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
         self.latest.see(now);
-        self.writer.change(move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::Behind, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::postpone`].
     pub(in crate::store) async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.writer
-            .owed(move |desk| {
+            .owed_behind(move |desk| {
                 desk.connection
                     .prepare_cached(
                         "UPDATE requests SET leased = 0, due = ?2, reason = ?3 WHERE id = ?1 AND state = 'waiting'",
@@ -240,7 +241,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .make(Manner::Behind, move |desk| {
                 let state = match ended {
                     Ended::Expired => "expired",
                     Ended::Refused => "refused",

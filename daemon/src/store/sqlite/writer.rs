@@ -1,15 +1,15 @@
-//! The one thread that writes, and how changes share a commit.
+//! The one thread that writes, as others see it: changes go in, and are on disk when they are answered.
 //!
-//! A change is a closure over a [`Desk`]. The thread takes all changes that wait, runs each in a savepoint of its own,
-//! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
-//! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
-//! repeated, so everybody is told that the store is broken and the daemon ends.
+//! A change is a closure over a [`Desk`]. The thread (see `hand`) takes all changes that wait, runs each in a savepoint of its
+//! own, commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are.
 //!
-//! What can pass by itself is waited for: a lock that somebody else holds, and space (see `space`). A change that tells
-//! of something already done outside the store is *owed*: it is waited for longer, and gets the last space there is.
+//! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
+//! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
+//!
+//! A change that tells of something already done outside the store is *owed*: it is waited for longer where somebody else
+//! holds a lock, and gets the last space there is.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,32 +18,20 @@ use std::time::{Duration, Instant};
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use super::clock;
 use super::fault::Fault;
+use super::hand::{self, Hand};
+use super::lanes::{Entrance, Lane, NoEntry, lanes};
 use super::latest::Latest;
 use super::memory::Memory;
-use super::open::PATIENCE as UPKEEP_PATIENCE;
 use super::space::Space;
 use crate::store::Error;
 
-/// How many changes share a commit at most; more would make the first of them wait for nothing.
-const BATCH: usize = 256;
-/// How many changes may wait for the thread.
-const QUEUE: usize = 4096;
 /// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a change that is owed waits for such a lock.
 const OWED_PATIENCE: Duration = Duration::from_secs(30);
-/// How long one try at such a lock lasts; then those who have waited long enough are told.
-const STEP: Duration = Duration::from_millis(50);
-/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
-/// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
-pub(super) const LOG_SIZE: u64 = 4 << 20;
-/// How much longer the log must be before it is tried again, where a reader held on to it.
-const LOG_STEP: u64 = 1 << 20;
 
 /// What a change works with: the open transaction, the keys, and what the thread keeps in memory.
 pub(super) struct Desk<'w> {
@@ -64,7 +52,7 @@ impl Desk<'_> {
 }
 
 /// A change with its types erased.
-trait Job: Send {
+pub(super) trait Job: Send {
     fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
     fn answer(self: Box<Self>, verdict: Result<(), Error>);
 }
@@ -88,56 +76,55 @@ impl<T: Send, F: FnMut(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, 
     }
 }
 
-/// A change that waits for its commit.
-struct Waiting {
-    job: Box<dyn Job>,
-    /// Whether it tells of something that was done already.
-    is_owed: bool,
-    since: Instant,
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Manner {
+    /// Somebody waits for it, and it is on disk when it is answered.
+    Asked,
+    /// As [`Manner::Asked`], for a change that is made whole or not at all without a savepoint: what can fail in it comes
+    /// before what it writes.
+    Plain,
+    /// Nobody waits for it; a power cut may undo it.
+    Behind,
+    /// Nobody waits for it, but it is on disk, with all that was before it, when it is done.
+    BehindOnDisk,
 }
 
-impl Waiting {
-    fn has_patience(&self) -> bool {
+impl Manner {
+    fn lane(self) -> Lane {
+        match self {
+            Self::Asked | Self::Plain => Lane::Asked,
+            Self::Behind | Self::BehindOnDisk => Lane::Behind,
+        }
+    }
+}
+
+/// A change that waits for its commit.
+pub(super) struct Step {
+    pub(super) manner: Manner,
+    /// Whether it tells of something that was done already.
+    pub(super) is_owed: bool,
+    since: Instant,
+    pub(super) job: Box<dyn Job>,
+}
+
+impl Step {
+    pub(super) fn has_patience(&self) -> bool {
         self.since.elapsed() < if self.is_owed { OWED_PATIENCE } else { PATIENCE }
     }
 }
 
 /// One thing for the thread to do.
-enum Task {
+pub(super) enum Task {
     /// Within a transaction shared with others.
-    Change(Waiting),
+    Change(Step),
     /// Between transactions: checkpoints, epochs.
     Upkeep(Box<dyn Job>),
 }
 
-/// What waits for the thread.
-struct Line {
-    queue: mpsc::Receiver<Task>,
-    /// Upkeep that came while a batch was gathered.
-    upkeep: VecDeque<Box<dyn Job>>,
-}
-
-impl Line {
-    /// The next thing to do; `None` once nobody can ask for anything any more.
-    fn next(&mut self) -> Option<Task> {
-        self.upkeep.pop_front().map(Task::Upkeep).or_else(|| self.queue.blocking_recv())
-    }
-
-    /// Adds the changes that wait, up to `most` in all.
-    fn fill(&mut self, batch: &mut Vec<Waiting>, most: usize) {
-        while batch.len() < most {
-            match self.queue.try_recv() {
-                Ok(Task::Change(waiting)) => batch.push(waiting),
-                Ok(Task::Upkeep(job)) => self.upkeep.push_back(job),
-                Err(_) => return,
-            }
-        }
-    }
-}
-
 /// The thread's far end.
 pub(super) struct Writer {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
 }
@@ -153,8 +140,8 @@ impl Writer {
         log: PathBuf,
         space: Space,
     ) -> Result<Self, Error> {
-        connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
-        let (tasks, queue) = mpsc::channel(QUEUE);
+        connection.busy_timeout(hand::STEP).map_err(|error| Fault::from(error).into_error())?;
+        let (tasks, queue) = lanes();
         let (tell, broken) = watch::channel(None);
         let hand = Hand {
             connection,
@@ -165,22 +152,31 @@ impl Writer {
             log,
             log_tried: Cell::new(0),
             space,
+            syncs: Cell::new(None),
             broken: Verdict(tell),
         };
-        let line = Line { queue, upkeep: VecDeque::new() };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || hand.work(line))
+            .spawn(move || hand.work(queue))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
     }
 
-    /// Runs a change in a transaction; on disk when this returns `Ok`.
+    /// Runs a change that was asked for; on disk when this returns `Ok`.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(false, once(act)).await
+        self.make(Manner::Asked, act).await
+    }
+
+    /// Runs a change in this manner.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        manner: Manner,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(manner, false, once(act)).await
     }
 
     /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
@@ -189,7 +185,15 @@ impl Writer {
         &self,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(true, act).await
+        self.queue(Manner::Asked, true, act).await
+    }
+
+    /// As [`Writer::owed`], where nobody waits for it and a power cut may undo it.
+    pub(super) async fn owed_behind<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::Behind, true, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -198,25 +202,33 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Upkeep(Box::new(Change { act: once(act), result: None, back })), answer).await
+        let job = Box::new(Change { act: once(act), result: None, back });
+        self.hand_over(Lane::Behind, Task::Upkeep(job), answer).await
     }
 
     async fn queue<T: Send + 'static>(
         &self,
+        manner: Manner,
         is_owed: bool,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
         let job = Box::new(Change { act, result: None, back });
-        self.hand_over(Task::Change(Waiting { job, is_owed, since: Instant::now() }), answer).await
+        let step = Step { manner, is_owed, since: Instant::now(), job };
+        self.hand_over(manner.lane(), Task::Change(step), answer).await
     }
 
-    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+    async fn hand_over<T>(
+        &self,
+        lane: Lane,
+        task: Task,
+        answer: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.send_timeout(task, PATIENCE).await {
+        match tasks.enter(lane, task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::Busy),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.gone()),
+            Err(NoEntry::Full) => Err(Error::Busy),
+            Err(NoEntry::Gone) => Err(self.gone()),
         }
     }
 
@@ -248,7 +260,7 @@ impl Drop for Writer {
 }
 
 /// Tells that the store is broken, also when its thread unwinds.
-struct Verdict(watch::Sender<Option<String>>);
+pub(super) struct Verdict(pub(super) watch::Sender<Option<String>>);
 
 impl Drop for Verdict {
     fn drop(&mut self) {
@@ -258,228 +270,11 @@ impl Drop for Verdict {
     }
 }
 
-/// The thread's near end.
-struct Hand {
-    connection: Connection,
-    key: Arc<DataKey>,
-    latest: Arc<Latest>,
-    chance: SystemRandom,
-    memory: Cell<Memory>,
-    log: PathBuf,
-    /// How long the log was when it was last tried; 0 once it has begun anew.
-    log_tried: Cell<u64>,
-    space: Space,
-    broken: Verdict,
-}
-
-impl Hand {
-    fn work(self, mut line: Line) {
-        while let Some(task) = line.next() {
-            match task {
-                Task::Change(first) => {
-                    let mut batch = vec![first];
-                    line.fill(&mut batch, BATCH);
-                    self.commit(batch, &mut line);
-                    self.shorten_log();
-                }
-                Task::Upkeep(mut job) => {
-                    let verdict = match self.why_broken() {
-                        Some(why) => Err(Error::Broken(why)),
-                        None => self.judge(self.patiently(|| job.run(&self.desk()))),
-                    };
-                    job.answer(verdict);
-                }
-            }
-        }
-    }
-
-    /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
-    fn patiently<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-        self.connection.busy_timeout(UPKEEP_PATIENCE)?;
-        let done = act();
-        self.connection.busy_timeout(STEP)?;
-        done
-    }
-
-    fn desk(&self) -> Desk<'_> {
-        Desk {
-            connection: &self.connection,
-            key: &self.key,
-            chance: &self.chance,
-            memory: &self.memory,
-            latest: &self.latest,
-        }
-    }
-
-    fn why_broken(&self) -> Option<String> {
-        self.broken.0.borrow().clone()
-    }
-
-    /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Waiting>, line: &mut Line) {
-        if let Some(why) = self.why_broken() {
-            return refuse(batch, &Error::Broken(why));
-        }
-        if let Some(short) = self.shortage() {
-            batch = refuse_new(batch, &short);
-        }
-        let outcome = match self.attempt(&mut batch, Some(line)) {
-            Err(fault) => match self.space.shortage(&fault) {
-                Some(short) => {
-                    batch = refuse_new(batch, &short);
-                    self.with_the_reserve(&mut batch)
-                }
-                None => Err(fault),
-            },
-            done => done,
-        };
-        match self.judge(outcome) {
-            Ok(verdicts) => {
-                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
-                    waiting.job.answer(verdict);
-                }
-            }
-            Err(error) => refuse(batch, &error),
-        }
-    }
-
-    /// What is short, if the disk was full and is still: it is looked at again once a second.
-    fn shortage(&self) -> Option<Error> {
-        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
-    }
-
-    /// What is owed is tried alone, and with the reserve's space where it needs that.
-    fn with_the_reserve(&self, owed: &mut Vec<Waiting>) -> Result<Vec<Result<(), Error>>, Fault> {
-        match self.attempt(owed, None) {
-            Err(fault) if self.space.shortage(&fault).is_some() && self.space.give_back() => self.attempt(owed, None),
-            done => done,
-        }
-    }
-
-    /// Tries a batch; nothing of one that fails stays.
-    fn attempt(&self, batch: &mut Vec<Waiting>, line: Option<&mut Line>) -> Result<Vec<Result<(), Error>>, Fault> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let before = self.memory.get();
-        let outcome = self.begin(batch, line).and_then(|()| self.transact(batch));
-        if outcome.is_err() {
-            self.memory.set(before);
-            if !self.connection.is_autocommit()
-                && let Err(error) = self.connection.execute_batch("ROLLBACK")
-            {
-                log::debug!("rollback after a failed batch: {error}");
-            }
-        }
-        outcome
-    }
-
-    /// Begins a transaction. While somebody else holds the lock, more changes may join, and those who have waited long
-    /// enough are told; nothing of theirs was begun.
-    fn begin(&self, batch: &mut Vec<Waiting>, mut line: Option<&mut Line>) -> Result<(), Fault> {
-        loop {
-            let fault = match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
-            {
-                Ok(_) => return Ok(()),
-                Err(error) => Fault::from(error),
-            };
-            if !fault.is_a_lock() {
-                return Err(fault);
-            }
-            if let Some(line) = &mut line {
-                line.fill(batch, QUEUE);
-            }
-            let (patient, tired) = std::mem::take(batch).into_iter().partition(Waiting::has_patience);
-            *batch = patient;
-            refuse(tired, &Error::Busy);
-            if batch.is_empty() {
-                return Err(fault);
-            }
-        }
-    }
-
-    /// One transaction, one savepoint a job. An error here is one of the whole batch.
-    fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
-        let desk = self.desk();
-        let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
-        let began = self.memory.get();
-        clock::mind(&desk)?;
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for waiting in batch {
-            let held = self.memory.get();
-            say("SAVEPOINT job")?;
-            match waiting.job.run(&desk) {
-                Ok(()) => {
-                    say("RELEASE job")?;
-                    verdicts.push(Ok(()));
-                }
-                Err(fault) if fault.spoils_all() => return Err(fault),
-                Err(fault) => {
-                    say("ROLLBACK TO job")?;
-                    say("RELEASE job")?;
-                    self.memory.set(held);
-                    verdicts.push(Err(fault.into_error()));
-                }
-            }
-        }
-        self.memory.get().keep_head(began, &self.connection)?;
-        say("COMMIT")?;
-        Ok(verdicts)
-    }
-
-    /// Turns a fault into what callers are told; one of the disk ends the store.
-    fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
-        outcome.map_err(|fault| {
-            if let Some(short) = self.space.shortage(&fault) {
-                return short;
-            }
-            let is_final = fault.is_final();
-            let error = fault.into_error();
-            if let (true, Error::Broken(why)) = (is_final, &error) {
-                log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
-                // Closing it would move its log into it, with the fsync that has just failed.
-                if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-                    log::debug!("the database may be tidied up at its end: {error}");
-                }
-                self.broken.0.send_replace(Some(why.clone()));
-            }
-            error
-        })
-    }
-
-    /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
-    /// would look like an error of the commit before.
-    fn shorten_log(&self) {
-        let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
-        if length <= LOG_SIZE {
-            self.log_tried.set(0);
-        } else if length >= self.log_tried.get() + LOG_STEP {
-            self.log_tried.set(length);
-            let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-            if let Err(error) = self.judge(moved.map_err(Fault::from)) {
-                log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
-            }
-        }
-    }
-}
-
-fn refuse(batch: Vec<Waiting>, error: &Error) {
-    for waiting in batch {
-        waiting.job.answer(Err(error.clone()));
-    }
-}
-
-/// Refuses what was not begun yet, and gives what is owed.
-fn refuse_new(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
-    let (owed, new) = batch.into_iter().partition(|waiting| waiting.is_owed);
-    refuse(new, error);
-    owed
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use super::super::hand::LOG_SIZE;
     use super::*;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
