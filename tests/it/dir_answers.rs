@@ -46,17 +46,23 @@ async fn r7_a_server_in_trouble_changes_nothing_and_uses_no_link_up() {
             let told = world.rekeyctl(&["set-password", "grace", "--generate", "--reason", "at the desk"], "");
             assert_eq!(told.code, 75, "{kind:?} {code}: {told:?}");
             assert!(!told.err.contains("may have been"), "{kind:?} {code}: {told:?}");
-            if kind != Kind::Write {
+            assert_eq!(world.hook("/v1/recovery", &json!({"login": "nobody"})).await.status, 202);
+            if kind == Kind::Write {
+                world.sees_fault("writes").await;
+                assert_eq!(world.signs_in("grace", PASSWORD).await.status, 200, "{code}");
+                proxy.heal();
+            } else {
                 assert_eq!(world.signs_in("grace", PASSWORD).await.status, 503, "{kind:?} {code}");
                 until("it is seen", async || !world.flaws().is_empty()).await;
+                heals(&world, &proxy).await;
             }
-            assert_eq!(world.hook("/v1/recovery", &json!({"login": "nobody"})).await.status, 202);
-            heals(&world, &proxy).await;
         }
     }
     assert!(world.binds("grace", PASSWORD).await && world.writes("grace").await.is_empty());
     world.surely_sets_password(&link, NEW).await;
     assert_eq!(world.writes("grace").await.len(), 1);
+    // A password that was written shows that they can be.
+    world.sees_its_end("writes").await;
 }
 
 async fn r7_a_database_that_takes_no_writes_is_said_so_and_taken_again() {

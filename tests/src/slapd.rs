@@ -175,7 +175,15 @@ impl Slapd {
 
     /// Lets the server hang: connections are taken, nothing is answered, until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.process.lock().expect("the process").as_ref().expect("a running server").signal(Signal::SIGSTOP);
+        let process = self.process.lock().expect("the process");
+        let process = process.as_ref().expect("a running server");
+        process.signal(Signal::SIGSTOP);
+        let start = Instant::now();
+        // On a busy machine one of its threads may still answer for a while.
+        while !stopped(process.pid()) {
+            assert!(start.elapsed() < LIMIT, "slapd does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends [`Self::freeze`].
@@ -374,6 +382,14 @@ async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
     ];
     let rules: Vec<_> = rules.iter().chain(more).copied().collect();
     add(ldap, &format!("cn={name},ou=policies,{SUFFIX}"), &rules).await;
+}
+
+/// Whether all threads of a process stand still.
+fn stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the threads").filter_map(Result::ok);
+    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    // The state follows the name in brackets.
+    threads.map(state).all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
 }
 
 pub(crate) async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {

@@ -166,7 +166,7 @@ pub struct DirectoryStatus {
 pub struct DirectoryFlaw {
     /// The server, by its URL in the configuration.
     pub server: String,
-    /// `down`, `slow`, `refused`, `read-only` or `clock`.
+    /// `down`, `slow`, `refused`, `read-only`, `writes` or `clock`.
     pub kind: String,
     /// What was seen of it.
     pub why: String,

@@ -103,6 +103,8 @@ pub enum FlawKind {
     Refused,
     /// It is reached, and answers late or not at all.
     Slow,
+    /// It answers, and the last password could not be written for a reason that is not the account's.
+    Writes,
 }
 
 impl FlawKind {
@@ -114,6 +116,7 @@ impl FlawKind {
             Self::ReadOnly => "read-only",
             Self::Refused => "refused",
             Self::Slow => "slow",
+            Self::Writes => "writes",
         }
     }
 }

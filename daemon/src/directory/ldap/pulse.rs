@@ -59,6 +59,10 @@ impl Ldap {
             upstream.doubt().await;
         }
         let answered = self.asked(upstream, trouble.is_some()).await;
+        if let Err(Failure::Busy(_)) = answered {
+            // Others keep every connection in use; they see for themselves how it does.
+            return None;
+        }
         let took = answered.as_ref().copied().unwrap_or_default();
         upstream.felt(Pulse { at: Instant::now(), took });
         match &answered {
@@ -112,6 +116,9 @@ impl Ldap {
         // A copy beside an original is as it should be.
         if !writer && !upstream.server().writable {
             return Some((FlawKind::ReadOnly, "it takes no writes, and no other server does".into()));
+        }
+        if let Some(why) = upstream.unwritten() {
+            return Some((FlawKind::Writes, why));
         }
         let took = upstream.pulse().map(|pulse| pulse.took).unwrap_or_default();
         if took > self.wanted.ldap.operation_timeout / LATE {

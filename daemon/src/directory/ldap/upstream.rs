@@ -41,6 +41,7 @@ pub(super) struct Upstream {
     proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
     pulse: Lock<Option<Pulse>>,
+    unwritten: Lock<Option<(Instant, String)>>,
 }
 
 /// A connection in the hands of one story, together with what is known of the server behind it.
@@ -67,6 +68,7 @@ impl Upstream {
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
             pulse: Lock::new(None),
+            unwritten: Lock::new(None),
         }
     }
 
@@ -115,6 +117,17 @@ impl Upstream {
         let proof = self.proof.try_lock().ok()?;
         let (since, proof) = proof.as_ref()?;
         Some((proof.stamped?, since.elapsed()))
+    }
+
+    /// Remembers for a while why a password could not be written, or that one could.
+    pub(super) fn wrote(&self, trouble: Option<String>) {
+        *held(&self.unwritten) = trouble.map(|why| (Instant::now(), why));
+    }
+
+    /// Why passwords can't be written, as far as the last one has shown.
+    pub(super) fn unwritten(&self) -> Option<String> {
+        let unwritten = held(&self.unwritten);
+        unwritten.as_ref().filter(|(since, _)| since.elapsed() < FRESH_REFUSAL).map(|(_, why)| why.clone())
     }
 
     /// When it was last asked whether it is there, and how that went.

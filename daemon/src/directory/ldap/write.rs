@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rekeyd_core::domain::{AccountId, EntryName, Stamp};
-use rekeyd_core::flavour::{Change, Flavour, Outcome, Reply, Settled};
+use rekeyd_core::flavour::{Change, Flavour, Outcome, Rejection, Reply, Settled};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
@@ -159,12 +159,20 @@ impl Ldap {
         target: &Target,
         reply: &Reply,
     ) -> Result<Written, Failure> {
-        if flavour.is_copy(reply) {
+        let copy = flavour.is_copy(reply);
+        if copy {
             upstream.takes_no_writes();
         }
+        let outcome = flavour.outcome(reply, target.must_change);
+        upstream.wrote(match &outcome {
+            Outcome::NotDone(why) | Outcome::Unsure(why) | Outcome::Rejected(Rejection::MissingRight(why)) if !copy => {
+                Some(why.clone())
+            }
+            _ => None,
+        });
         Ok(self.answered(
             upstream,
-            match flavour.outcome(reply, target.must_change) {
+            match outcome {
                 Outcome::Done => Written::Done,
                 Outcome::NotDone(why) => Written::NotDone(why),
                 Outcome::Rejected(rejection) => Written::Rejected(rejection),
