@@ -13,6 +13,12 @@ mod checker;
 mod crash;
 mod crowds;
 mod demo;
+mod dir_answers;
+mod dir_down;
+mod dir_failover;
+mod dir_limits;
+mod dir_tls;
+mod dir_unsure;
 mod doors;
 mod figures;
 mod hook;
@@ -52,6 +58,12 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        dir_answers::all(),
+        dir_down::all(),
+        dir_failover::all(),
+        dir_limits::all(),
+        dir_tls::all(),
+        dir_unsure::all(),
         doors::all(),
         figures::all(),
         hostile::all(),
