@@ -148,7 +148,18 @@ impl Slapd {
 
     /// Lets the server hang: connections are taken, nothing is answered, until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.process.lock().expect("the process").as_ref().expect("a running server").signal(Signal::SIGSTOP);
+        let process = self.process.lock().expect("the process");
+        let process = process.as_ref().expect("a running server");
+        process.signal(Signal::SIGSTOP);
+        // Each of its threads stops when the kernel comes to it.
+        let has_stopped = |task: &Path| {
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        let tasks = || fs::read_dir(format!("/proc/{}/task", process.pid())).expect("its threads");
+        while !tasks().filter_map(Result::ok).all(|task| has_stopped(&task.path())) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends [`Self::freeze`].

@@ -144,7 +144,7 @@ async fn set(
         log::warn!(event = "shed"; "too many passwords are being set at once");
         return Ok(SetOutcome::Unavailable);
     };
-    let (_turn, _) = rekeyd.turns.take(&stored.ticket.account).await;
+    let _turn = rekeyd.turns.take(&stored.ticket.account).await;
     let hash = rekeyd.store.data_key().token_hash(token);
     let Some(claimed) = rekeyd.store.claim(hash, nonce, rekeyd.now()).await? else {
         return again(rekeyd, &parts, token, nonce).await;
