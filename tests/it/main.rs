@@ -19,6 +19,7 @@ mod oracle;
 mod pages;
 mod rig;
 mod running;
+mod store_faults;
 mod store_full;
 mod store_power;
 mod story;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         pages::all(),
         rig::all(),
         running::all(),
+        store_faults::all(),
         store_full::all(),
         store_power::all(),
         story::all(),

@@ -5,9 +5,10 @@
 //!   a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
+//! * `backup`: a copy while it is in use. `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
+mod backup;
 mod checkup;
 mod claims;
 mod clock;
@@ -31,6 +32,7 @@ mod upkeep;
 mod writer;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
@@ -96,6 +98,11 @@ impl Sqlite {
     /// See [`crate::store::Store::probe`].
     pub(in crate::store) fn probe(config: &StoreConfig, ring: &KeyRing) -> Result<String, Error> {
         open::probe(config, ring)
+    }
+
+    /// See [`crate::store::Store::backup`].
+    pub(in crate::store) fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
+        backup::backup(config, to)
     }
 
     /// See [`crate::store::Store::data_key`].
