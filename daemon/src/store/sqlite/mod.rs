@@ -1,7 +1,7 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
 //! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `readers`: the threads. `memory`: what the writer need not count. `fault`: whom an error concerns. `space`:
+//! * `writer`, `readers`: the threads. `line`: what waits for the one that writes. `memory`: what the writer need not count. `fault`: whom an error concerns. `space`:
 //!   a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
@@ -17,6 +17,7 @@ mod events;
 mod fault;
 mod issue;
 mod latest;
+mod line;
 mod memory;
 mod open;
 mod outbox;

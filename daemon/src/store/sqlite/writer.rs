@@ -24,19 +24,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::clock;
 use super::fault::Fault;
 use super::latest::Latest;
+use super::line::{BATCH, Change, Line, Task, Waiting, once, refuse, refuse_new};
 use super::memory::Memory;
 use super::open::PATIENCE as UPKEEP_PATIENCE;
 use super::space::Space;
 use crate::store::Error;
 
-/// How many changes share a commit at most; more would make the first of them wait for nothing.
-const BATCH: usize = 256;
 /// How many changes may wait for the thread.
 const QUEUE: usize = 4096;
 /// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a change that is owed waits for such a lock.
-const OWED_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one try at such a lock lasts; then those who have waited long enough are told.
 const STEP: Duration = Duration::from_millis(50);
 /// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
@@ -60,78 +57,6 @@ impl Desk<'_> {
         let mut memory = self.memory.get();
         change(&mut memory);
         self.memory.set(memory);
-    }
-}
-
-/// A change with its types erased.
-trait Job: Send {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
-    fn answer(self: Box<Self>, verdict: Result<(), Error>);
-}
-
-struct Change<T, F> {
-    act: F,
-    result: Option<T>,
-    back: oneshot::Sender<Result<T, Error>>,
-}
-
-impl<T: Send, F: FnMut(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
-        self.result = Some((self.act)(desk)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, verdict: Result<(), Error>) {
-        let Self { result, back, .. } = *self;
-        // Whoever asked may be gone; what was done stays done.
-        drop(back.send(verdict.and_then(|()| result.ok_or(Error::Busy))));
-    }
-}
-
-/// A change that waits for its commit.
-struct Waiting {
-    job: Box<dyn Job>,
-    /// Whether it tells of something that was done already.
-    is_owed: bool,
-    since: Instant,
-}
-
-impl Waiting {
-    fn has_patience(&self) -> bool {
-        self.since.elapsed() < if self.is_owed { OWED_PATIENCE } else { PATIENCE }
-    }
-}
-
-/// One thing for the thread to do.
-enum Task {
-    /// Within a transaction shared with others.
-    Change(Waiting),
-    /// Between transactions: checkpoints, epochs.
-    Upkeep(Box<dyn Job>),
-}
-
-/// What waits for the thread.
-struct Line {
-    queue: mpsc::Receiver<Task>,
-    /// Upkeep that came while a batch was gathered.
-    upkeep: VecDeque<Box<dyn Job>>,
-}
-
-impl Line {
-    /// The next thing to do; `None` once nobody can ask for anything any more.
-    fn next(&mut self) -> Option<Task> {
-        self.upkeep.pop_front().map(Task::Upkeep).or_else(|| self.queue.blocking_recv())
-    }
-
-    /// Adds the changes that wait, up to `most` in all.
-    fn fill(&mut self, batch: &mut Vec<Waiting>, most: usize) {
-        while batch.len() < most {
-            match self.queue.try_recv() {
-                Ok(Task::Change(waiting)) => batch.push(waiting),
-                Ok(Task::Upkeep(job)) => self.upkeep.push_back(job),
-                Err(_) => return,
-            }
-        }
     }
 }
 
@@ -236,12 +161,6 @@ impl Writer {
     pub(super) fn broken(&self) -> watch::Receiver<Option<String>> {
         self.broken.clone()
     }
-}
-
-/// An act that can't be run a second time: whoever asked is told to ask again.
-fn once<T>(act: impl FnOnce(&Desk<'_>) -> Result<T, Fault>) -> impl FnMut(&Desk<'_>) -> Result<T, Fault> {
-    let mut act = Some(act);
-    move |desk| act.take().map_or_else(|| Err(Fault::busy()), |act| act(desk))
 }
 
 impl Drop for Writer {
@@ -352,7 +271,7 @@ impl Hand {
 
     /// What is short, if the disk was full and is still: it is looked at again once a second.
     fn shortage(&self) -> Option<Error> {
-        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+        self.space.still_short(|| self.latest.keep(&self.connection))
     }
 
     /// What is owed is tried alone, and with the reserve's space where it needs that.
@@ -469,19 +388,6 @@ impl Hand {
             }
         }
     }
-}
-
-fn refuse(batch: Vec<Waiting>, error: &Error) {
-    for waiting in batch {
-        waiting.job.answer(Err(error.clone()));
-    }
-}
-
-/// Refuses what was not begun yet, and gives what is owed.
-fn refuse_new(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
-    let (owed, new) = batch.into_iter().partition(|waiting| waiting.is_owed);
-    refuse(new, error);
-    owed
 }
 
 #[cfg(test)]
