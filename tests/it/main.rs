@@ -38,6 +38,7 @@ mod running;
 mod search;
 mod sequence;
 mod smuggling;
+mod store_faults;
 mod store_full;
 mod store_power;
 mod story;
@@ -82,8 +83,9 @@ fn main() -> ExitCode {
         running::all(),
         search::all(),
         sequence::all(),
-        store_full::all(),
         smuggling::all(),
+        store_faults::all(),
+        store_full::all(),
         store_power::all(),
         story::all(),
         tickets::all(),

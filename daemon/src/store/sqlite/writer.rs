@@ -290,7 +290,7 @@ impl Hand {
 
     /// What is short, if the disk was full and is still: it is looked at again once a second.
     fn shortage(&self) -> Option<Error> {
-        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+        self.space.still_short(|| self.latest.keep(&self.connection))
     }
 
     /// What is owed is tried alone, and with the reserve's space where it needs that.
