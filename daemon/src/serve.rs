@@ -12,6 +12,7 @@ use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
 use sd_notify::NotifyState;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,6 +25,8 @@ use crate::{admin, http, logging};
 
 /// How long what is in hand may take to end after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(15);
+/// How much those threads step back that work behind answers: a tenth of the processor stays theirs when all others want it.
+const BEHIND: i32 = 10;
 /// How often the store's epoch is renewed and old rows are pruned.
 const HOUSEKEEPING: Duration = Duration::from_hours(1);
 
@@ -103,17 +106,31 @@ pub struct Run {
 pub fn run(run: &Run) -> Result<(), Failure> {
     let config = Config::load(&run.file).map_err(Failure::Configuration)?;
     logging::install(config.log_level).map_err(Failure::System)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(16)
-        .build()
-        .map_err(|error| Failure::System(error.to_string()))?;
-    let ended = runtime.block_on(serve(run, config));
+    let (runtime, behind) = runtimes().map_err(|error| Failure::System(error.to_string()))?;
+    let ended = runtime.block_on(serve(run, config, behind.handle()));
+    behind.shutdown_timeout(Duration::from_secs(1));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
+/// The threads that answer, and the one that works behind answers. Whoever works behind makes way for whoever answers:
+/// what an earlier request makes to do, a mail or nothing at all, must not show in how fast the next one is answered.
+fn runtimes() -> std::io::Result<(Runtime, Runtime)> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().max_blocking_threads(16);
+    let answering = builder.thread_name("answering").build()?;
+    let behind = builder.thread_name("behind").worker_threads(1).on_thread_start(make_way).build()?;
+    Ok((answering, behind))
+}
+
+/// Lets the calling thread have the processor when nobody else wants it.
+fn make_way() {
+    if let Err(error) = rustix::process::nice(BEHIND) {
+        log::debug!("a thread keeps its priority: {error}");
+    }
+}
+
+async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure> {
     // Before anybody can be answered: a signal that comes as early as that would end the daemon on the spot.
     let signals = Signals::new()?;
     let clock = Clock::default();
@@ -130,21 +147,20 @@ async fn serve(run: &Run, config: Config) -> Result<(), Failure> {
     // Whoever sees the pages answer finds the operators' socket as well.
     let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let cannot = |error: std::io::Error| Failure::Listen(format!("{}: {error}", config.http.listen));
-    let server = http::Server::bind(config.http.listen).await.map_err(cannot)?;
+    let server = http::Server::bind(config.http.listen).map_err(cannot)?;
     let listen = server.address();
     let http = Arc::new(http::Door::new(Arc::clone(&rekeyd), config.http.clone()).map_err(Failure::System)?);
     let mut tasks: JoinSet<()> = JoinSet::new();
     tasks.spawn(Arc::clone(&http).run(server, stopped.clone()));
     tasks.spawn(admin.serve(stopped.clone()));
-    tasks.spawn(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()));
-    tasks.spawn(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()));
-    tasks.spawn(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()));
-    tasks.spawn(keep_house(Arc::clone(&rekeyd), stopped));
+    tasks.spawn_on(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()), behind);
+    tasks.spawn_on(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()), behind);
+    tasks.spawn_on(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()), behind);
+    tasks.spawn_on(keep_house(Arc::clone(&rekeyd), stopped.clone()), behind);
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
-    let greeting = Arc::clone(&rekeyd);
-    tokio::spawn(async move { flow::health::greet(&greeting).await });
+    tasks.spawn(flow::health::watch(Arc::clone(&rekeyd), stopped));
 
     let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);

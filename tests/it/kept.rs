@@ -1,4 +1,4 @@
-//! P5 and the crash table: what was accepted is kept, whatever ends in between, and a password is written once.
+//! P5: what was accepted is kept, whatever ends in between, and a password is written once.
 
 use std::{
     sync::{Arc, Mutex},
@@ -23,12 +23,6 @@ use tokio::{
 };
 
 tests! {
-    async fn b2_2_a_request_that_was_answered_survives_a_crash;
-    async fn b2_5_a_crash_while_a_message_is_sent_sends_it_again;
-    async fn b2_6_a_message_whose_answer_a_crash_cut_off_comes_again_as_the_same;
-    async fn b2_9_a_crash_before_the_write_frees_the_ticket;
-    async fn b2_10_a_crash_after_the_write_uses_the_ticket_up;
-    async fn b2_12_a_repeat_after_a_crash_sees_the_same_result;
     async fn p5_a_directory_that_is_down_loses_no_request;
     async fn p5_a_mail_server_that_is_down_loses_no_message;
     async fn p5_a_message_that_nobody_takes_is_given_up_and_said_so;
@@ -43,50 +37,6 @@ tests! {
 }
 
 const NEW: &str = "seven violet teapots orbit";
-
-async fn b2_2_a_request_that_was_answered_survives_a_crash() {
-    let world = World::start().await;
-    let answer = world.hook("/v1/recovery", &json!({"login": "ada"})).await;
-    world.kill9();
-    assert_eq!(answer.status, 202);
-    world.restart().await;
-    let link = world.link("ada@example.org", 1).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let messages = world.smtp().messages_to("ada@example.org");
-    // Twice only where the crash cut off the mail server's answer, and then it is the same message.
-    assert!(messages.len() <= 2 && messages.iter().all(|message| message.raw == messages[0].raw));
-    world.surely_sets_password(&link, NEW).await;
-}
-
-async fn b2_5_a_crash_while_a_message_is_sent_sends_it_again() {
-    let world = World::start().await;
-    world.smtp().fail_once(Step::Data, Fault::Slow(Duration::from_secs(2)));
-    world.forgets("ada").await;
-    until("a message is under way", async || world.smtp().connections() > 0).await;
-    world.kill9();
-    assert!(world.smtp().messages().is_empty());
-    world.smtp().heal();
-    world.restart().await;
-    let link = world.link("ada@example.org", 1).await;
-    assert_eq!(world.smtp().messages().len(), 1);
-    world.surely_sets_password(&link, NEW).await;
-}
-
-async fn b2_6_a_message_whose_answer_a_crash_cut_off_comes_again_as_the_same() {
-    let world = World::start().await;
-    // The server has taken the message, and its answer is not there yet when the daemon dies.
-    world.smtp().fail_once(Step::Body, Fault::TakeAndWait(Duration::from_secs(2)));
-    world.forgets("ada").await;
-    world.smtp().wait_for_mail_to("ada@example.org", 1).await;
-    world.kill9();
-    world.restart().await;
-    let messages = world.smtp().wait_for_mail_to("ada@example.org", 2).await;
-    assert_eq!(messages.len(), 2);
-    assert_eq!(String::from_utf8_lossy(&messages[0].raw), String::from_utf8_lossy(&messages[1].raw));
-    assert!(messages[0].header("Message-ID").is_some());
-    let link = world.link("ada@example.org", 2).await;
-    world.surely_sets_password(&link, NEW).await;
-}
 
 async fn p5_a_mail_server_that_is_down_loses_no_message() {
     let world = World::start().await;
@@ -142,64 +92,6 @@ async fn p5_a_stop_leaves_what_waits_for_the_next_start() {
     world.smtp().open().await;
     world.restart().await;
     world.smtp().wait_for(3).await;
-}
-
-async fn b2_9_a_crash_before_the_write_frees_the_ticket() {
-    let (world, proxy) = behind_a_proxy().await;
-    let link = world.forgets_and_gets_link("ada").await;
-    dies_at(&world, &proxy, Fate::LoseAfterHold, &link).await;
-    assert!(world.binds("ada", PASSWORD).await);
-    until("the ticket is free again", async || is_set(&world.sets_password(&link, NEW).await)).await;
-    assert_eq!(world.writes("ada").await.len(), 1);
-}
-
-async fn b2_10_a_crash_after_the_write_uses_the_ticket_up() {
-    let (world, proxy) = behind_a_proxy().await;
-    let link = world.forgets_and_gets_link("ada").await;
-    dies_at(&world, &proxy, Fate::HoldAnswer, &link).await;
-    assert!(world.binds("ada", NEW).await);
-    // She is told, as everybody whose password was changed.
-    world.smtp().wait_for_mail_to("ada@example.org", 2).await;
-    world.event(&[("event", "password-set")]).await;
-    assert!(!is_set(&world.sets_password(&link, "nine copper kettles in a row").await));
-    assert!(world.binds("ada", NEW).await && world.writes("ada").await.len() == 1);
-}
-
-/// Lets the daemon die while its write is where the fate says, and starts it again.
-async fn dies_at(world: &World, proxy: &Proxy, fate: Fate, link: &str) {
-    world.secret(NEW);
-    proxy.next_write(fate);
-    let token = link.rsplit_once('/').expect("a token").1;
-    let body = json!({"ticket": token, "password": NEW}).to_string();
-    let request = format!(
-        "POST /v1/password HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        world.address(),
-        world.hook_key(),
-        body.len()
-    );
-    // The connection breaks with the daemon, so nobody waits for an answer.
-    let door = world.door();
-    let call = tokio::spawn(async move { door.try_raw(request.as_bytes()).await });
-    proxy.stopped().await;
-    world.kill9();
-    drop(call.await);
-    proxy.release();
-    world.restart().await;
-}
-
-async fn b2_12_a_repeat_after_a_crash_sees_the_same_result() {
-    let world = World::start().await;
-    let link = world.forgets_and_gets_link("ada").await;
-    let page = world.door().get(&link).await;
-    let hidden = page.hidden_fields();
-    let hidden: Vec<_> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let fields = [&hidden[..], &[("password", NEW), ("confirm", NEW)]].concat();
-    assert!(is_set(&world.door().post_form(&link, &fields).await));
-    world.kill9();
-    world.restart().await;
-    assert!(is_set(&world.door().post_form(&link, &fields).await));
-    assert_eq!(world.writes("ada").await.len(), 1);
 }
 
 async fn t43_a_write_whose_answer_is_lost_is_settled() {

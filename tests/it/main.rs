@@ -9,16 +9,35 @@
 )]
 
 mod check;
+mod checker;
+mod crash;
+mod crowds;
 mod demo;
+mod dir_answers;
+mod dir_down;
+mod dir_failover;
+mod dir_limits;
+mod dir_tls;
+mod dir_unsure;
 mod doors;
+mod figures;
 mod hook;
+mod hostile;
 mod kept;
+mod kills;
 mod law;
+mod leaks;
+mod mail_faults;
+mod mail_flow;
 mod operators;
 mod oracle;
 mod pages;
+mod races;
 mod rig;
 mod running;
+mod search;
+mod sequence;
+mod smuggling;
 mod store_faults;
 mod store_full;
 mod store_power;
@@ -27,6 +46,7 @@ mod tickets;
 mod tidy;
 mod tokens;
 mod trail;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -35,16 +55,35 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        crowds::all(),
+        checker::all(),
+        crash::all(),
         demo::all(),
+        dir_answers::all(),
+        dir_down::all(),
+        dir_failover::all(),
+        dir_limits::all(),
+        dir_tls::all(),
+        dir_unsure::all(),
         doors::all(),
+        figures::all(),
+        hostile::all(),
         hook::all(),
         kept::all(),
+        kills::all(),
         law::all(),
+        leaks::all(),
+        mail_faults::all(),
+        mail_flow::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
+        races::all(),
         rig::all(),
         running::all(),
+        search::all(),
+        sequence::all(),
+        smuggling::all(),
         store_faults::all(),
         store_full::all(),
         store_power::all(),
@@ -53,6 +92,7 @@ fn main() -> ExitCode {
         tidy::all(),
         tokens::all(),
         trail::all(),
+        walk::all(),
     ];
     harness::main(modules.into_iter().flatten().collect())
 }

@@ -113,6 +113,11 @@ impl Door {
 
     /// Sends any request.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+        self.try_send(method, path, headers, body).await.unwrap_or_else(|| panic!("no answer from {path}"))
+    }
+
+    /// As [`Self::send`], where the far end may die: `None` where no whole answer comes.
+    pub async fn try_send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Option<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str())) {
             request = request.header(HOST, self.host());
@@ -123,11 +128,11 @@ impl Door {
         let request = request.body(Full::new(body)).expect("a request");
         let call = async {
             match self {
-                Self::Tcp(address) => exchange(TcpStream::connect(address).await.expect("a connection"), request).await,
-                Self::Unix(path) => exchange(UnixStream::connect(path).await.expect("a connection"), request).await,
+                Self::Tcp(address) => exchange(TcpStream::connect(address).await.ok()?, request).await,
+                Self::Unix(path) => exchange(UnixStream::connect(path).await.ok()?, request).await,
             }
         };
-        timeout(LIMIT, call).await.unwrap_or_else(|_| panic!("no answer from {path}"))
+        timeout(LIMIT, call).await.ok()?
     }
 
     /// The name of the door, as a client that knows nothing better calls it.
@@ -161,14 +166,14 @@ impl Door {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Answer {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+) -> Option<Answer> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.expect("an answer");
+    let answer = sender.send_request(request).await.ok()?;
     let (head, body) = answer.into_parts();
-    let body = body.collect().await.expect("a whole body").to_bytes();
+    let body = body.collect().await.ok()?.to_bytes();
     connection.abort();
-    Answer { status: head.status, headers: head.headers, body }
+    Some(Answer { status: head.status, headers: head.headers, body })
 }
 
 async fn pour(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> io::Result<Vec<u8>> {

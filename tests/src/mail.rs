@@ -1,5 +1,7 @@
 //! What a delivered message says: headers, parts and links, decoded as a mail program does.
 
+use std::sync::LazyLock;
+
 use data_encoding::BASE64_MIME_PERMISSIVE;
 use regex::{Captures, Regex};
 
@@ -39,8 +41,8 @@ impl Message {
 
     /// All links of the plain text, in order.
     pub fn links(&self) -> Vec<String> {
-        let link = Regex::new(r"https?://[^\s<>]+").expect("a pattern");
-        link.find_iter(&self.text()).map(|found| found.as_str().to_owned()).collect()
+        static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"https?://[^\s<>]+").expect("a pattern"));
+        LINK.find_iter(&self.text()).map(|found| found.as_str().to_owned()).collect()
     }
 
     /// The only link that has this in it, such as `/r/`.
@@ -49,6 +51,12 @@ impl Message {
         links.dedup();
         assert!(links.len() == 1, "links with {part}: {links:?} in\n{}", self.text());
         links.remove(0)
+    }
+
+    /// The tokens of all links that have this in them, such as `/r/`.
+    pub fn tokens(&self, part: &str) -> Vec<String> {
+        let links = self.links().into_iter().filter(|link| link.contains(part));
+        links.filter_map(|link| link.rsplit_once('/').map(|(_, token)| token.to_owned())).collect()
     }
 
     fn part(&self, kind: &str) -> String {
@@ -63,8 +71,9 @@ fn collect(text: &str, parts: &mut Vec<Part>) {
     let content = header(head, "content-type").unwrap_or_else(|| "text/plain".to_owned());
     let kind = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind.starts_with("multipart/") {
-        let boundary = Regex::new(r#"[Bb]oundary="?([^";]+)"?"#).expect("a pattern");
-        let boundary = boundary.captures(&content).expect("a boundary")[1].to_owned();
+        static BOUNDARY: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r#"[Bb]oundary="?([^";]+)"?"#).expect("a pattern"));
+        let boundary = BOUNDARY.captures(&content).expect("a boundary")[1].to_owned();
         let body = format!("\r\n{body}");
         let (body, _) = body.split_once(&format!("\r\n--{boundary}--")).expect("an end of the parts");
         for part in body.split(&format!("\r\n--{boundary}\r\n")).skip(1) {
@@ -97,11 +106,12 @@ fn header(head: &str, name: &str) -> Option<String> {
 
 /// RFC 2047: words in a header that are not ASCII.
 fn decode_words(value: &str) -> String {
-    let word = Regex::new(r"=\?[Uu][Tt][Ff]-8\?([BbQq])\?([^?]*)\?=(?:\s+(=\?))?").expect("a pattern");
+    static WORD: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"=\?[Uu][Tt][Ff]-8\?([BbQq])\?([^?]*)\?=(?:\s+(=\?))?").expect("a pattern"));
     let mut value = value.to_owned();
     // The space between two words is not part of the text.
-    while word.is_match(&value) {
-        value = word
+    while WORD.is_match(&value) {
+        value = WORD
             .replace(&value, |found: &Captures<'_>| {
                 let bytes = if found[1].eq_ignore_ascii_case("b") {
                     BASE64_MIME_PERMISSIVE.decode(found[2].as_bytes()).expect("base64")

@@ -178,7 +178,17 @@ impl Smtp {
 
     /// All messages to one address so far, in order.
     pub fn messages_to(&self, address: &str) -> Vec<Message> {
-        self.messages().into_iter().filter(|message| message.to.iter().any(|to| to == address)).collect()
+        let is_to_it = |message: &&Message| message.to.iter().any(|to| to == address);
+        self.state(|state| state.messages.iter().filter(is_to_it).cloned().collect())
+    }
+
+    /// How many messages to one address there are so far, and the last of them.
+    pub fn last_to(&self, address: &str) -> (usize, Option<Message>) {
+        let is_to_it = |message: &&Message| message.to.iter().any(|to| to == address);
+        self.state(|state| {
+            let all = || state.messages.iter().filter(is_to_it);
+            (all().count(), all().next_back().cloned())
+        })
     }
 
     /// Waits until there are so many messages, and gives all; fails the test if they do not come.

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::{Method, body::Bytes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -78,6 +79,11 @@ impl World {
     /// The mail server.
     pub fn smtp(&self) -> &Smtp {
         self.smtp.as_ref().expect("a world with a mail server")
+    }
+
+    /// Whether mail goes to a server.
+    pub fn sends_mail(&self) -> bool {
+        self.smtp.is_some()
     }
 
     /// The directory's server.
@@ -178,6 +184,18 @@ impl World {
         self.ends()
     }
 
+    /// Tells the daemon to end, if it has not ended already.
+    pub fn quits(&self) {
+        if !self.has_ended() {
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// Whether the daemon has ended by itself, or by somebody else's hand.
+    pub fn has_ended(&self) -> bool {
+        locked(&self.process).as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
     /// Waits for a daemon that was told to end, and gives how it ended.
     pub fn ends(&self) -> ExitStatus {
         let mut process = locked(&self.process).take().expect("a running daemon");
@@ -233,12 +251,35 @@ impl World {
     /// Starts the daemon and waits for nothing.
     pub fn launch(&self) {
         let Surroundings { through, environment } = locked(&self.surroundings).clone();
+        let through: Vec<_> = through.iter().map(String::as_str).collect();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.launch_under(&through, &environment);
+    }
+
+    /// Starts the daemon this once under another program, such as a tracer, or one that becomes it, such as `prlimit`, with
+    /// variables in its environment, and waits for nothing.
+    pub fn launch_under(&self, program_before: &[&str], environment: &[(&str, &str)]) {
         let text = |path: PathBuf| path.to_str().expect("a path in UTF-8").to_owned();
         let daemon = [text(program("rekeyd")), "--config".to_owned(), text(self.config())];
-        let words: Vec<&str> = through.iter().chain(&daemon).map(String::as_str).collect();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let words: Vec<_> = program_before.iter().copied().chain(daemon.iter().map(String::as_str)).collect();
         let log = self.folder.join("log");
-        *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], &environment, &log));
+        *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], environment, &log));
+    }
+
+    /// Starts the daemon once more where one was killed. The kernel may still be clearing that one away, and another test
+    /// may be trying out its port.
+    pub async fn revive(&self) {
+        let start = Instant::now();
+        loop {
+            self.launch();
+            if self.becomes_ready().await {
+                return;
+            }
+            let log = self.log();
+            let is_taken = log.lines().next_back().is_some_and(|last| last.contains("in use"));
+            assert!(is_taken && start.elapsed() < LIMIT, "the daemon does not start again:\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.
@@ -248,8 +289,8 @@ impl World {
             if locked(&self.process).as_mut().expect("a daemon").ended().is_some() {
                 return false;
             }
-            let listens = tokio::net::TcpStream::connect(self.address()).await.is_ok();
-            if listens && self.door().get("/readyz").await.status.is_success() {
+            let ready = self.door().try_send(Method::GET, "/readyz", &[], Bytes::new()).await;
+            if ready.is_some_and(|answer| answer.status.is_success()) {
                 return true;
             }
             assert!(start.elapsed() < LIMIT, "the daemon does not become ready:\n{}", self.log());
@@ -319,10 +360,12 @@ impl Drop for World {
     }
 }
 
-/// A program of the workspace, which lies where the test program's own folder lies.
+/// A program of the workspace, which lies beside this one, or beside its folder where this one is a test.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the test program");
-    let program = own.parent().and_then(Path::parent).expect("a folder").join(name);
+    let folder = own.parent().expect("a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("a folder") } else { folder };
+    let program = folder.join(name);
     assert!(program.exists(), "{name} is not built");
     program
 }

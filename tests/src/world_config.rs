@@ -134,8 +134,9 @@ pub fn key_hash(key: &str) -> String {
     format!("sha256:{}", HEXLOWER.encode(digest::digest(&digest::SHA256, key.as_bytes()).as_ref()))
 }
 
-/// Keys of one section stand together under its name; those without a section come first.
-fn render(keys: &BTreeMap<String, String>) -> String {
+/// The text of a configuration file with these keys, such as `policy.paces.account`, and their values as they are written
+/// in the file. Keys of one section stand together under its name; those without a section come first.
+pub fn render(keys: &BTreeMap<String, String>) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for (key, value) in keys {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));

@@ -13,20 +13,20 @@ const WIDTH: usize = 76;
 
 /// An entry with the comments that stand before it.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub struct Record {
     /// Comment lines, each with its `#`.
-    pub(super) comments: Vec<String>,
+    pub comments: Vec<String>,
     /// The entry.
-    pub(super) entry: Entry,
+    pub entry: Entry,
 }
 
 /// Why a text is no LDIF.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct BadLdif {
+pub struct BadLdif {
     /// Line, counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// What is wrong with it.
-    pub(super) what: String,
+    pub what: String,
 }
 
 impl fmt::Display for BadLdif {
@@ -39,7 +39,7 @@ impl fmt::Display for BadLdif {
 ///
 /// # Errors
 /// [`BadLdif`] for the first line that can't be read.
-pub(super) fn parse(text: &str) -> Result<Vec<Record>, BadLdif> {
+pub fn parse(text: &str) -> Result<Vec<Record>, BadLdif> {
     let mut records = Vec::new();
     let mut comments = Vec::new();
     let mut open: Option<Entry> = None;
@@ -115,7 +115,7 @@ fn attribute(line: &str) -> Result<(&str, Vec<u8>), &'static str> {
 }
 
 /// Writes all records, in order.
-pub(super) fn write(records: &[Record]) -> String {
+pub fn write(records: &[Record]) -> String {
     let mut out = String::from("version: 1\n");
     for record in records {
         out.push('\n');

@@ -31,7 +31,7 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address (IPv6: one /64); loopback and trusted proxies are not counted.
     pub connections_per_source: usize,
-    /// Requests in work at once; beyond, the answer is 503.
+    /// Requests in work at once; beyond, the answer is 503. An eighth is kept for those that set a password.
     pub requests: usize,
     /// From the first byte of a request, or from the connection's begin, to the end of its headers.
     pub header: Duration,
@@ -107,6 +107,11 @@ impl Config {
 }
 
 impl Limits {
+    /// How many of the requests in work at once are kept for those that set a password.
+    pub(super) fn kept_for_sets(&self) -> usize {
+        self.requests / 8
+    }
+
     fn read(section: Section<'_>) -> Self {
         let default = Self::default();
         let count = |key, default: usize| {

@@ -184,7 +184,11 @@ impl Door {
             _ => {}
         }
         let client = client.map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
-        let _place = self.free.try_acquire().map_err(|_| Refusal::Busy)?;
+        // Those who set a password have come far: places are kept for them that nobody else takes.
+        let kept = if route.endpoint.sets_password() { 0 } else { setting.config.limits.kept_for_sets() };
+        if self.free.available_permits() <= kept {
+            return Err(Refusal::Busy);
+        }
         let caller = admit(setting, head, route, peer)?;
         let within = setting.config.limits.request;
         let work = async {
@@ -192,6 +196,11 @@ impl Door {
                 Method::POST => request::body(body, &head.headers, setting.config.limits.body).await?,
                 _ => Zeroizing::default(),
             };
+            // Only now, so that bodies which do not come take no place from those that are there.
+            if self.free.available_permits() <= kept {
+                return Err(Refusal::Busy);
+            }
+            let _place = self.free.try_acquire().map_err(|_| Refusal::Busy)?;
             let call = Call {
                 door: Arc::clone(self),
                 rekeyd: Arc::clone(&self.rekeyd),
@@ -263,7 +272,8 @@ fn admit(setting: &Setting, head: &Parts, route: &Route, peer: Peer) -> Result<O
     Ok(None)
 }
 
-/// Hands a call to its story.
+/// Hands a call to its story. Those that carry much and are told seldom lie in a box, so that every request need not have
+/// room for them.
 async fn tell(call: &Call, route: &Route, method: &Method, caller: Option<Client>) -> Result<Answer, Refusal> {
     let post = method == Method::POST;
     match (route.endpoint, caller) {
@@ -271,19 +281,124 @@ async fn tell(call: &Call, route: &Route, method: &Method, caller: Option<Client
         (Endpoint::Forgot, _) if post => pages::forgot(call).await,
         (Endpoint::Forgot, _) => Ok(pages::ask(call)),
         (Endpoint::Icon, _) => Ok(pages::icon()),
-        (Endpoint::NotMe, _) if post => pages::report_not_me(call).await,
+        (Endpoint::NotMe, _) if post => Box::pin(pages::report_not_me(call)).await,
         (Endpoint::NotMe, _) => Ok(pages::open_not_me(call).await),
         (Endpoint::OpenApi, _) => Ok(Answer::new(StatusCode::OK, "application/json", hook::OPENAPI)),
-        (Endpoint::Reset, _) if post => pages::set(call).await,
+        (Endpoint::Reset, _) if post => Box::pin(pages::set(call)).await,
         (Endpoint::Reset, _) => Ok(pages::open(call).await),
-        (Endpoint::Password, Some(client)) => hook::password(call, client).await,
+        (Endpoint::Password, Some(client)) => Box::pin(hook::password(call, client)).await,
         (Endpoint::Recovery, Some(client)) => hook::recovery(call, client).await,
-        (Endpoint::SignIn, Some(client)) => hook::sign_in(call, client).await,
+        (Endpoint::SignIn, Some(client)) => Box::pin(hook::sign_in(call, client)).await,
         (Endpoint::Ticket, Some(_)) => hook::ticket(call).await,
         // Those above need a client, and these two were answered before.
         (Endpoint::Password | Endpoint::Recovery | Endpoint::SignIn | Endpoint::Ticket, None) => {
             Err(Refusal::Unidentified)
         }
         (Endpoint::Health | Endpoint::Ready, _) => Err(Refusal::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used)]
+    use std::convert::Infallible;
+    use std::os::unix::fs::PermissionsExt;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame as Piece;
+    use rekeyd_core::domain::MasterKey;
+    use rekeyd_plugins::Messages;
+    use ring::rand::SystemRandom;
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::flow::{Clock, Parts};
+    use crate::store::Store;
+
+    /// A body whose reading ends in a fault.
+    struct Broken;
+
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Piece<Self::Data>, Self::Error>>> {
+            panic!("not to be repeated")
+        }
+    }
+
+    async fn door(folder: &std::path::Path) -> Arc<Door> {
+        for part in ["store", "epoch", "mail"] {
+            std::fs::create_dir(folder.join(part)).unwrap();
+        }
+        for (name, text) in [
+            ("keys", MasterKey::from_bytes([7; 32]).encode()),
+            ("people.ldif", "dn: dc=x\nobjectClass: domain\ndc: x\n".to_owned().into()),
+        ] {
+            std::fs::write(folder.join(name), text).unwrap();
+            std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let config = crate::config::Config::parse(&CONFIG.replace("DIR", &folder.display().to_string())).unwrap();
+        let (keys, clock) = (config.keys().unwrap(), Clock::default());
+        let store = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap().store;
+        let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
+        let parts = Parts {
+            directory: Directory::open(&config.directory, store.directory_key("trial").await.unwrap()).unwrap(),
+            channels: config.open_channels(&messages).unwrap(),
+            identity: config.identity(),
+            rules: config.rules.clone(),
+            messages,
+            keys,
+        };
+        Arc::new(Door::new(Arc::new(Rekeyd::new(parts, store, clock)), config.http).unwrap())
+    }
+
+    const CONFIG: &str = r#"
+public_url = "http://127.0.0.1:8080"
+key_file = "DIR/keys"
+[store]
+path = "DIR/store/rekeyd.db"
+epoch_file = "DIR/epoch/epoch"
+[[directory]]
+name = "trial"
+kind = "ldif"
+file = "DIR/people.ldif"
+base = "dc=x"
+[[channel]]
+kind = "file"
+folder = "DIR/mail"
+from = "no-reply@example.org"
+[policy]
+privileged_groups = []
+[messages]
+organisation = "Example School"
+help = "the desk"
+"#;
+
+    fn request<B>(body: B) -> Request<B> {
+        Request::post("/forgot")
+            .header("host", "127.0.0.1:8080")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn t114_a_fault_is_answered_and_the_next_request_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let door = door(folder.path()).await;
+        let peer = Peer { remote: "127.0.0.1:9".parse().unwrap(), local: "127.0.0.1:8080".parse().unwrap() };
+        for _ in 0..3 {
+            let answer = Arc::clone(&door).handle(request(Broken), peer).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let free = door.free.available_permits();
+        assert_eq!(free, door.setting().config.limits.requests, "a fault keeps its place");
+        let whole = request(Full::new(Bytes::from_static(b"login=ada")));
+        assert_eq!(Arc::clone(&door).handle(whole, peer).await.status(), StatusCode::ACCEPTED);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * `routes` is the one page with every route; `door` checks what every request must pass, in order of cost.
 //! * `pages` serves people, `hook` serves login pages; `answer` is the one table from outcomes to both kinds of answer.
-//! * [`server`] is the accept loop, `seats` says who stays connected; [`config`] is the `[http]` section, [`clients`]
+//! * [`server`] is the accept loop, `seats` says who stays connected, `strict` refuses heads that could be read in two
+//!   ways; [`config`] is the `[http]` section, [`clients`]
 //!   holds the hook's keys.
 //! * [`request`], [`form`], [`forwarded`] and [`language`] read what comes from outside: pure functions, strict, for
 //!   tests and fuzzing to call.
@@ -29,8 +30,10 @@ mod pages;
 mod response;
 mod routes;
 mod seats;
+mod strict;
 
 pub use config::Config;
 pub use door::Door;
 pub use hook::reads;
+pub use routes::leads;
 pub use server::Server;

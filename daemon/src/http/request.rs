@@ -8,12 +8,15 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderMap};
 use hyper::{Uri, Version};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::answer::Refusal;
 
 /// The longest body taken, in bytes.
 pub const LONGEST_BODY: usize = 16 * 1024;
+/// Bytes of a body that must come in a second, once half of its time is over.
+const SLOWEST_BODY: u64 = 1024;
 /// The longest target taken, in bytes.
 pub const LONGEST_TARGET: usize = 2 * 1024;
 
@@ -175,6 +178,8 @@ pub fn media_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Refus
 
 /// Reads a whole body, within its size and its time. It is wiped when dropped.
 ///
+/// Half of the time is given; the other half is earned by what came, so that a dribble ends early.
+///
 /// # Errors
 /// Too large, too slow, or broken off.
 pub async fn body<B>(body: B, headers: &HeaderMap, within: Duration) -> Result<Zeroizing<Vec<u8>>, Refusal>
@@ -183,15 +188,27 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // Said to be too large is too large: nothing of it is read.
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if said.is_some_and(|length| length > LONGEST_BODY as u64) {
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if said.is_some_and(|length| length > LONGEST_BODY) {
         return Err(Refusal::BodyTooLarge);
     }
-    match tokio::time::timeout(within, Limited::new(body, LONGEST_BODY).collect()).await {
-        Ok(Ok(read)) => Ok(Zeroizing::new(read.to_bytes().to_vec())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-        Ok(Err(_)) => Err(Refusal::BadRequest("the body broke off")),
-        Err(_) => Err(Refusal::TooSlow),
+    let begin = Instant::now();
+    let mut body = std::pin::pin!(Limited::new(body, LONGEST_BODY));
+    let mut read = Zeroizing::new(Vec::with_capacity(said.unwrap_or(1024)));
+    loop {
+        let earned = Duration::from_millis(read.len() as u64 * 1000 / SLOWEST_BODY);
+        let frame = tokio::time::timeout_at(begin + within.min(within / 2 + earned), body.frame());
+        match frame.await {
+            Ok(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    read.extend_from_slice(data);
+                }
+            }
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(Refusal::BodyTooLarge),
+            Ok(Some(Err(_))) => return Err(Refusal::BadRequest("the body broke off")),
+            Ok(None) => return Ok(read),
+            Err(_) => return Err(Refusal::TooSlow),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use ring::digest;
 use serde_json::Value;
@@ -62,11 +62,7 @@ impl Answer {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.extend(ALWAYS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
-        headers.insert("content-security-policy", dress.policy.clone());
-        if dress.https {
-            headers.insert("strict-transport-security", HeaderValue::from_static("max-age=63072000"));
-        }
+        headers.clone_from(&dress.headers);
         headers.extend(self.headers);
         response
     }
@@ -74,8 +70,7 @@ impl Answer {
 
 /// The headers that every answer carries: nothing is kept, framed, sniffed, referred or run.
 pub(super) struct Dress {
-    policy: HeaderValue,
-    https: bool,
+    headers: HeaderMap,
 }
 
 impl Dress {
@@ -87,7 +82,15 @@ impl Dress {
              frame-ancestors 'none'"
         );
         let nothing = HeaderValue::from_static("default-src 'none'");
-        Self { policy: HeaderValue::try_from(policy).unwrap_or(nothing), https }
+        let always = ALWAYS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        // With places for those of the answer itself, so that a copy is not laid out anew.
+        let mut headers = HeaderMap::with_capacity(2 * ALWAYS.len());
+        headers.extend(always);
+        headers.insert("content-security-policy", HeaderValue::try_from(policy).unwrap_or(nothing));
+        if https {
+            headers.insert("strict-transport-security", HeaderValue::from_static("max-age=63072000"));
+        }
+        Self { headers }
     }
 }
 

@@ -135,6 +135,11 @@ pub(super) fn find<'p>(path: &'p str, base: &str) -> Option<(&'static Route, Opt
     })
 }
 
+/// The route that a raw path leads to, as it is written in the list; for tests and fuzzing.
+pub fn leads(path: &str, base: &str) -> Option<&'static str> {
+    find(path, base).map(|(route, _)| route.path)
+}
+
 /// Whom the answer to a path is for, whether or not there is such a route.
 pub(super) fn audience(path: &str, base: &str) -> Audience {
     match find(path, base) {

@@ -1,9 +1,9 @@
 //! Which connections stay: what each is doing, since when, and who makes room for whom.
 //!
-//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *busy* while
-//! its request is in work; *idle* in between. Reading and idle connections end at their limits. Where all places are
-//! taken, the one that has waited longest makes room, so that connections which ask for nothing can't keep out one
-//! that does.
+//! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *receiving*
+//! until the body is there; *busy* while its request is in work; *idle* in between. Reading and idle connections end at
+//! their limits, and a body has its own. Where all places are taken, one that has waited long makes room, so that
+//! connections which ask for nothing, or never come to their end of it, can't keep out one that does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,6 +16,10 @@ use tokio::time::Instant;
 
 use super::config::Limits;
 
+/// So many waiting connections are looked at to find one that makes room; the next look begins behind them. In a crowd
+/// each newcomer costs one look, so it must be short, and any of a crowd is as good as another.
+const LOOK: usize = 32;
+
 /// The places for connections.
 pub(super) struct Seats {
     limits: Limits,
@@ -25,6 +29,8 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Taken {
     next: u64,
+    /// Where the next look for a waiting connection begins.
+    looked: u64,
     seats: BTreeMap<u64, (Option<IpAddr>, Arc<Pulse>)>,
     per_source: HashMap<IpAddr, usize>,
 }
@@ -70,15 +76,23 @@ impl Seats {
 }
 
 impl Taken {
-    /// Ends the connection that has waited longest, of one source or of all.
+    /// Ends the connection that has waited longest of those that are looked at, of one source or of all.
     fn evict(&mut self, source: Option<IpAddr>) -> bool {
-        let longest = self
-            .seats
-            .iter()
+        let mut longest: Option<(u64, Instant)> = None;
+        let mut last = self.looked;
+        let around = self.seats.range(self.looked..).chain(self.seats.range(..self.looked));
+        let waiting = around
             .filter(|(_, (owner, pulse))| (source.is_none() || *owner == source) && pulse.is_waiting())
-            .min_by_key(|(_, (_, pulse))| pulse.since())
-            .map(|(number, _)| *number);
-        let Some(number) = longest else { return false };
+            .take(LOOK);
+        for (number, (_, pulse)) in waiting {
+            let since = pulse.since();
+            if longest.is_none_or(|(_, longest)| since < longest) {
+                longest = Some((*number, since));
+            }
+            last = *number;
+        }
+        self.looked = last + 1;
+        let Some((number, _)) = longest else { return false };
         if let Some(pulse) = self.leave(number) {
             pulse.evicted.notify_one();
         }
@@ -116,6 +130,7 @@ pub(super) fn network(ip: IpAddr) -> IpAddr {
 const READING: u8 = 0;
 const BUSY: u8 = 1;
 const IDLE: u8 = 2;
+const RECEIVING: u8 = 3;
 
 /// What a connection is doing, and since when.
 pub(super) struct Pulse {
@@ -132,7 +147,7 @@ impl Pulse {
     }
 
     fn turn(&self, state: u8) {
-        let since = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
         self.state.store(state, Ordering::Release);
     }
@@ -149,10 +164,17 @@ impl Pulse {
     }
 
     fn since(&self) -> Instant {
-        self.begin + Duration::from_millis(self.since.load(Ordering::Relaxed))
+        self.begin + Duration::from_micros(self.since.load(Ordering::Relaxed))
     }
 
-    /// When to look again. A busy connection has its limits elsewhere.
+    /// The body is there: from now on the request is in work, and its connection stays.
+    pub(super) fn received(&self) {
+        if self.state.load(Ordering::Acquire) == RECEIVING {
+            self.turn(BUSY);
+        }
+    }
+
+    /// When to look again. A busy connection has its limits elsewhere, and so has a body on its way.
     pub(super) fn deadline(&self, limits: &Limits) -> Instant {
         match self.state.load(Ordering::Acquire) {
             READING => self.since() + limits.header,
@@ -163,16 +185,17 @@ impl Pulse {
 
     /// Whether the connection has waited longer than it may.
     pub(super) fn is_overdue(&self, limits: &Limits) -> bool {
-        self.is_waiting() && Instant::now() >= self.deadline(limits)
+        let limited = matches!(self.state.load(Ordering::Acquire), READING | IDLE);
+        limited && Instant::now() >= self.deadline(limits)
     }
 }
 
-/// Marks a connection as busy until it is dropped, however that comes about.
+/// Marks a connection as busy until it is dropped, however that comes about; as receiving first where a body is to come.
 pub(super) struct Busy(Arc<Pulse>);
 
 impl Busy {
-    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
-        pulse.turn(BUSY);
+    pub(super) fn new(pulse: Arc<Pulse>, body_comes: bool) -> Self {
+        pulse.turn(if body_comes { RECEIVING } else { BUSY });
         Self(pulse)
     }
 }
@@ -193,13 +216,40 @@ mod tests {
         let seats = Arc::new(Seats::new(Limits { connections: 2, connections_per_source: 1, ..Limits::default() }));
         let source = |text: &str| Some(network(text.parse().unwrap()));
         let one = seats.take(source("192.0.2.1")).unwrap();
-        let busy = Busy::new(Arc::clone(&one.pulse));
+        let busy = Busy::new(Arc::clone(&one.pulse), false);
         assert!(seats.take(source("192.0.2.1")).is_none(), "a busy connection stays");
         let two = seats.take(source("192.0.2.2")).unwrap();
         let three = seats.take(source("192.0.2.3")).unwrap();
         drop((busy, one, two, three));
         let taken = seats.taken();
         assert!(taken.seats.is_empty() && taken.per_source.is_empty());
+    }
+
+    #[test]
+    fn t104_a_body_on_its_way_makes_room_until_it_is_there() {
+        let seats = Arc::new(Seats::new(Limits { connections: 1, ..Limits::default() }));
+        let seat = seats.take(None).unwrap();
+        let busy = Busy::new(Arc::clone(&seat.pulse), true);
+        seat.pulse.received();
+        assert!(seats.take(None).is_none(), "what is in work stays");
+        drop(busy);
+        let idle = seats.take(None).unwrap();
+        let _busy = Busy::new(Arc::clone(&idle.pulse), true);
+        assert!(seats.take(None).is_some(), "a body that does not come holds its place");
+    }
+
+    #[test]
+    fn t104_one_that_was_just_busy_stays_in_a_crowd() {
+        let seats = Arc::new(Seats::new(Limits { connections: 100, ..Limits::default() }));
+        let mut held: Vec<_> = (0..100).map(|_| seats.take(None).unwrap()).collect();
+        let kept = held.remove(0);
+        for _ in 0..400 {
+            std::thread::sleep(Duration::from_micros(200));
+            drop(Busy::new(Arc::clone(&kept.pulse), false));
+            held.push(seats.take(None).unwrap());
+        }
+        assert!(seats.taken().seats.contains_key(&kept.number), "a crowd drove out one that is served");
+        assert_eq!(seats.taken().seats.len(), 100);
     }
 
     #[test]

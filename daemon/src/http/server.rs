@@ -11,22 +11,35 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::config::Limits;
 use super::seats::{Busy, Pulse, Seat, Seats, network};
+use super::strict::Strict;
 
 /// The largest head of a request, in bytes, and the most fields in it.
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 64;
+
+/// Connections that the kernel holds until they are accepted. A crowd that comes at once must not make others come twice.
+const WAITING: u32 = 4096;
+/// Descriptors that connections leave to everything else: the operators' socket, the store, the directory and the mail.
+const KEPT_DESCRIPTORS: usize = 160;
+/// Connections that have lost their place and are about to end.
+const LEAVING: usize = 32;
+/// What a connection hears that finds no place, and nobody there who only waits.
+const NO_SEAT: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +57,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to listen. Port 0 lets the system choose; [`Server::address`] tells.
-    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+    /// Begins to listen, on a runtime. Port 0 lets the system choose; [`Server::address`] tells.
+    pub fn bind(listen: SocketAddr) -> io::Result<Self> {
+        let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(listen)?;
+        let listener = socket.listen(WAITING)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
@@ -63,9 +79,10 @@ impl Server {
     pub async fn run<N, H, F>(self, limits: Limits, near: N, handle: H, mut stop: watch::Receiver<bool>)
     where
         N: Fn(IpAddr) -> bool,
-        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<Arriving>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
+        let limits = Limits { connections: affordable(limits.connections), ..limits };
         let seats = Arc::new(Seats::new(limits));
         let mut tasks = JoinSet::new();
         while !*stop.borrow() {
@@ -75,7 +92,8 @@ impl Server {
                     Err(_) => break,
                 },
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-                accepted = self.listener.accept() => accepted,
+                // Whoever made room for another ends within moments; until then they hold a descriptor.
+                accepted = self.listener.accept(), if tasks.len() < limits.connections + LEAVING => accepted,
             };
             let (stream, remote) = match accepted {
                 Ok(accepted) => accepted,
@@ -93,7 +111,12 @@ impl Server {
                 continue;
             }
             let source = (!near).then(|| network(ip));
-            let Some(seat) = seats.take(source) else { continue };
+            let Some(seat) = seats.take(source) else {
+                if let Err(error) = stream.try_write(NO_SEAT) {
+                    log::debug!("a connection without a place could not be told: {error}");
+                }
+                continue;
+            };
             let peer = Peer { remote, local: stream.local_addr().unwrap_or(self.address) };
             tasks.spawn(converse(stream, peer, seat, limits, handle.clone(), stop.clone()));
         }
@@ -105,6 +128,27 @@ impl Server {
     }
 }
 
+/// So many connections as the process's descriptors allow, where those are fewer than wanted.
+fn affordable(wanted: usize) -> usize {
+    let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((limit, _)) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => {
+            log::warn!("the limit of descriptors can't be read: {error}");
+            return wanted;
+        }
+    };
+    let most = most_connections(descriptors);
+    if most < wanted {
+        log::warn!(event = "few-descriptors", connections = most; "of {descriptors} descriptors {most} are for connections, not the {wanted} of the configuration; raise LimitNOFILE=");
+    }
+    wanted.min(most)
+}
+
+/// What is left for connections; never so little that nobody could come in.
+fn most_connections(descriptors: usize) -> usize {
+    descriptors.saturating_sub(KEPT_DESCRIPTORS + LEAVING).max(descriptors / 8).max(1)
+}
+
 /// One connection, from its begin to its end.
 async fn converse<H, F>(
     stream: TcpStream,
@@ -114,7 +158,7 @@ async fn converse<H, F>(
     handle: H,
     mut stop: watch::Receiver<bool>,
 ) where
-    H: Fn(Request<Incoming>, Peer) -> F,
+    H: Fn(Request<Arriving>, Peer) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
     if let Err(error) = stream.set_nodelay(true) {
@@ -122,11 +166,18 @@ async fn converse<H, F>(
         return;
     }
     let pulse = &seat.pulse;
-    let service = service_fn(|request| {
-        let busy = Busy::new(Arc::clone(pulse));
-        let answer = handle(request, peer);
+    let service = service_fn(|request: Request<Incoming>| {
+        let busy = Busy::new(Arc::clone(pulse), !request.body().is_end_stream());
+        let request = request.map(|body| Arriving { body, pulse: Arc::clone(pulse) });
+        // Where a chunked body ends is in its bytes alone, so nothing behind it is taken for a request.
+        let last = request.headers().contains_key(TRANSFER_ENCODING);
+        // In a box of its own: else each connection, also one that asks for nothing, has room for the largest story.
+        let answer = Box::pin(handle(request, peer));
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if last {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             drop(busy);
             Ok::<_, Infallible>(answer)
         }
@@ -139,7 +190,10 @@ async fn converse<H, F>(
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(2 * LARGEST_HEAD)
         .half_close(true)
-        .serve_connection(TokioIo::new(Watched { stream, pulse: Arc::clone(pulse) }), service);
+        .serve_connection(
+            TokioIo::new(Watched { stream, pulse: Arc::clone(pulse), strict: Strict::default() }),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let mut ending = false;
     loop {
@@ -164,18 +218,52 @@ async fn converse<H, F>(
     }
 }
 
-/// A stream whose first bytes after a pause are noticed.
+/// A body whose end is noticed.
+pub struct Arriving {
+    body: Incoming,
+    pulse: Arc<Pulse>,
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.pulse.received();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream whose first bytes after a pause are noticed, and whose odd heads are made unreadable.
 struct Watched {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    strict: Strict,
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        if let Some(new) = buf.filled_mut().get_mut(before..)
+            && !new.is_empty()
+        {
             self.pulse.beat();
+            self.strict.pass(new);
         }
         polled
     }
@@ -223,15 +311,15 @@ mod tests {
     }
 
     /// A server whose answers take as long as their path says.
-    async fn start(limits: Limits, near: bool) -> Running {
-        start_on("127.0.0.1:0", limits, near).await
+    fn start(limits: Limits, near: bool) -> Running {
+        start_on("127.0.0.1:0", limits, near)
     }
 
-    async fn start_on(listen: &str, limits: Limits, near: bool) -> Running {
-        let server = Server::bind(listen.parse().unwrap()).await.unwrap();
+    fn start_on(listen: &str, limits: Limits, near: bool) -> Running {
+        let server = Server::bind(listen.parse().unwrap()).unwrap();
         let address = SocketAddr::new([127, 0, 0, 1].into(), server.address().port());
         let (stop, stopped) = watch::channel(false);
-        let handle = |request: Request<Incoming>, _| async move {
+        let handle = |request: Request<Arriving>, _| async move {
             let wait = request.uri().path().trim_start_matches('/').parse().unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(wait)).await;
             Response::new(Full::new(Bytes::from_static(b"done")))
@@ -272,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_silent_partial_and_idle_connections_end() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut silent = connect(&running).await;
         let mut partial = connect(&running).await;
         partial.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
@@ -287,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_a_second_request_that_dribbles_ends_too() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut stream = connect(&running).await;
         assert!(ask(&mut stream, "/").await.ends_with("done"));
         let dribble = async {
@@ -303,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_waiting_connections_make_room() {
-        let running = start(Limits { connections: 8, ..Limits::default() }, true).await;
+        let running = start(Limits { connections: 8, ..Limits::default() }, true);
         let mut crowd = Vec::new();
         for _ in 0..50 {
             crowd.push(connect(&running).await);
@@ -316,7 +404,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_one_source_makes_room_among_its_own_and_busy_ones_stay() {
-        let running = start(Limits { connections_per_source: 2, ..Limits::default() }, false).await;
+        let running = start(Limits { connections_per_source: 2, ..Limits::default() }, false);
         let mut busy = (connect(&running).await, connect(&running).await);
         let answers = async { tokio::join!(ask(&mut busy.0, "/600"), ask(&mut busy.1, "/600")) };
         let late = async {
@@ -325,21 +413,27 @@ mod tests {
         };
         let ((one, two), refused) = tokio::join!(answers, late);
         assert!(one.ends_with("done") && two.ends_with("done"));
-        assert_eq!(refused, "");
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    }
+
+    #[test]
+    fn r23_descriptors_are_kept_for_everything_else() {
+        let left = [16, 64, 256, 1024, 524_288].map(most_connections);
+        assert_eq!(left, [2, 8, 64, 832, 524_096]);
     }
 
     #[tokio::test]
     async fn t108_beyond_loopback_only_proxies_and_this_machine_are_heard() {
-        let stranger = start_on("0.0.0.0:0", Limits::default(), false).await;
+        let stranger = start_on("0.0.0.0:0", Limits::default(), false);
         let (after, heard) = until_closed(&mut connect(&stranger).await).await;
         assert!(heard.is_empty() && after < Duration::from_secs(2), "{after:?} {heard}");
-        let proxy = start_on("0.0.0.0:0", Limits::default(), true).await;
+        let proxy = start_on("0.0.0.0:0", Limits::default(), true);
         assert!(ask(&mut connect(&proxy).await, "/").await.ends_with("done"));
     }
 
     #[tokio::test]
     async fn the_end_waits_for_answers_in_work() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut stream = connect(&running).await;
         let mut idle = connect(&running).await;
         assert!(ask(&mut idle, "/").await.ends_with("done"));
@@ -355,7 +449,7 @@ mod tests {
 
     #[tokio::test]
     async fn t103_smuggling_is_refused() {
-        let running = start(Limits::default(), true).await;
+        let running = start(Limits::default(), true);
         for (request, status) in [
             ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"),
             ("GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", "400"),
@@ -381,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_is_an_answer_without_its_body() {
-        let running = start(Limits::default(), true).await;
+        let running = start(Limits::default(), true);
         let mut stream = connect(&running).await;
         let two = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(two.as_bytes()).await.unwrap();

@@ -193,6 +193,13 @@ impl Store {
         }
     }
 
+    /// Makes every request due that was put back and waits for its next turn.
+    pub async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.hurry_requests(now).await,
+        }
+    }
+
     /// Ends a request without a ticket, with an optional notice (RecoveryRefused).
     pub async fn end_request(
         &self,

@@ -1,8 +1,14 @@
-//! Ids that rekeyd draws itself: 128 random bits, written as 22 characters of base64url.
+//! Ids that rekeyd draws itself: a moment and 80 random bits, written as 22 characters of base64url.
+//!
+//! The moment stands first so that what is made together lies together in the store: a row with an id of chance alone goes
+//! to a page of its own, and each of these pages goes to the disk. It tells no more than the answer or message that carries
+//! the id, which is dated.
 
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
+
+use super::Timestamp;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -11,7 +17,15 @@ macro_rules! ids {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// From 128 bits of the system's randomness, or from the store.
+            /// A new one, from the present moment and the system's randomness.
+            pub fn new(now: Timestamp, chance: [u8; 10]) -> Self {
+                let mut bytes = [0; 16];
+                let moment = now.millis().to_be_bytes();
+                bytes.iter_mut().zip(moment.iter().skip(2).chain(&chance)).for_each(|(to, from)| *to = *from);
+                Self(bytes)
+            }
+
+            /// From the store.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
@@ -51,6 +65,13 @@ ids! {
 mod tests {
     #![allow(clippy::string_slice)]
     use super::*;
+
+    #[test]
+    fn ids_lie_in_the_order_of_their_moments() {
+        let at = |millis| RequestId::new(Timestamp::from_millis(millis), [7; 10]);
+        assert!(at(1) < at(2) && at(255) < at(256) && at(1_795_000_000_999) < at(1_795_000_001_000));
+        assert_eq!(at(0x0102_0304_0506).bytes(), &[1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]);
+    }
 
     #[test]
     fn only_the_written_form_reads_back() {

@@ -64,7 +64,7 @@ pub fn parse(value: &[u8]) -> Result<Timestamp, BadTime> {
             return Err(BadTime);
         }
         // Twelve digits are finer than a millisecond of an hour by far, and can't overflow.
-        let (mut part, mut whole) = (0, 1);
+        let (mut part, mut whole) = (0_i64, 1_i64);
         for digit in fraction.iter().take(12) {
             part = part * 10 + i64::from(digit - b'0');
             whole *= 10;
@@ -145,6 +145,7 @@ mod tests {
             ("19700101000000.5Z", 500),
             ("19700101000000,123456Z", 123),
             ("1970010100.5Z", 1_800_000),
+            ("1970010100.999999999999999999Z", 3_599_999),
             ("197001010000.25Z", 15_000),
             ("19700101020000+0200", 0),
             ("19700101020000+02", 0),

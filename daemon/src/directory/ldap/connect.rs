@@ -1,20 +1,22 @@
 //! Reaching one server: TCP without delay, TLS that is checked, within a time limit. Nothing is sent before TLS stands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, StdStream};
-use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
+use super::connection::Connection;
+use super::request::{Request, START_TLS};
+use super::stream::Stream;
 use super::tls;
-use super::wire::{Failure, Link};
+use super::wire::{Failure, bind_request};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
 
 /// How connections are made.
 pub(super) struct Connector {
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<TlsConnector>,
     identity: Identity,
     connect_timeout: Duration,
     operation_timeout: Duration,
@@ -28,7 +30,7 @@ impl Connector {
             matches!(endpoint.transport, Transport::Tcp { security: Security::Tls | Security::StartTls, .. })
         });
         Ok(Self {
-            tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?,
+            tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?.map(TlsConnector::from),
             identity: config.identity.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
@@ -36,19 +38,21 @@ impl Connector {
     }
 
     /// A connection on which rekeyd is known as itself.
-    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Link, Failure> {
+    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         // A missing password is said before anybody is bothered.
         let password = match &self.identity {
             Identity::External => None,
             Identity::Simple { password, .. } => Some(password.read().map_err(Failure::Refused)?),
         };
-        let link = self.anonymous(endpoint).await?;
-        let reply = match (&self.identity, password) {
-            (Identity::Simple { dn, .. }, Some(password)) => link.bind(dn, password).await?,
-            _ => link.bind_external().await?,
+        let mut connection = self.anonymous(endpoint).await?;
+        let request = match (&self.identity, &password) {
+            (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
+            _ => Request::BindExternal,
         };
+        let answered = connection.exchange(&[request], self.operation_timeout).await?.pop();
+        let reply = answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))?.reply;
         match reply.code {
-            0 => Ok(link),
+            0 => Ok(connection),
             // Nobody is told which of the two is wrong, by no server.
             49 => Err(Failure::Refused(format!(
                 "{} does not let rekeyd in: its name or its password is wrong ({})",
@@ -60,62 +64,55 @@ impl Connector {
         }
     }
 
-    /// A connection on which nobody is known yet, for one person's bind.
-    pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Link, Failure> {
-        let until = Instant::now() + self.connect_timeout;
-        let unreachable = |why: String| Failure::Unreachable(format!("{}: {why}", endpoint.url));
-        let late = |_| unreachable(format!("no connection within {} ms", self.connect_timeout.as_millis()));
-        let mut settings = LdapConnSettings::new();
-        let (stream, url) = match &endpoint.transport {
-            Transport::Unix(path) => {
-                let stream = timeout_at(until, UnixStream::connect(path)).await.map_err(late)?;
-                let stream = stream.and_then(UnixStream::into_std).map_err(|error| unreachable(error.to_string()))?;
-                (StdStream::Unix(stream), "ldapi:///".to_owned())
-            }
-            Transport::Tcp { host, port, security } => {
-                let stream = timeout_at(until, TcpStream::connect((host.as_str(), *port))).await.map_err(late)?;
-                let stream = stream.and_then(prepared).map_err(|error| unreachable(error.to_string()))?;
-                if let Some(config) = &self.tls {
-                    settings = settings.set_config(Arc::clone(config));
-                }
-                settings = settings.set_starttls(*security == Security::StartTls);
-                let scheme = if *security == Security::Tls { "ldaps" } else { "ldap" };
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                (StdStream::Tcp(stream), format!("{scheme}://{host}:{port}"))
-            }
-        };
-        let settings = settings.set_std_stream(stream);
-        // In a task of its own, since a malformed answer to StartTLS can panic.
-        let shaking = tokio::spawn(async move { LdapConnAsync::with_settings(settings, &url).await });
-        let stop = shaking.abort_handle();
-        let shaken = timeout_at(until, shaking).await.map_err(|elapsed| {
-            stop.abort();
-            late(elapsed)
-        })?;
-        let (connection, ldap) = match shaken {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(LdapError::Io { source })) => {
-                return Err(match tls::words(&source) {
-                    Some(words) => Failure::Refused(format!("{}: {words}", endpoint.url)),
-                    None => unreachable(source.to_string()),
-                });
-            }
-            Ok(Err(LdapError::LdapResult { result })) => {
-                return Err(Failure::Refused(format!("{}: StartTLS is refused ({})", endpoint.url, result.rc)));
-            }
-            Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable("its answer makes no sense".into())),
-        };
-        tokio::spawn(async move {
-            // How a connection ends is seen by the operations on it.
-            drop(connection.drive().await);
-        });
-        Ok(Link::new(ldap, self.operation_timeout))
+    /// A connection on which nobody is known yet.
+    pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+        let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
+        let opened = timeout(self.connect_timeout, self.open(endpoint)).await;
+        let named = |why: &str| format!("{}: {why}", endpoint.url);
+        match opened.unwrap_or_else(|_| Err(Failure::Unreachable(late()))) {
+            Ok(stream) => Ok(Connection::new(stream)),
+            Err(Failure::Refused(why)) => Err(Failure::Refused(named(&why))),
+            Err(failure) => Err(Failure::Unreachable(named(&failure.to_string()))),
+        }
     }
-}
 
-/// Sends at once instead of waiting for more: without it the first request after a TLS handshake takes 40 ms longer.
-fn prepared(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.into_std()
+    async fn open(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        let unreachable = |error: std::io::Error| Failure::Unreachable(error.to_string());
+        let (host, port, security) = match &endpoint.transport {
+            Transport::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix).map_err(unreachable),
+            Transport::Tcp { host, port, security } => (host.as_str(), *port, *security),
+        };
+        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+        // Sends at once instead of waiting for more: whoever waits for it meets the other side's delayed answer.
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = match security {
+            Security::Clear => return Ok(Stream::Tcp(stream)),
+            Security::StartTls => self.ask_for_tls(stream).await?,
+            Security::Tls => stream,
+        };
+        let Some(tls) = &self.tls else { return Err(Failure::Refused("TLS is not set up".into())) };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Failure::Refused(format!("no certificate can be for {host}")))?;
+        match tls.connect(name, stream).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(error) => Err(tls::words(&error).map_or_else(|| unreachable(error), Failure::Refused)),
+        }
+    }
+
+    /// Asks for TLS in clear text; nothing that comes before TLS stands is ever taken for a part of it.
+    async fn ask_for_tls(&self, stream: TcpStream) -> Result<TcpStream, Failure> {
+        let mut connection = Connection::new(Stream::Tcp(stream));
+        let request = Request::Extended { operation: START_TLS };
+        let answered = connection.exchange(&[request], self.connect_timeout).await?.pop();
+        let code = answered.map_or(2, |answered| answered.reply.code);
+        if code != 0 {
+            return Err(Failure::Refused(format!("StartTLS is refused ({code})")));
+        }
+        match connection.into_stream() {
+            Some(Stream::Tcp(stream)) => Ok(stream),
+            _ => Err(Failure::Refused(
+                "it said more than its answer before TLS began; somebody on the way may have put it there".into(),
+            )),
+        }
+    }
 }

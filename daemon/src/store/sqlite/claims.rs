@@ -5,6 +5,7 @@ use rekeyd_core::policy::permit::Claimed;
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
+use super::replacements::overtake;
 use super::tickets::{Found, USABLE, Which, find, give_back, moments, read, void_others};
 use super::writer::Desk;
 use super::{Sqlite, events, outbox};
@@ -63,6 +64,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
     }
     let account = &found.ticket.account;
     void_others(desk, account, &Which::Acting, spend.at)?;
+    overtake(desk, &account.to_string(), found.ticket.stamp.as_str(), spend.at)?;
     outbox::cancel(desk, &[*id.bytes()], "its link is spent", spend.at)?;
     desk.connection
         .prepare_cached(

@@ -1,23 +1,27 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
-//! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `readers`: the threads. `line`: what waits for the one that writes. `memory`: what the writer need not count. `fault`: whom an error concerns. `space`:
-//!   a full disk.
+//! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put
+//!   back from earlier shows. `backup`: a copy while it is in use.
+//! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `change`: one such thing. `memory`: what
+//!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `backup`: a copy while it is in use. `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
+//! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that
+//!   is set.
 
 mod accounts;
 mod backup;
+mod change;
 mod checkup;
 mod claims;
 mod clock;
 mod epoch;
 mod events;
+mod fair;
 mod fault;
 mod issue;
+mod lanes;
 mod latest;
-mod line;
 mod memory;
 mod open;
 mod outbox;
@@ -40,6 +44,7 @@ use nix::fcntl::Flock;
 use rekeyd_core::domain::{DataKey, KeyRing};
 use ring::rand::SystemRandom;
 
+use self::fair::Fair;
 use self::latest::Latest;
 use self::readers::Readers;
 use self::space::Space;
@@ -59,6 +64,10 @@ pub struct Sqlite {
     latest: Arc<Latest>,
     chance: SystemRandom,
     config: StoreConfig,
+    /// Places in the queue of requests.
+    request_places: Fair,
+    /// Places in the queue of messages.
+    notice_places: Fair,
     /// Last, so that nobody else comes in before the threads have ended.
     _lock: Flock<fs::File>,
 }
@@ -91,8 +100,20 @@ impl Sqlite {
         )?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections, writer.breaker())?;
+        let (request_places, notice_places) = (Fair::default(), Fair::default());
         let checkup = ready.checkup.map(|checkup| checkup.watch(&config.path, writer.breaker())).transpose()?;
-        let store = Self { readers, writer, key, latest, chance, config, _checkup: checkup, _lock: ready.lock };
+        let store = Self {
+            readers,
+            writer,
+            key,
+            latest,
+            chance,
+            config,
+            request_places,
+            notice_places,
+            _checkup: checkup,
+            _lock: ready.lock,
+        };
         Ok((store, ready.voided))
     }
 
@@ -124,5 +145,11 @@ impl Sqlite {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => "the store's thread has ended".into(),
         }
+    }
+
+    /// For tests: the statements that were run since this was asked for the last time.
+    #[cfg(test)]
+    pub(in crate::store) async fn statements(&self) -> Vec<String> {
+        writer::statements::since(&self.writer).await
     }
 }

@@ -7,11 +7,12 @@ use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpo
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use super::change::Manner;
 use super::fault::{Fault, unless_damaged};
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
 use super::writer::Desk;
-use super::{Sqlite, events, outbox};
+use super::{Sqlite, events, fair, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
 /// What is sealed of a request.
@@ -108,27 +109,24 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<LeasedRequest>, Fault> {
     }))
 }
 
-/// Leases due requests: those of operators first, since somebody waits on the telephone, then fresh and deferred ones in
-/// turn.
+/// Leases requests: those of operators first, since somebody waits on the telephone, then those of people, each source in
+/// its place.
 fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Result<Vec<LeasedRequest>, Fault> {
-    let due = |sql: &str| -> Result<Vec<[u8; 16]>, Fault> {
-        let mut statement = desk.connection.prepare_cached(sql)?;
-        let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
-        Ok(ids.collect::<Result<_, _>>()?)
-    };
-    let mut ids = due(
+    let mut statement = desk.connection.prepare_cached(
         "SELECT id FROM requests WHERE state = 'waiting' AND origin <> 'person' AND due <= ?1 ORDER BY due LIMIT ?2",
     )?;
-    let fresh =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts = 0 AND due <= ?1
-                     ORDER BY due LIMIT ?2")?;
-    let deferred =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts > 0 AND due <= ?1
-                        ORDER BY due LIMIT ?2")?;
-    desk.remember(|memory| {
-        let free = most.saturating_sub(ids.len());
-        ids.extend(memory.request_turn.take(free, fresh, deferred));
-    });
+    let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
+    let mut ids = ids.collect::<Result<Vec<_>, _>>()?;
+    let mut turn = desk.memory.get().request_turn;
+    let free = most.saturating_sub(ids.len());
+    ids.extend(fair::next(
+        desk.connection,
+        &mut turn,
+        "requests WHERE state = 'waiting' AND origin = 'person'",
+        free,
+        now,
+    )?);
+    desk.remember(|memory| memory.request_turn = turn);
     let mut leased = Vec::new();
     for id in ids {
         let request = desk
@@ -167,14 +165,16 @@ impl Sqlite {
         counters: Vec<Counter>,
         event: Option<Event>,
     ) -> Result<Acceptance, Error> {
+        let place = self.request_places.place(&request.actor, request.at);
         let NewRequest { id, purpose, origin, login, actor, languages, at, deadline } = request;
         // Sealed and hashed here and not in the one thread that writes.
         let counters = keyed(&self.key, &counters);
         let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
+        let manner = if event.is_none() { Manner::PLAIN } else { Manner::ASKED };
         self.writer
-            .change(move |desk| {
+            .make(manner, move |desk| {
                 let steps = match look(desk, &counters, at)? {
                     Look::Go(steps) => steps,
                     Look::Wait(wait) => return Ok(Acceptance::TooOften(wait)),
@@ -183,13 +183,21 @@ impl Sqlite {
                 if is_bounded && desk.memory.get().waiting >= backlog {
                     return Ok(Acceptance::Full);
                 }
-                take(desk, steps)?;
                 desk.connection
                     .prepare_cached(
                         "INSERT INTO requests (id, purpose, origin, sealed, at, deadline, due)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     )?
-                    .execute((id.bytes(), purpose.word(), origin.word(), sealed, at.millis(), deadline.millis()))?;
+                    .execute((
+                        id.bytes(),
+                        purpose.word(),
+                        origin.word(),
+                        sealed,
+                        at.millis(),
+                        deadline.millis(),
+                        place,
+                    ))?;
+                take(desk, steps)?;
                 if is_bounded {
                     desk.remember(|memory| memory.waiting += 1);
                 }
@@ -209,19 +217,31 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
         self.latest.see(now);
-        self.writer.change(move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::postpone`].
     pub(in crate::store) async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.writer
-            .owed(move |desk| {
+            .owed_behind(move |desk| {
                 desk.connection
                     .prepare_cached(
                         "UPDATE requests SET leased = 0, due = ?2, reason = ?3 WHERE id = ?1 AND state = 'waiting'",
                     )?
                     .execute((id.bytes(), due.millis(), &reason))?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// See [`crate::store::Store::hurry_requests`].
+    pub(in crate::store) async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .change(move |desk| {
+                desk.connection
+                    .prepare_cached("UPDATE requests SET due = ?1 WHERE state = 'waiting' AND leased = 0 AND due > ?1")?
+                    .execute([now.millis()])?;
                 Ok(())
             })
             .await
@@ -236,7 +256,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .change(move |desk| {
+            .make(Manner::BEHIND, move |desk| {
                 let state = match ended {
                     Ended::Expired => "expired",
                     Ended::Refused => "refused",

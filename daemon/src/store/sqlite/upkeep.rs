@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekeyd_core::domain::Timestamp;
 use rusqlite::{Connection, params_from_iter};
 
+use super::change::Manner;
 use super::fault::Fault;
 use super::open::PATIENCE;
 use super::writer::Desk;
@@ -106,7 +107,7 @@ impl Sqlite {
     /// See [`crate::store::Store::prune`].
     pub(in crate::store) async fn prune(&self, now: Timestamp) -> Result<bool, Error> {
         let config = self.config.clone();
-        let more = self.writer.change(move |desk| prune(desk, &config, now)).await?;
+        let more = self.writer.make(Manner::BEHIND, move |desk| prune(desk, &config, now)).await?;
         if more {
             return Ok(true);
         }

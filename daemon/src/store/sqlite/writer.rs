@@ -1,37 +1,38 @@
 //! The one thread that writes, and how changes share a commit.
 //!
-//! A change is a closure over a [`Desk`]. The thread takes all changes that wait, runs each in a savepoint of its own,
+//! A change is a closure over a [`Desk`]. The thread takes the changes that wait, runs each in a savepoint of its own,
 //! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
 //! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
 //! repeated, so everybody is told that the store is broken and the daemon ends.
+//!
+//! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
+//! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
 //!
 //! What can pass by itself is waited for: a lock that somebody else holds, and space (see `space`). A change that tells
 //! of something already done outside the store is *owed*: it is waited for longer, and gets the last space there is.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+use super::change::{Change, Manner, Waiting, once, refuse, refuse_new};
 use super::clock;
 use super::fault::Fault;
+use super::lanes::{Entrance, Exit, NoEntry, QUEUE, Task, Turn, lanes};
 use super::latest::Latest;
-use super::line::{BATCH, Change, Line, Task, Waiting, once, refuse, refuse_new};
 use super::memory::Memory;
 use super::open::PATIENCE as UPKEEP_PATIENCE;
 use super::space::Space;
 use crate::store::Error;
 
-/// How many changes may wait for the thread.
-const QUEUE: usize = 4096;
 /// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one try at such a lock lasts; then those who have waited long enough are told.
@@ -62,7 +63,7 @@ impl Desk<'_> {
 
 /// The thread's far end.
 pub(super) struct Writer {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
     breaker: watch::Sender<Option<String>>,
@@ -80,7 +81,7 @@ impl Writer {
         space: Space,
     ) -> Result<Self, Error> {
         connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
-        let (tasks, queue) = mpsc::channel(QUEUE);
+        let (tasks, exit) = lanes();
         let (breaker, broken) = watch::channel(None);
         let tell = breaker.clone();
         let hand = Hand {
@@ -91,13 +92,13 @@ impl Writer {
             memory: Cell::new(memory),
             log,
             log_tried: Cell::new(0),
+            syncs: Cell::new(None),
             space,
             broken: Verdict(tell),
         };
-        let line = Line { queue, upkeep: VecDeque::new() };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || hand.work(line))
+            .spawn(move || hand.work(exit))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread), broken, breaker })
     }
@@ -107,7 +108,16 @@ impl Writer {
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(false, once(act)).await
+        self.queue(Manner::ASKED, once(act)).await
+    }
+
+    /// Runs a change in a transaction, in this manner.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        manner: Manner,
+        act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(manner, once(act)).await
     }
 
     /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
@@ -116,7 +126,15 @@ impl Writer {
         &self,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(true, act).await
+        self.queue(Manner::OWED, act).await
+    }
+
+    /// As [`Writer::owed`], as work behind an answer: a power cut may undo it, and then it is told of again.
+    pub(super) async fn owed_behind<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.queue(Manner::BEHIND_OWED, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -125,25 +143,25 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        self.hand_over(Task::Upkeep(Box::new(Change { act: once(act), result: None, back })), answer).await
+        self.hand_over(Task::Upkeep(Box::new(Change::new(once(act), back))), answer).await
     }
 
     async fn queue<T: Send + 'static>(
         &self,
-        is_owed: bool,
+        manner: Manner,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        let job = Box::new(Change { act, result: None, back });
-        self.hand_over(Task::Change(Waiting { job, is_owed, since: Instant::now() }), answer).await
+        let job = Box::new(Change::new(act, back));
+        self.hand_over(Task::Change(Waiting::new(job, manner)), answer).await
     }
 
     async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.send_timeout(task, PATIENCE).await {
+        match tasks.enter(task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::Busy),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.gone()),
+            Err(NoEntry::Full) => Err(Error::Busy),
+            Err(NoEntry::Gone) => Err(self.gone()),
         }
     }
 
@@ -194,21 +212,21 @@ struct Hand {
     log: PathBuf,
     /// How long the log was when it was last tried; 0 once it has begun anew.
     log_tried: Cell<u64>,
+    /// Whether a commit waits for the disk, as the connection was last told.
+    syncs: Cell<Option<bool>>,
     space: Space,
     broken: Verdict,
 }
 
 impl Hand {
-    fn work(self, mut line: Line) {
-        while let Some(task) = line.next() {
-            match task {
-                Task::Change(first) => {
-                    let mut batch = vec![first];
-                    line.fill(&mut batch, BATCH);
-                    self.commit(batch, &mut line);
+    fn work(self, mut exit: Exit) {
+        while let Some(tasks) = exit.next() {
+            match tasks {
+                Turn::Changes(batch) => {
+                    self.commit(batch, &mut exit);
                     self.shorten_log();
                 }
-                Task::Upkeep(mut job) => {
+                Turn::Upkeep(mut job) => {
                     let verdict = match self.why_broken() {
                         Some(why) => Err(Error::Broken(why)),
                         None => self.judge(self.patiently(|| job.run(&self.desk()))),
@@ -221,6 +239,7 @@ impl Hand {
 
     /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
     fn patiently<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.sync(true)?;
         self.connection.busy_timeout(UPKEEP_PATIENCE)?;
         let done = act();
         self.connection.busy_timeout(STEP)?;
@@ -242,14 +261,14 @@ impl Hand {
     }
 
     /// Runs and commits a batch, then answers each of its jobs.
-    fn commit(&self, mut batch: Vec<Waiting>, line: &mut Line) {
+    fn commit(&self, mut batch: Vec<Waiting>, exit: &mut Exit) {
         if let Some(why) = self.why_broken() {
             return refuse(batch, &Error::Broken(why));
         }
         if let Some(short) = self.shortage() {
             batch = refuse_new(batch, &short);
         }
-        let outcome = match self.attempt(&mut batch, Some(line)) {
+        let outcome = match self.attempt(&mut batch, Some(exit)) {
             Err(fault) => match self.space.shortage(&fault) {
                 Some(short) => {
                     batch = refuse_new(batch, &short);
@@ -283,12 +302,12 @@ impl Hand {
     }
 
     /// Tries a batch; nothing of one that fails stays.
-    fn attempt(&self, batch: &mut Vec<Waiting>, line: Option<&mut Line>) -> Result<Vec<Result<(), Error>>, Fault> {
+    fn attempt(&self, batch: &mut Vec<Waiting>, exit: Option<&mut Exit>) -> Result<Vec<Result<(), Error>>, Fault> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         let before = self.memory.get();
-        let outcome = self.begin(batch, line).and_then(|()| self.transact(batch));
+        let outcome = self.begin(batch, exit).and_then(|()| self.transact(batch));
         if outcome.is_err() {
             self.memory.set(before);
             if !self.connection.is_autocommit()
@@ -302,8 +321,9 @@ impl Hand {
 
     /// Begins a transaction. While somebody else holds the lock, more changes may join, and those who have waited long
     /// enough are told; nothing of theirs was begun.
-    fn begin(&self, batch: &mut Vec<Waiting>, mut line: Option<&mut Line>) -> Result<(), Fault> {
+    fn begin(&self, batch: &mut Vec<Waiting>, mut exit: Option<&mut Exit>) -> Result<(), Fault> {
         loop {
+            self.sync(batch.iter().any(|waiting| waiting.manner.is_kept))?;
             let fault = match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
             {
                 Ok(_) => return Ok(()),
@@ -312,8 +332,8 @@ impl Hand {
             if !fault.is_a_lock() {
                 return Err(fault);
             }
-            if let Some(line) = &mut line {
-                line.fill(batch, QUEUE);
+            if let Some(exit) = &mut exit {
+                exit.fill(batch, QUEUE);
             }
             let (patient, tired) = std::mem::take(batch).into_iter().partition(Waiting::has_patience);
             *batch = patient;
@@ -324,7 +344,16 @@ impl Hand {
         }
     }
 
-    /// One transaction, one savepoint a job. An error here is one of the whole batch.
+    /// Has the next commits wait for the disk, or not.
+    fn sync(&self, wanted: bool) -> Result<(), Fault> {
+        if self.syncs.get() != Some(wanted) {
+            self.connection.pragma_update(None, "synchronous", if wanted { "FULL" } else { "NORMAL" })?;
+            self.syncs.set(Some(wanted));
+        }
+        Ok(())
+    }
+
+    /// One transaction, one savepoint a change. An error here is one of the whole batch.
     fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
@@ -332,6 +361,11 @@ impl Hand {
         clock::mind(&desk)?;
         let mut verdicts = Vec::with_capacity(batch.len());
         for waiting in batch {
+            if !waiting.manner.is_guarded {
+                waiting.job.run(&desk)?;
+                verdicts.push(Ok(()));
+                continue;
+            }
             let held = self.memory.get();
             say("SAVEPOINT job")?;
             match waiting.job.run(&desk) {
@@ -390,9 +424,40 @@ impl Hand {
     }
 }
 
+/// For tests: the statements that the thread runs.
+#[cfg(test)]
+pub(super) mod statements {
+    use std::cell::RefCell;
+
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+    use super::Writer;
+
+    thread_local! {
+        static RUN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// All that were run since this was asked for the last time; the first time it begins to look.
+    pub(in super::super) async fn since(writer: &Writer) -> Vec<String> {
+        let note = |event: TraceEvent<'_>| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                RUN.with_borrow_mut(|run| run.push(sql.split_whitespace().collect::<Vec<_>>().join(" ")));
+            }
+        };
+        let look = writer.upkeep(move |desk| {
+            let run = RUN.take();
+            desk.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
+            Ok(run)
+        });
+        look.await.unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::time::Instant;
 
     use super::*;
 
