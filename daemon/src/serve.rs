@@ -147,7 +147,7 @@ async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure
     // Whoever sees the pages answer finds the operators' socket as well.
     let admin = admin::Door::bind(&config.admin, Arc::clone(&rekeyd)).map_err(Failure::Listen)?;
     let cannot = |error: std::io::Error| Failure::Listen(format!("{}: {error}", config.http.listen));
-    let server = http::Server::bind(config.http.listen).await.map_err(cannot)?;
+    let server = http::Server::bind(config.http.listen).map_err(cannot)?;
     let listen = server.address();
     let http = Arc::new(http::Door::new(Arc::clone(&rekeyd), config.http.clone()).map_err(Failure::System)?);
     let mut tasks: JoinSet<()> = JoinSet::new();

@@ -57,17 +57,34 @@ impl Reply {
         matches!(self.code, 503 | 530 | 535) || subject == Some("7")
     }
 
-    /// The answer for logs: without addresses, and without the name of the recipient's mailbox.
+    /// The answer for logs: its plain words and small numbers, without the name of the recipient's mailbox. Servers
+    /// repeat what they were told, and that is addresses, links, and all that a letter holds.
     pub(crate) fn words(&self, letter_to: &str) -> String {
         let mailbox = letter_to.split('@').next().unwrap_or_default();
         let text = self.lines.first().map(String::as_str).unwrap_or_default();
         let words = text.split_whitespace().map(|word| {
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-            if word.contains('@') || (!bare.is_empty() && bare.eq_ignore_ascii_case(mailbox)) { "…" } else { word }
+            if is_plain(bare) && !bare.eq_ignore_ascii_case(mailbox) { bare_or_whole(word, bare) } else { "…" }
         });
         let text: String = words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(120).collect();
         format!("{} {text}", self.code)
     }
+}
+
+/// Whether this can be nothing but a word of some language, a small number, or an enhanced code.
+fn is_plain(word: &str) -> bool {
+    let letters = |c: char| c.is_alphabetic() || "-_.'".contains(c);
+    let digits = word.chars().filter(char::is_ascii_digit).count();
+    match digits {
+        0 => word.chars().count() <= 24 && word.chars().all(letters),
+        1..=4 => word.chars().all(|c| c.is_ascii_digit() || c == '.'),
+        _ => false,
+    }
+}
+
+/// The word with its punctuation, unless that joins it with more.
+fn bare_or_whole<'w>(word: &'w str, bare: &'w str) -> &'w str {
+    if word.chars().count() <= bare.chars().count() + 4 { word } else { bare }
 }
 
 #[cfg(test)]
@@ -98,5 +115,18 @@ mod tests {
     fn p6_answers_lose_the_address_before_they_are_told() {
         let said = reply("550 5.1.1 <ada@example.org>: Recipient Ada unknown\x07\r\n").words("ada@example.org");
         assert_eq!(said, "550 5.1.1 … Recipient … unknown");
+    }
+
+    #[test]
+    fn p6_answers_lose_what_they_repeat_of_a_letter() {
+        for (text, told) in [
+            ("554 5.7.1 no http://reset.example.org/r/AbC12-x to you\r\n", "554 5.7.1 no … to you"),
+            ("554 5.7.1 spam: /r/AbCdEfGhIjKlMnOpQrStUvWxYz\r\n", "554 5.7.1 spam: …"),
+            ("535 5.7.8 failed: UGFzc3dvcmQ6\r\n", "535 5.7.8 failed: …"),
+            ("451 4.7.1 (code 12345678), wait 300 seconds.\r\n", "451 4.7.1 (code … wait 300 seconds."),
+            ("550 <<ada>> ((((x))))\r\n", "550 … x"),
+        ] {
+            assert_eq!(reply(text).words("ada@example.org"), told);
+        }
     }
 }

@@ -205,6 +205,7 @@ async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number() {
         let class = [("objectClass", "posixGroup"), ("gidNumber", "4711"), ("memberUid", "ada")];
         world.slapd().add(&wheel, &class).await;
         world.set("policy.privileged_groups", &format!("[{wheel:?}]"));
+        assert!(world.stop().success());
         world.restart().await;
         world.forgets("ada@example.org").await;
         world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;

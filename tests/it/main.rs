@@ -11,6 +11,7 @@
 mod check;
 mod checker;
 mod crash;
+mod crowds;
 mod demo;
 mod dir_answers;
 mod dir_down;
@@ -25,18 +26,24 @@ mod hostile;
 mod kept;
 mod kills;
 mod law;
+mod leaks;
 mod operators;
 mod oracle;
 mod pages;
+mod races;
 mod rig;
 mod running;
+mod search;
+mod sequence;
 mod smuggling;
 mod store_full;
+mod store_power;
 mod story;
 mod tickets;
 mod tidy;
 mod tokens;
 mod trail;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -45,6 +52,7 @@ use rekeyd_tests::harness;
 fn main() -> ExitCode {
     let modules = [
         check::all(),
+        crowds::all(),
         checker::all(),
         crash::all(),
         demo::all(),
@@ -61,18 +69,24 @@ fn main() -> ExitCode {
         kept::all(),
         kills::all(),
         law::all(),
+        leaks::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
+        races::all(),
         rig::all(),
         running::all(),
+        search::all(),
+        sequence::all(),
         store_full::all(),
         smuggling::all(),
+        store_power::all(),
         story::all(),
         tickets::all(),
         tidy::all(),
         tokens::all(),
         trail::all(),
+        walk::all(),
     ];
     harness::main(modules.into_iter().flatten().collect())
 }

@@ -1,17 +1,19 @@
 //! Links and the requests behind them: what is merged, what is void, what is frozen, and what a restore ends.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::process::ExitStatusExt, time::Duration};
 
+use nix::sys::signal::Signal;
 use rekeyd_tests::{
     acts::{address, is_set},
     branch::PASSWORD,
     http::encode,
-    tests,
+    procfs, tests,
     world::World,
 };
 use serde_json::json;
 
 tests! {
+    async fn t25_a_daemon_that_crashes_leaves_no_core;
     async fn p4_not_me_needs_the_login_and_a_person;
     async fn p4_not_me_voids_links_and_freezes_until_it_is_lifted;
     async fn p4_a_restored_copy_of_the_store_voids_its_links;
@@ -293,5 +295,24 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+async fn t25_a_daemon_that_crashes_leaves_no_core() {
+    for signal in [Signal::SIGABRT, Signal::SIGQUIT] {
+        let world = World::builder().prepare().await;
+        // The most generous limit there can be: it is the daemon that wants none.
+        world.launch_under(&["/usr/bin/prlimit", "--core=unlimited:unlimited", "--"], &[]);
+        assert!(world.becomes_ready().await, "{}", world.log());
+        let link = world.forgets_and_gets_link("ada").await;
+        world.leaves_mail_behind();
+        let limits = procfs::text(world.pid(), "limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        assert!(core.split_whitespace().filter(|word| *word == "0").count() == 2, "{core}");
+        world.signal(signal);
+        let ended = world.ends();
+        assert_eq!((ended.signal(), ended.core_dumped()), (Some(signal as i32), false), "{ended}");
+        world.restart().await;
+        world.surely_sets_password(&link, "seven violet teapots orbit").await;
     }
 }

@@ -123,7 +123,7 @@ impl Builder {
         }
         let number = scratch::next();
         let key = format!("hook-key-{}-{number}", std::process::id());
-        let ring = BASE64.encode(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+        let ring = BASE64.encode(digest::digest(&digest::SHA256, format!("the ring of {key}").as_bytes()).as_ref());
         for (name, secret) in [("bind", SERVICE_PASSWORD), ("smtp", smtp::PASSWORD), ("hook", &key), ("keys", &ring)] {
             write_secret(&folder.join("secrets").join(name), secret);
         }

@@ -10,7 +10,9 @@ use crate::{acts::until, process::Process, scratch, world::World};
 /// The words before the daemon's own that let it run under a tracer, which kills it at the `count`th of each of these
 /// system calls in one thread, before the call is done.
 pub fn tracer(calls: &str, count: u32) -> Vec<String> {
-    let mut words = vec!["strace".to_owned()];
+    // The daemon stays the child of whoever starts it, and the tracer stands beside it. (With --seccomp-bpf, which would
+    // be faster, strace 6.1 does not count right.)
+    let mut words = ["strace", "-D"].map(str::to_owned).to_vec();
     words.extend(injection(calls, count));
     words.push("--".to_owned());
     words
@@ -20,6 +22,7 @@ pub fn tracer(calls: &str, count: u32) -> Vec<String> {
 pub async fn kill_at_the_next(world: &World, calls: &str) -> Process {
     let log = scratch::root().join(format!("strace-{}", scratch::next()));
     let mut words = injection(calls, 1);
+    words.retain(|word| word != "-qq");
     words.extend(["-p".to_owned(), world.pid().to_string()]);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let tracer = Process::start(Path::new("/usr/bin/strace"), &words, &log);
@@ -29,7 +32,7 @@ pub async fn kill_at_the_next(world: &World, calls: &str) -> Process {
 
 fn injection(calls: &str, count: u32) -> Vec<String> {
     let inject = format!("inject={calls}:signal=SIGKILL:when={count}");
-    ["-f", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject].map(str::to_owned).to_vec()
+    ["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject].map(str::to_owned).to_vec()
 }
 
 /// Keeps everybody else from writing to a database until it is dropped.

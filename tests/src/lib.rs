@@ -4,15 +4,18 @@
 //!   [`builder`] makes it, [`acts`] is what people do in it, [`world_config`] writes its configuration.
 //! * [`figures`] is the arithmetic of what `tests/bench` measures.
 //! * [`harness`] names, chooses and runs the tests; [`scratch`] and [`process`] hold their files and programs; [`procfs`] is
-//!   what the kernel tells of those.
-//! * [`small_disk`] is a disk that can be full, [`strace`] watches system calls or lets them fail.
+//!   what the kernel tells of those, [`journal`] what they tell the system's log.
+//! * [`small_disk`] is a disk that can be full, [`strace`] lets system calls fail, [`trace`] reads what was called, and
+//!   [`power`] says what a power cut would leave of it.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
 //!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
 //!   says of them; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
+//!   [`http`], [`volley`] and [`browser`] go through the doors; [`nonsense`] is no server at all; [`tls`] makes the
+//!   certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
-//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load.
+//!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
+//!   [`cuts`] at every call to the system in turn.
 //!
 //! A test states what it waits for and fails at once with the reason, so everything here panics instead of returning errors.
 #![allow(
@@ -32,15 +35,19 @@ pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
+pub mod cuts;
 pub mod faults;
 pub mod figures;
 pub mod harness;
 pub mod http;
 pub mod invariants;
+pub mod journal;
 pub mod killer;
 pub mod kills;
 pub mod ledger;
 pub mod mail;
+pub mod nonsense;
+pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
@@ -54,5 +61,7 @@ pub mod smtp;
 mod smtp_session;
 pub mod strace;
 pub mod tls;
+pub mod trace;
+pub mod volley;
 pub mod world;
 pub mod world_config;

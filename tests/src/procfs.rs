@@ -22,6 +22,14 @@ pub fn resident(pid: u32) -> u64 {
     status(pid, "VmRSS").trim_end_matches(" kB").parse().expect("a number")
 }
 
+/// Time on a processor so far, in ticks of 10 ms.
+pub fn ticks(pid: u32) -> u64 {
+    let text = text(pid, "stat");
+    // Behind the name, which may hold anything.
+    let fields: Vec<_> = text.rsplit_once(") ").expect("a running process").1.split(' ').collect();
+    fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
+}
+
 /// How many descriptors are open. The daemon shows them to nobody but root: `None` for others.
 pub fn descriptors(pid: u32) -> Option<usize> {
     Some(fs::read_dir(folder(pid).join("fd")).ok()?.count())

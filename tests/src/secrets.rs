@@ -140,7 +140,7 @@ fn of_bytes(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         let whole = shifted.len() / 3 * 3;
         for alphabet in [BASE64_NOPAD, BASE64URL_NOPAD] {
             let encoded = alphabet.encode(&shifted[..whole]);
-            forms.push(("in base64", encoded[if shift == 0 { 0 } else { 4 }..].as_bytes().to_vec()));
+            forms.push(("in base64", encoded.as_bytes()[if shift == 0 { 0 } else { 4 }..].to_vec()));
         }
     }
     forms
@@ -152,7 +152,7 @@ fn encoded(text: &str, stays: impl Fn(u8) -> bool, encode: impl Fn(u8) -> String
 
 /// A pattern that matches these bytes and nothing else.
 fn literal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| ["\\x".to_owned(), HEXLOWER.encode(&[*byte])]).collect()
 }
 
 fn files(place: &Path) -> Vec<PathBuf> {

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::{Method, body::Bytes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -183,6 +184,18 @@ impl World {
         self.ends()
     }
 
+    /// Tells the daemon to end, if it has not ended already.
+    pub fn quits(&self) {
+        if !self.has_ended() {
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// Whether the daemon has ended by itself, or by somebody else's hand.
+    pub fn has_ended(&self) -> bool {
+        locked(&self.process).as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
     /// Waits for a daemon that was told to end, and gives how it ended.
     pub fn ends(&self) -> ExitStatus {
         let mut process = locked(&self.process).take().expect("a running daemon");
@@ -253,16 +266,20 @@ impl World {
         *locked(&self.process) = Some(Process::start_in(Path::new(words[0]), &words[1..], environment, &log));
     }
 
-    /// Starts the daemon once more where one was killed, which the kernel may still be clearing away.
+    /// Starts the daemon once more where one was killed. The kernel may still be clearing that one away, and another test
+    /// may be trying out its port.
     pub async fn revive(&self) {
-        for _ in 0..50 {
+        let start = Instant::now();
+        loop {
             self.launch();
             if self.becomes_ready().await {
                 return;
             }
-            assert!(self.log().contains("in use by another"), "the daemon does not start again:\n{}", self.log());
+            let log = self.log();
+            let is_taken = log.lines().next_back().is_some_and(|last| last.contains("in use"));
+            assert!(is_taken && start.elapsed() < LIMIT, "the daemon does not start again:\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the daemon does not start again:\n{}", self.log());
     }
 
     /// Waits until the daemon says that it is ready; no when it has ended.
@@ -272,8 +289,8 @@ impl World {
             if locked(&self.process).as_mut().expect("a daemon").ended().is_some() {
                 return false;
             }
-            let listens = tokio::net::TcpStream::connect(self.address()).await.is_ok();
-            if listens && self.door().get("/readyz").await.status.is_success() {
+            let ready = self.door().try_send(Method::GET, "/readyz", &[], Bytes::new()).await;
+            if ready.is_some_and(|answer| answer.status.is_success()) {
                 return true;
             }
             assert!(start.elapsed() < LIMIT, "the daemon does not become ready:\n{}", self.log());

@@ -75,13 +75,14 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
 
 async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
+    let before = rekeyd.turns.now();
     let gathered = match rekeyd.find(&parts, &request.login).await? {
         Ok(gathered) => gathered,
         Err(found) => return nobody(rekeyd, request, &found).await,
     };
-    // One ticket at a time per account. Whoever waited may have seen a freeze or a newer password pass by.
-    let (_turn, waited) = rekeyd.turns.take(&gathered.account.id).await;
-    let gathered = if waited { rekeyd.find(&parts, &request.login).await? } else { Ok(gathered) };
+    // One ticket at a time per account. A freeze or a newer password may have passed by since it was read.
+    let (_turn, is_stale) = rekeyd.turns.take_since(&gathered.account.id, before).await;
+    let gathered = if is_stale { rekeyd.find(&parts, &request.login).await? } else { Ok(gathered) };
     let Gathered { account, facts } = match gathered {
         Ok(gathered) => gathered,
         Err(found) => return nobody(rekeyd, request, &found).await,

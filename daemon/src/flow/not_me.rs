@@ -68,7 +68,7 @@ async fn try_report(
     if !written {
         return Ok(Outcome::Mismatch);
     }
-    let (_turn, _) = rekeyd.turns.take(&ticket.account).await;
+    let _turn = rekeyd.turns.take(&ticket.account).await;
     let until = now.plus(rekeyd.parts().rules.freeze);
     let event = Event::new(now, EventKind::NotMe, actor, Some(ticket.account.clone()), "frozen")
         .with("until", until.millis().to_string());

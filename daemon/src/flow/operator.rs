@@ -228,7 +228,7 @@ async fn replace(
     if let Eligibility::Refuse(why) = judge(&found) {
         return refuse(why).await;
     }
-    let (_turn, _) = rekeyd.turns.take(&id).await;
+    let _turn = rekeyd.turns.take(&id).await;
     let gathered = match rekeyd.read(&parts, &id).await? {
         Ok(gathered) => gathered,
         Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),

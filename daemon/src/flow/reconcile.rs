@@ -51,7 +51,7 @@ async fn settle_all(rekeyd: &Rekeyd, before: Timestamp) -> Result<(), Trouble> {
 
 async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
-    let (_turn, _) = rekeyd.turns.take(&seen.ticket.account).await;
+    let _turn = rekeyd.turns.take(&seen.ticket.account).await;
     // Its own story may have ended it while this one waited.
     let Some(claim) = rekeyd.store.open_claim(seen.ticket.id).await? else { return Ok(()) };
     let ticket = &claim.ticket;
@@ -97,7 +97,7 @@ async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> 
 
 async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
-    let (_turn, _) = rekeyd.turns.take(&begun.account).await;
+    let _turn = rekeyd.turns.take(&begun.account).await;
     let event = |outcome: &str| {
         let account = Some(begun.account.clone());
         Event::new(rekeyd.now(), EventKind::PasswordReplaced, begun.actor.clone(), account, outcome)

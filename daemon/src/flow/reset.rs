@@ -148,7 +148,7 @@ async fn set(
         log::warn!(event = "shed"; "too many passwords are being set at once");
         return Ok(SetOutcome::Unavailable);
     };
-    let Ok((_turn, _)) = timeout_at(latest, rekeyd.turns.take(&stored.ticket.account)).await else {
+    let Ok(_turn) = timeout_at(latest, rekeyd.turns.take(&stored.ticket.account)).await else {
         log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
         return Ok(SetOutcome::Unavailable);
     };

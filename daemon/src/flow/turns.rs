@@ -1,7 +1,7 @@
 //! One story at a time per account: a reset and an operator's replacement never overlap.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rekeyd_core::domain::AccountId;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
@@ -12,28 +12,77 @@ const SWEEP: usize = 1024;
 /// A lock per account, made when it is asked for.
 #[derive(Default)]
 pub(super) struct Turns {
-    by_account: Mutex<HashMap<AccountId, Weak<Turn<()>>>>,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    by_account: HashMap<AccountId, Entry>,
+    /// Grows with every story that ends.
+    count: u64,
+    /// The count when entries were last swept: of what ended before, only this is known.
+    swept: u64,
+}
+
+struct Entry {
+    turn: Arc<Turn<()>>,
+    /// The count when a story about this account last ended.
+    ended: u64,
+}
+
+/// A moment among the stories, taken before an account is read.
+#[derive(Clone, Copy)]
+pub(super) struct Before(u64);
+
+/// The account's turn; it is over when this is dropped.
+pub(super) struct Held<'t> {
+    turns: &'t Turns,
+    account: AccountId,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Turns {
-    /// Waits for the account's turn; it is over when the guard is dropped. The second value says whether another story
-    /// came in between, so that what was read before is to be read again.
-    pub(super) async fn take(&self, account: &AccountId) -> (OwnedMutexGuard<()>, bool) {
+    /// The present moment, for [`Turns::take_since`].
+    pub(super) fn now(&self) -> Before {
+        Before(self.book().count)
+    }
+
+    /// Waits for the account's turn.
+    pub(super) async fn take(&self, account: &AccountId) -> Held<'_> {
+        self.take_since(account, Before(0)).await.0
+    }
+
+    /// As [`Turns::take`]; the second value says whether another story may have ended since that moment, so that what was
+    /// read after it is to be read again.
+    pub(super) async fn take_since(&self, account: &AccountId, before: Before) -> (Held<'_>, bool) {
         let turn = {
-            let mut by_account = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
-            if by_account.len() > SWEEP {
-                by_account.retain(|_, turn| turn.strong_count() > 0);
+            let mut book = self.book();
+            if book.by_account.len() > SWEEP {
+                book.by_account.retain(|_, entry| Arc::strong_count(&entry.turn) > 1);
+                book.swept = book.count;
             }
-            let known = by_account.get(account).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let turn = Arc::new(Turn::new(()));
-                by_account.insert(account.clone(), Arc::downgrade(&turn));
-                turn
-            })
+            let ended = book.swept;
+            let fresh = || Entry { turn: Arc::default(), ended };
+            Arc::clone(&book.by_account.entry(account.clone()).or_insert_with(fresh).turn)
         };
-        match Arc::clone(&turn).try_lock_owned() {
-            Ok(guard) => (guard, false),
-            Err(_) => (turn.lock_owned().await, true),
+        let held = Held { turns: self, account: account.clone(), _turn: turn.lock_owned().await };
+        let ended = self.book().by_account.get(account).map(|entry| entry.ended);
+        (held, ended.is_none_or(|ended| ended > before.0))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Before the turn itself ends, so that whoever has it next sees this.
+        let mut book = self.turns.book();
+        book.count = book.count.saturating_add(1);
+        let count = book.count;
+        if let Some(entry) = book.by_account.get_mut(&self.account) {
+            entry.ended = count;
         }
     }
 }
@@ -54,7 +103,7 @@ mod tests {
         let stories = (0..20).map(|_| {
             let (turns, inside, account) = (Arc::clone(&turns), Arc::clone(&inside), account.clone());
             tokio::spawn(async move {
-                let (_turn, _) = turns.take(&account).await;
+                let _turn = turns.take(&account).await;
                 let together = inside.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 inside.fetch_sub(1, Ordering::SeqCst);
@@ -64,5 +113,22 @@ mod tests {
         for story in futures_util::future::join_all(stories).await {
             assert_eq!(story.ok(), Some(0));
         }
+    }
+
+    #[tokio::test]
+    async fn a_story_that_ended_since_is_told() {
+        let turns = Turns::default();
+        let account = |name: &str| AccountId { directory: DirectoryKey(1), stable: name.into() };
+        let before = turns.now();
+        assert!(!turns.take_since(&account("a"), before).await.1);
+        assert!(turns.take_since(&account("a"), before).await.1, "one came and went, and nobody waited");
+        assert!(!turns.take_since(&account("b"), before).await.1, "it was about somebody else");
+        let before = turns.now();
+        assert!(!turns.take_since(&account("a"), before).await.1);
+        for number in 0..=SWEEP {
+            drop(turns.take(&account(&number.to_string())).await);
+        }
+        assert!(turns.take_since(&account("c"), before).await.1, "nobody knows any more");
+        assert!(!turns.take_since(&account("d"), turns.now()).await.1);
     }
 }

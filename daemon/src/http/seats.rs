@@ -2,7 +2,7 @@
 //!
 //! A connection is *reading* from its begin, or from a request's first byte, until the headers are there; *receiving*
 //! until the body is there; *busy* while its request is in work; *idle* in between. Reading and idle connections end at
-//! their limits, and a body has its own. Where all places are taken, the one that has waited longest makes room, so that
+//! their limits, and a body has its own. Where all places are taken, one that has waited long makes room, so that
 //! connections which ask for nothing, or never come to their end of it, can't keep out one that does.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +16,10 @@ use tokio::time::Instant;
 
 use super::config::Limits;
 
+/// So many waiting connections are looked at to find one that makes room; the next look begins behind them. In a crowd
+/// each newcomer costs one look, so it must be short, and any of a crowd is as good as another.
+const LOOK: usize = 32;
+
 /// The places for connections.
 pub(super) struct Seats {
     limits: Limits,
@@ -25,6 +29,8 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Taken {
     next: u64,
+    /// Where the next look for a waiting connection begins.
+    looked: u64,
     seats: BTreeMap<u64, (Option<IpAddr>, Arc<Pulse>)>,
     per_source: HashMap<IpAddr, usize>,
 }
@@ -70,15 +76,23 @@ impl Seats {
 }
 
 impl Taken {
-    /// Ends the connection that has waited longest, of one source or of all.
+    /// Ends the connection that has waited longest of those that are looked at, of one source or of all.
     fn evict(&mut self, source: Option<IpAddr>) -> bool {
-        let longest = self
-            .seats
-            .iter()
+        let mut longest: Option<(u64, Instant)> = None;
+        let mut last = self.looked;
+        let around = self.seats.range(self.looked..).chain(self.seats.range(..self.looked));
+        let waiting = around
             .filter(|(_, (owner, pulse))| (source.is_none() || *owner == source) && pulse.is_waiting())
-            .min_by_key(|(_, (_, pulse))| pulse.since())
-            .map(|(number, _)| *number);
-        let Some(number) = longest else { return false };
+            .take(LOOK);
+        for (number, (_, pulse)) in waiting {
+            let since = pulse.since();
+            if longest.is_none_or(|(_, longest)| since < longest) {
+                longest = Some((*number, since));
+            }
+            last = *number;
+        }
+        self.looked = last + 1;
+        let Some((number, _)) = longest else { return false };
         if let Some(pulse) = self.leave(number) {
             pulse.evicted.notify_one();
         }
@@ -222,6 +236,20 @@ mod tests {
         let idle = seats.take(None).unwrap();
         let _busy = Busy::new(Arc::clone(&idle.pulse), true);
         assert!(seats.take(None).is_some(), "a body that does not come holds its place");
+    }
+
+    #[test]
+    fn t104_one_that_was_just_busy_stays_in_a_crowd() {
+        let seats = Arc::new(Seats::new(Limits { connections: 100, ..Limits::default() }));
+        let mut held: Vec<_> = (0..100).map(|_| seats.take(None).unwrap()).collect();
+        let kept = held.remove(0);
+        for _ in 0..400 {
+            std::thread::sleep(Duration::from_micros(200));
+            drop(Busy::new(Arc::clone(&kept.pulse), false));
+            held.push(seats.take(None).unwrap());
+        }
+        assert!(seats.taken().seats.contains_key(&kept.number), "a crowd drove out one that is served");
+        assert_eq!(seats.taken().seats.len(), 100);
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to listen. Port 0 lets the system choose; [`Server::address`] tells.
-    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
+    /// Begins to listen, on a runtime. Port 0 lets the system choose; [`Server::address`] tells.
+    pub fn bind(listen: SocketAddr) -> io::Result<Self> {
         let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(listen)?;
@@ -311,12 +311,12 @@ mod tests {
     }
 
     /// A server whose answers take as long as their path says.
-    async fn start(limits: Limits, near: bool) -> Running {
-        start_on("127.0.0.1:0", limits, near).await
+    fn start(limits: Limits, near: bool) -> Running {
+        start_on("127.0.0.1:0", limits, near)
     }
 
-    async fn start_on(listen: &str, limits: Limits, near: bool) -> Running {
-        let server = Server::bind(listen.parse().unwrap()).await.unwrap();
+    fn start_on(listen: &str, limits: Limits, near: bool) -> Running {
+        let server = Server::bind(listen.parse().unwrap()).unwrap();
         let address = SocketAddr::new([127, 0, 0, 1].into(), server.address().port());
         let (stop, stopped) = watch::channel(false);
         let handle = |request: Request<Arriving>, _| async move {
@@ -360,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_silent_partial_and_idle_connections_end() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut silent = connect(&running).await;
         let mut partial = connect(&running).await;
         partial.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
@@ -375,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_a_second_request_that_dribbles_ends_too() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut stream = connect(&running).await;
         assert!(ask(&mut stream, "/").await.ends_with("done"));
         let dribble = async {
@@ -391,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_waiting_connections_make_room() {
-        let running = start(Limits { connections: 8, ..Limits::default() }, true).await;
+        let running = start(Limits { connections: 8, ..Limits::default() }, true);
         let mut crowd = Vec::new();
         for _ in 0..50 {
             crowd.push(connect(&running).await);
@@ -404,7 +404,7 @@ mod tests {
 
     #[tokio::test]
     async fn t104_one_source_makes_room_among_its_own_and_busy_ones_stay() {
-        let running = start(Limits { connections_per_source: 2, ..Limits::default() }, false).await;
+        let running = start(Limits { connections_per_source: 2, ..Limits::default() }, false);
         let mut busy = (connect(&running).await, connect(&running).await);
         let answers = async { tokio::join!(ask(&mut busy.0, "/600"), ask(&mut busy.1, "/600")) };
         let late = async {
@@ -424,16 +424,16 @@ mod tests {
 
     #[tokio::test]
     async fn t108_beyond_loopback_only_proxies_and_this_machine_are_heard() {
-        let stranger = start_on("0.0.0.0:0", Limits::default(), false).await;
+        let stranger = start_on("0.0.0.0:0", Limits::default(), false);
         let (after, heard) = until_closed(&mut connect(&stranger).await).await;
         assert!(heard.is_empty() && after < Duration::from_secs(2), "{after:?} {heard}");
-        let proxy = start_on("0.0.0.0:0", Limits::default(), true).await;
+        let proxy = start_on("0.0.0.0:0", Limits::default(), true);
         assert!(ask(&mut connect(&proxy).await, "/").await.ends_with("done"));
     }
 
     #[tokio::test]
     async fn the_end_waits_for_answers_in_work() {
-        let running = start(short(), true).await;
+        let running = start(short(), true);
         let mut stream = connect(&running).await;
         let mut idle = connect(&running).await;
         assert!(ask(&mut idle, "/").await.ends_with("done"));
@@ -449,7 +449,7 @@ mod tests {
 
     #[tokio::test]
     async fn t103_smuggling_is_refused() {
-        let running = start(Limits::default(), true).await;
+        let running = start(Limits::default(), true);
         for (request, status) in [
             ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "400"),
             ("GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", "400"),
@@ -475,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_is_an_answer_without_its_body() {
-        let running = start(Limits::default(), true).await;
+        let running = start(Limits::default(), true);
         let mut stream = connect(&running).await;
         let two = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(two.as_bytes()).await.unwrap();

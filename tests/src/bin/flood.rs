@@ -85,7 +85,7 @@ async fn hold(mut stream: TcpStream, text: &[u8]) {
             }
             tokio::time::sleep(DRIP).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = listen => {}

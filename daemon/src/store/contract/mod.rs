@@ -3,6 +3,7 @@
 
 mod claims;
 mod clock;
+mod damage;
 mod files;
 mod load;
 mod messages;

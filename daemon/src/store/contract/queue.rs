@@ -197,3 +197,32 @@ async fn p7_an_accepted_request_is_told_of_with_it() {
         assert_eq!(kinds, ["link-requested"], "only for what was accepted");
     }
 }
+
+#[tokio::test]
+async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
+    for place in places() {
+        let store = place.open().store;
+        // `ada` has a link, `grace` has used up her pace, `odd` is frozen; of `nobody` nothing is known.
+        for (n, who) in [(1, "ada"), (2, "grace"), (3, "odd")] {
+            assert_eq!(answer(&store, n, who, 0).await, Issued::Made);
+        }
+        for _ in 0..9 {
+            store.count(vec![counter("account", "grace", 3, 60 * MINUTE)], at(0)).await.unwrap();
+        }
+        let freeze = event(EventKind::NotMe, "odd", 1);
+        store.freeze(TicketId::from_bytes([103; 16]), at(DAY.as_secs().cast_signed()), freeze).await.unwrap();
+        let Store::Sqlite(sqlite) = &store;
+        sqlite.statements().await;
+        let mut seen = Vec::new();
+        for (n, who) in [(10, "nobody"), (11, "ada"), (12, "grace"), (13, "odd"), (14, "ada@example.org")] {
+            let request = NewRequest { login: Login::parse(who).unwrap(), ..request(n, 5) };
+            let counters = vec![counter("source", "192.0.2.7", 99, MINUTE), counter("client", "wiki", 99, MINUTE)];
+            assert_eq!(store.accept(request, counters, None).await, Ok(Acceptance::Accepted));
+            seen.push(sqlite.statements().await);
+        }
+        assert_eq!(seen[0].iter().filter(|sql| sql.starts_with("COMMIT")).count(), 1, "{:#?}", seen[0]);
+        assert!(seen[0].iter().any(|sql| sql.starts_with("INSERT INTO requests")), "{:#?}", seen[0]);
+        // The first one meets counters that are new.
+        assert!(seen.windows(2).all(|two| two[0] == two[1]), "{seen:#?}");
+    }
+}

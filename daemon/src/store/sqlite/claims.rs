@@ -1,10 +1,11 @@
 //! The life of a ticket from a claim on: claimed, noted before the write, given back, spent, stranded, settled.
 
-use rekeyd_core::domain::{Event, TicketId, Timestamp, TokenHash};
+use rekeyd_core::domain::{Actor, Event, EventKind, TicketId, Timestamp, TokenHash};
 use rekeyd_core::policy::permit::Claimed;
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
+use super::replacements::overtake;
 use super::tickets::{Found, USABLE, Which, find, give_back, moments, read, void_others};
 use super::writer::Desk;
 use super::{Sqlite, events, outbox};
@@ -27,6 +28,15 @@ fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> R
         .connection
         .prepare_cached("SELECT * FROM tickets WHERE hash = ?1")?
         .query_row([hash.0], |row| Ok(read(row, desk.key)))??;
+    if found.is_none() {
+        // Nobody can use it, and nobody could settle it.
+        desk.connection
+            .prepare_cached("UPDATE tickets SET state = 'void', ends = ?2, claimed_at = NULL WHERE hash = ?1")?
+            .execute((hash.0, now))?;
+        let at = Timestamp::from_millis(now);
+        let event = Event::new(at, EventKind::TicketRefused, Actor::System, None, "refused").because("damaged");
+        events::append(desk, &event)?;
+    }
     Ok(found.and_then(|found| Claimed::witness(found.ticket, rows)))
 }
 
@@ -54,6 +64,7 @@ fn spend(desk: &Desk<'_>, id: TicketId, spend: &Spend) -> Result<(), Fault> {
     }
     let account = &found.ticket.account;
     void_others(desk, account, &Which::Acting, spend.at)?;
+    overtake(desk, &account.to_string(), found.ticket.stamp.as_str(), spend.at)?;
     outbox::cancel(desk, &[*id.bytes()], "its link is spent", spend.at)?;
     desk.connection
         .prepare_cached(

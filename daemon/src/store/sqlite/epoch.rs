@@ -141,11 +141,6 @@ impl Sqlite {
             .upkeep(move |desk| {
                 desk.latest.see(now);
                 advance(desk, &file)?;
-                desk.connection.execute(
-                    "INSERT INTO meta (name, value) VALUES ('closed', ?1)
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    [now.millis()],
-                )?;
                 empty_log(desk.connection)
             })
             .await

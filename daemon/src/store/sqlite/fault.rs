@@ -1,5 +1,7 @@
 //! What went wrong in SQLite, and whom that concerns: one change, one batch, or everybody from now on.
 
+use std::fmt;
+
 use rusqlite::ErrorCode;
 
 use crate::store::Error;
@@ -11,6 +13,23 @@ pub(super) enum Fault {
     Sql(rusqlite::Error),
     /// Ours, ready for the caller.
     Told(Error),
+}
+
+/// What was read of a row, and nothing where the row is damaged: one row can't hold up the others.
+pub(super) fn unless_damaged<T>(read: Result<Option<T>, Fault>) -> Result<Option<T>, Fault> {
+    match read {
+        Err(fault) if fault.is_a_damaged_row() => Ok(None),
+        read => read,
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sql(error) => write!(f, "SQLite: {error}"),
+            Self::Told(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -34,6 +53,22 @@ impl Fault {
     /// Somebody else holds what the change needs, or has ended it already.
     pub(super) fn busy() -> Self {
         Self::Told(Error::Busy)
+    }
+
+    /// Whether the file does not hold what was written to it.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
+    /// Whether one row can't be read, and others can.
+    fn is_a_damaged_row(&self) -> bool {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+        matches!(
+            self,
+            Self::Sql(
+                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+            )
+        )
     }
 
     /// Somebody else's transaction is in the way, in another process.
@@ -70,9 +105,11 @@ impl Fault {
         self.code() == Some(ErrorCode::DiskFull)
     }
 
-    /// Whether SQLite was refused every write.
+    /// Whether the system refuses every write.
     pub(super) fn is_read_only(&self) -> bool {
-        self.code() == Some(ErrorCode::ReadOnly)
+        use rusqlite::ffi::{SQLITE_READONLY, SQLITE_READONLY_DIRECTORY};
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        [SQLITE_READONLY, SQLITE_READONLY_DIRECTORY].contains(&error.extended_code)
     }
 
     fn code(&self) -> Option<ErrorCode> {
@@ -117,7 +154,7 @@ impl Fault {
         match (self.code(), self) {
             (_, Self::Told(error)) => error,
             (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,
-            (_, Self::Sql(error)) => Error::Broken(format!("SQLite: {error}")),
+            (_, fault) => Error::Broken(fault.to_string()),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use rekeyd_core::domain::{Event, EventKind, Purpose, RequestId, TicketId};
 
+use super::change::Manner;
 use super::fault::Fault;
 use super::pace::{Look, Steps, keyed, look, take};
 use super::requests::{End, end};
 use super::tickets::{USABLE, Which, moments, sent_notices, void_others};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Counter, Error, Issue, Issued, NewTicket};
 
@@ -135,6 +136,6 @@ fn is_leased(desk: &Desk<'_>, id: RequestId) -> Result<bool, Fault> {
 impl Sqlite {
     /// See [`crate::store::Store::issue`].
     pub(in crate::store) async fn issue(&self, wanted: Issue) -> Result<Issued, Error> {
-        self.writer.make(Manner::Behind, move |desk| issue(desk, &wanted)).await
+        self.writer.make(Manner::BEHIND, move |desk| issue(desk, &wanted)).await
     }
 }

@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::writer::{Step, Task};
-use crate::store::Error;
+use super::change::{Job, Waiting};
 
 /// How many asked changes may wait.
-const QUEUE: usize = 4096;
+pub(super) const QUEUE: usize = 4096;
 /// How many changes share a commit at most; more would make the first of them wait for nothing.
 const BATCH: usize = 256;
 /// How many changes behind answers share a commit. Each is some 0.05 ms of work, and somebody may ask meanwhile.
@@ -28,13 +27,20 @@ const GATHER: Duration = Duration::from_micros(300);
 /// After so long without any, whoever comes next comes alone.
 const LULL: Duration = Duration::from_millis(1);
 
-/// Which lane a task waits in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Lane {
-    /// Somebody waits for the answer.
-    Asked,
-    /// Nobody does.
-    Behind,
+/// One thing for the thread to do.
+pub(super) enum Task {
+    /// Within a transaction shared with others.
+    Change(Waiting),
+    /// Between transactions: checkpoints, epochs.
+    Upkeep(Box<dyn Job>),
+}
+
+/// What the thread does next.
+pub(super) enum Turn {
+    /// These together.
+    Changes(Vec<Waiting>),
+    /// This alone.
+    Upkeep(Box<dyn Job>),
 }
 
 /// The end where tasks come in.
@@ -52,15 +58,16 @@ pub(super) struct Exit {
 }
 
 struct Shared {
-    waiting: Mutex<Waiting>,
+    lines: Mutex<Lines>,
     came: Condvar,
     places: Semaphore,
 }
 
 #[derive(Default)]
-struct Waiting {
-    asked: VecDeque<Task>,
-    behind: VecDeque<Task>,
+struct Lines {
+    asked: VecDeque<Waiting>,
+    behind: VecDeque<Waiting>,
+    upkeep: VecDeque<Box<dyn Job>>,
     /// How many asked tasks the thread sleeps for; 0 while it is awake.
     sleeps_for: usize,
     entrance_closed: bool,
@@ -68,8 +75,8 @@ struct Waiting {
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,16 +90,16 @@ pub(super) enum NoEntry {
 
 /// Two empty lanes.
 pub(super) fn lanes() -> (Entrance, Exit) {
-    let waiting = Mutex::default();
-    let shared = Arc::new(Shared { waiting, came: Condvar::new(), places: Semaphore::new(QUEUE) });
+    let lines = Mutex::default();
+    let shared = Arc::new(Shared { lines, came: Condvar::new(), places: Semaphore::new(QUEUE) });
     (Entrance { shared: Arc::clone(&shared) }, Exit { shared, last: 0, is_their_turn: false })
 }
 
 impl Entrance {
     /// Hands a task over; waits so long at most for a place among those asked. Work behind answers is bounded by those who
     /// do it, and always finds a place.
-    pub(super) async fn enter(&self, lane: Lane, task: Task, patience: Duration) -> Result<(), NoEntry> {
-        if lane == Lane::Asked {
+    pub(super) async fn enter(&self, task: Task, patience: Duration) -> Result<(), NoEntry> {
+        if matches!(&task, Task::Change(waiting) if waiting.manner.is_asked) {
             let place = match self.shared.places.try_acquire() {
                 Ok(place) => place,
                 Err(_) => match tokio::time::timeout(patience, self.shared.places.acquire()).await {
@@ -104,23 +111,24 @@ impl Entrance {
             // Given back when the thread takes the task.
             place.forget();
         }
-        let mut waiting = self.shared.waiting();
-        if waiting.exit_closed {
+        let mut lines = self.shared.lines();
+        if lines.exit_closed {
             return Err(NoEntry::Gone);
         }
-        match lane {
-            Lane::Asked => waiting.asked.push_back(task),
-            Lane::Behind => waiting.behind.push_back(task),
+        match task {
+            Task::Change(waiting) if waiting.manner.is_asked => lines.asked.push_back(waiting),
+            Task::Change(waiting) => lines.behind.push_back(waiting),
+            Task::Upkeep(job) => lines.upkeep.push_back(job),
         }
-        let wakes = match waiting.sleeps_for {
+        let wakes = match lines.sleeps_for {
             0 => false,
             // Asleep until anything comes.
             1 => true,
-            many => waiting.asked.len() >= many,
+            many => lines.asked.len() >= many,
         };
         if wakes {
-            waiting.sleeps_for = 0;
-            drop(waiting);
+            lines.sleeps_for = 0;
+            drop(lines);
             self.shared.came.notify_one();
         }
         Ok(())
@@ -129,89 +137,151 @@ impl Entrance {
 
 impl Drop for Entrance {
     fn drop(&mut self) {
-        self.shared.waiting().entrance_closed = true;
+        self.shared.lines().entrance_closed = true;
         self.shared.came.notify_one();
     }
 }
 
 impl Exit {
-    /// The next tasks, all of one lane, to be done together; waits until there are any. `None` once all are done and the
-    /// entrance is closed.
-    pub(super) fn next(&mut self) -> Option<(Lane, Vec<Task>)> {
+    /// What to do next; waits until there is something. `None` once all is done and the entrance is closed.
+    pub(super) fn next(&mut self) -> Option<Turn> {
         let shared = Arc::clone(&self.shared);
-        let mut waiting = shared.waiting();
+        let mut lines = shared.lines();
         loop {
-            let is_their_turn = std::mem::take(&mut self.is_their_turn);
-            if !waiting.behind.is_empty() && (is_their_turn || waiting.asked.is_empty()) {
-                let most = waiting.behind.len().min(SLICE);
-                return Some((Lane::Behind, waiting.behind.drain(..most).collect()));
+            if std::mem::take(&mut self.is_their_turn) || lines.asked.is_empty() {
+                if let Some(job) = lines.upkeep.pop_front() {
+                    return Some(Turn::Upkeep(job));
+                }
+                if !lines.behind.is_empty() {
+                    let most = lines.behind.len().min(SLICE);
+                    return Some(Turn::Changes(lines.behind.drain(..most).collect()));
+                }
             }
-            if !waiting.asked.is_empty() {
-                waiting = self.gather(&shared, waiting);
-                let most = waiting.asked.len().min(BATCH);
-                let batch: Vec<_> = waiting.asked.drain(..most).collect();
-                drop(waiting);
+            if !lines.asked.is_empty() {
+                lines = self.gather(&shared, lines);
+                let most = lines.asked.len().min(BATCH);
+                let batch: Vec<_> = lines.asked.drain(..most).collect();
+                drop(lines);
                 shared.places.add_permits(batch.len());
                 self.last = batch.len();
                 self.is_their_turn = true;
-                return Some((Lane::Asked, batch));
+                return Some(Turn::Changes(batch));
             }
-            if waiting.entrance_closed {
+            if lines.entrance_closed {
                 return None;
             }
             let begin = Instant::now();
-            waiting.sleeps_for = 1;
-            waiting = shared.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            waiting.sleeps_for = 0;
+            lines.sleeps_for = 1;
+            lines = shared.came.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            lines.sleeps_for = 0;
             if begin.elapsed() > LULL {
                 self.last = 0;
             }
         }
     }
 
-    /// What was asked while a batch could not begin, up to `most`: its patience runs as well.
-    pub(super) fn asked_meanwhile(&mut self, most: usize) -> Vec<Step> {
-        let tasks: Vec<_> = {
-            let mut waiting = self.shared.waiting();
-            let most = waiting.asked.len().min(most);
-            waiting.asked.drain(..most).collect()
-        };
-        self.shared.places.add_permits(tasks.len());
-        let steps = tasks.into_iter().filter_map(|task| match task {
-            Task::Change(step) => Some(step),
-            // Upkeep waits in the other lane.
-            Task::Upkeep(job) => {
-                job.answer(Err(Error::Busy));
-                None
-            }
-        });
-        steps.collect()
+    /// Adds all changes that wait, up to `most` in all.
+    pub(super) fn fill(&mut self, batch: &mut Vec<Waiting>, most: usize) {
+        let mut lines = self.shared.lines();
+        let asked = lines.asked.len().min(most.saturating_sub(batch.len()));
+        batch.extend(lines.asked.drain(..asked));
+        let behind = lines.behind.len().min(most.saturating_sub(batch.len()));
+        batch.extend(lines.behind.drain(..behind));
+        drop(lines);
+        self.shared.places.add_permits(asked);
     }
 
     /// Waits for as many as came before, for a moment at most.
-    fn gather<'s>(&self, shared: &'s Shared, mut waiting: MutexGuard<'s, Waiting>) -> MutexGuard<'s, Waiting> {
+    fn gather<'s>(&self, shared: &'s Shared, mut lines: MutexGuard<'s, Lines>) -> MutexGuard<'s, Lines> {
         let wanted = self.last;
         let begin = Instant::now();
-        while wanted > 1 && waiting.asked.len() < wanted && !waiting.entrance_closed {
+        while wanted > 1 && lines.asked.len() < wanted && !lines.entrance_closed {
             let Some(left) = GATHER.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else { break };
-            waiting.sleeps_for = wanted;
-            let woken = shared.came.wait_timeout(waiting, left);
-            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
-            waiting.sleeps_for = 0;
+            lines.sleeps_for = wanted;
+            let woken = shared.came.wait_timeout(lines, left);
+            lines = woken.unwrap_or_else(PoisonError::into_inner).0;
+            lines.sleeps_for = 0;
         }
-        waiting
+        lines
     }
 }
 
 impl Drop for Exit {
     fn drop(&mut self) {
         let left = {
-            let mut waiting = self.shared.waiting();
-            waiting.exit_closed = true;
-            (std::mem::take(&mut waiting.asked), std::mem::take(&mut waiting.behind))
+            let mut lines = self.shared.lines();
+            lines.exit_closed = true;
+            (std::mem::take(&mut lines.asked), std::mem::take(&mut lines.behind), std::mem::take(&mut lines.upkeep))
         };
         // Whoever waits for one of these is told by its end.
         drop(left);
         self.shared.places.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::sync::oneshot;
+
+    use super::super::change::{Change, Manner, once};
+    use super::*;
+
+    async fn enter(entrance: &Entrance, manner: Manner) {
+        let (back, _) = oneshot::channel();
+        let job = Box::new(Change::new(once(|_| Ok(())), back));
+        assert!(entrance.enter(Task::Change(Waiting::new(job, manner)), Duration::ZERO).await.is_ok());
+    }
+
+    /// How many changes come together next, and whether somebody waits for them.
+    fn next(exit: &mut Exit) -> (usize, bool) {
+        match exit.next().unwrap() {
+            Turn::Changes(batch) => (batch.len(), batch.iter().all(|waiting| waiting.manner.is_asked)),
+            Turn::Upkeep(_) => (0, false),
+        }
+    }
+
+    #[tokio::test]
+    async fn p3_work_behind_answers_holds_up_the_next_one_by_no_more_than_a_slice() {
+        let (entrance, mut exit) = lanes();
+        for _ in 0..100 {
+            enter(&entrance, Manner::BEHIND).await;
+        }
+        assert_eq!(next(&mut exit), (SLICE, false), "nobody asks");
+        for _ in 0..300 {
+            enter(&entrance, Manner::ASKED).await;
+        }
+        let turns: Vec<_> = (0..4).map(|_| next(&mut exit)).collect();
+        assert_eq!(turns, [(BATCH, true), (SLICE, false), (300 - BATCH, true), (SLICE, false)]);
+    }
+
+    #[tokio::test]
+    async fn r23_who_finds_no_place_is_told_and_work_behind_answers_goes_on() {
+        let (entrance, mut exit) = lanes();
+        for _ in 0..QUEUE {
+            enter(&entrance, Manner::ASKED).await;
+        }
+        let (back, _) = oneshot::channel();
+        let job = Box::new(Change::new(once(|_| Ok(())), back));
+        let one_more = Task::Change(Waiting::new(job, Manner::ASKED));
+        assert!(matches!(entrance.enter(one_more, Duration::ZERO).await, Err(NoEntry::Full)));
+        enter(&entrance, Manner::BEHIND).await;
+        assert_eq!(next(&mut exit), (BATCH, true));
+        enter(&entrance, Manner::ASKED).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_left_when_the_thread_ends_is_let_go() {
+        let (entrance, exit) = lanes();
+        let (back, answer) = oneshot::channel::<Result<(), _>>();
+        let job = Box::new(Change::new(once(|_| Ok(())), back));
+        assert!(entrance.enter(Task::Change(Waiting::new(job, Manner::ASKED)), Duration::ZERO).await.is_ok());
+        drop(exit);
+        assert!(answer.await.is_err());
+        let (back, _) = oneshot::channel();
+        let job = Box::new(Change::new(once(|_| Ok(())), back));
+        let late = Task::Change(Waiting::new(job, Manner::ASKED));
+        assert!(matches!(entrance.enter(late, Duration::ZERO).await, Err(NoEntry::Gone)));
     }
 }

@@ -1,19 +1,21 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
-//! * `open`: from a path to a database that can be trusted. `epoch`: how a copy put back from earlier shows.
-//! * `writer`, `hand`: the thread that writes, from outside and at work. `lanes`: what waits for it. `readers`: the others.
-//!   `memory`: what need not be counted. `fault`: whom an error concerns. `space`: a full disk.
+//! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put
+//!   back from earlier shows.
+//! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `change`: one such thing. `memory`: what
+//!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
+mod change;
+mod checkup;
 mod claims;
 mod clock;
 mod epoch;
 mod events;
 mod fault;
-mod hand;
 mod issue;
 mod lanes;
 mod latest;
@@ -51,6 +53,7 @@ const READERS: usize = 2;
 pub struct Sqlite {
     /// Before the writer, so that its connection is the last and leaves one file behind.
     readers: Readers,
+    _checkup: Option<checkup::Thread>,
     writer: Writer,
     key: Arc<DataKey>,
     latest: Arc<Latest>,
@@ -87,8 +90,10 @@ impl Sqlite {
             space,
         )?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
-        let readers = Readers::start(connections)?;
-        Ok((Self { readers, writer, key, latest, chance, config, _lock: ready.lock }, ready.voided))
+        let readers = Readers::start(connections, writer.breaker())?;
+        let checkup = ready.checkup.map(|checkup| checkup.watch(&config.path, writer.breaker())).transpose()?;
+        let store = Self { readers, writer, key, latest, chance, config, _checkup: checkup, _lock: ready.lock };
+        Ok((store, ready.voided))
     }
 
     /// See [`crate::store::Store::probe`].
@@ -114,5 +119,11 @@ impl Sqlite {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => "the store's thread has ended".into(),
         }
+    }
+
+    /// For tests: the statements that were run since this was asked for the last time.
+    #[cfg(test)]
+    pub(in crate::store) async fn statements(&self) -> Vec<String> {
+        writer::statements::since(&self.writer).await
     }
 }

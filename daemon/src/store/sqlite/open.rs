@@ -13,12 +13,12 @@ use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, KeyRing, Sealed};
 use ring::rand::SystemRandom;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
+use super::checkup::{Checkup, damaged};
 use super::fault::Fault;
-use super::hand::LOG_SIZE;
 use super::latest::Latest;
 use super::memory::Memory;
 use super::seal::draw;
-use super::writer::Desk;
+use super::writer::{Desk, LOG_SIZE};
 use super::{epoch, requests, space};
 use crate::store::{Error, StoreConfig, Watch};
 
@@ -44,6 +44,8 @@ pub(super) struct Ready {
     pub(super) latest: Latest,
     pub(super) memory: Memory,
     pub(super) lock: Flock<fs::File>,
+    /// The look at the whole file, where there was one before.
+    pub(super) checkup: Option<Checkup>,
     /// How many tickets died because the database turned out to be a copy from earlier.
     pub(super) voided: Option<u64>,
 }
@@ -55,17 +57,32 @@ pub(super) fn open(config: &StoreConfig, ring: &KeyRing, watch: &Watch, chance: 
     create_folder(StoreConfig::folder(path))?;
     let lock = lock(path)?;
     let is_new = is_new(path)?;
-    if !is_new {
+    let checkup = if is_new {
+        None
+    } else {
+        roll_back(path).map_err(told)?;
         look(path, ring).map_err(told)?;
-    }
+        Some(Checkup::begin(path)?)
+    };
     let connection = connect(path).map_err(told)?;
     migrate(connection, path).and_then(|connection| {
         let key = data_key(&connection, ring, chance).map_err(told)?;
         let latest = Latest::load(&connection, watch.clone()).map_err(told)?;
         latest.see(watch.now());
         let (memory, voided) = settle(&connection, config, &key, &latest, chance).map_err(told)?;
-        Ok(Ready { connection, key, latest, memory, lock, voided })
+        Ok(Ready { connection, key, latest, memory, lock, voided, checkup })
     })
+}
+
+/// Undoes what a power cut broke off while the database was made: until it keeps a write-ahead log it has a journal, and
+/// with that it can't be opened for reading alone.
+fn roll_back(path: &Path) -> Result<(), Fault> {
+    if beside(path, "journal").exists() {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&connection)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 /// Says in words what lies at the configured place, or why it can't be used; changes nothing.
@@ -265,8 +282,7 @@ fn migrate(mut connection: Connection, path: &Path) -> Result<Connection, Error>
     Ok(connection)
 }
 
-/// What a start owes to the process before: a check of the file where that did not end in order, its leases back, and a
-/// look at the epoch.
+/// What a start owes to the process before: its leases back, and a look at the epoch.
 fn settle(
     connection: &Connection,
     config: &StoreConfig,
@@ -274,16 +290,6 @@ fn settle(
     latest: &Latest,
     chance: &SystemRandom,
 ) -> Result<(Memory, Option<u64>), Fault> {
-    let was_closed = connection.execute("DELETE FROM meta WHERE name = 'closed'", [])? == 1;
-    if !was_closed {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if found != "ok" {
-            return Err(Fault::Told(Error::Broken(format!(
-                "{} is damaged: {found}. Keep it for study, put back a copy, and run `rekeyctl restored`.",
-                config.path.display()
-            ))));
-        }
-    }
     let now = latest.watch.now();
     requests::void_leases(connection, now)?;
     let memory = Cell::new(begin(Memory::load(connection)?, connection, latest)?);
@@ -323,16 +329,16 @@ fn explain(path: &Path, fault: Fault) -> Error {
         (Some(ErrorCode::NotADatabase), _) => Error::Broken(format!(
             "{shown} is not a database. Nothing was changed. Write another path (store.path), or put back a copy."
         )),
-        (Some(ErrorCode::DatabaseCorrupt), _) => Error::Broken(format!(
-            "{shown} is damaged. Keep it for study, put back a copy, and run `rekeyctl restored`."
-        )),
+        (Some(ErrorCode::DatabaseCorrupt), fault) => Error::Broken(damaged(path, &fault.to_string())),
         (Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied), _) => Error::Broken(format!(
             "{shown} can't be opened. Make sure that the user that rekeyd runs as may write it and its folder (store.path)."
         )),
-        (_, Fault::Sql(error)) => match Fault::Sql(error).into_error() {
-            Error::Broken(what) => Error::Broken(format!("{shown}: {what}")),
-            other => other,
-        },
+        (Some(ErrorCode::SystemIoFailure), fault) => {
+            Error::Broken(format!("{shown} can't be read: {fault}. Look at the disk: the system's log says more."))
+        }
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Error::Busy,
+        // What this program wrote it could read.
+        (_, fault @ Fault::Sql(_)) => Error::Broken(damaged(path, &fault.to_string())),
         (_, Fault::Told(error)) => error,
     }
 }

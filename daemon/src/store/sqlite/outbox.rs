@@ -8,10 +8,11 @@ use rekeyd_core::domain::{
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::change::Manner;
+use super::fault::{Fault, unless_damaged};
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{find, insert};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events};
 use crate::store::{Delivery, Error, LeasedNotice, NewNotice, NewTicket, OutboxRow, TicketState};
 
@@ -169,11 +170,14 @@ fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Resu
     desk.remember(|memory| memory.notice_turn = turn);
     let mut leased = Vec::new();
     for id in ids {
-        let (notice, attempts, only) = desk
-            .connection
-            .prepare_cached("SELECT * FROM outbox WHERE id = ?1")?
-            .query_row([id], |row| Ok((read(row, desk.key), row.get("attempts")?, row.get("channel")?)))?;
+        let (notice, attempts, only) =
+            desk.connection.prepare_cached("SELECT * FROM outbox WHERE id = ?1")?.query_row([id], |row| {
+                let (attempts, channel) =
+                    (row.get("attempts").unwrap_or_default(), row.get("channel").unwrap_or_default());
+                Ok((unless_damaged(read(row, desk.key)), attempts, channel))
+            })?;
         let Some(notice) = notice? else {
+            log::error!(event = "store-damaged"; "a message can't be read: its row is damaged; it is kept as failed");
             give_up(desk, id, "failed", "damaged", now)?;
             continue;
         };
@@ -298,7 +302,7 @@ impl Sqlite {
     ) -> Result<Vec<LeasedNotice>, Error> {
         self.latest.see(now);
         // On disk before it goes out, and with it the ticket of its link.
-        self.writer.make(Manner::BehindOnDisk, move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND_KEPT, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::delivery`].
@@ -327,7 +331,7 @@ impl Sqlite {
                 while let Some(row) = found.next()? {
                     let (kind, whom): (String, String) = (row.get("kind")?, row.get("account")?);
                     let Some((kind, account)) = NoticeKind::parse(&kind).zip(account(&whom)) else { continue };
-                    let notice = read(row, &key)?;
+                    let notice = unless_damaged(read(row, &key))?;
                     let unreadable = || "(unreadable)".to_owned();
                     rows.push(OutboxRow {
                         id: NoticeId::from_bytes(row.get("id")?),

@@ -109,3 +109,47 @@ impl Sqlite {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rekeyd_core::domain::{KeyRing, MasterKey};
+    use ring::rand::SystemRandom;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::{Store, StoreConfig};
+
+    #[tokio::test]
+    async fn t110_counters_are_bounded_however_many_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/rekeyd.db");
+        let keys = KeyRing::new(MasterKey::from_bytes([7; 32]));
+        let now = Timestamp::from_millis(1_000_000);
+        let open = || {
+            let config = StoreConfig::new(path.clone(), folder.path().join("epoch/epoch"));
+            Store::open(config, &keys, now, SystemRandom::new()).unwrap().store
+        };
+        drop(open());
+        let rows = || {
+            let count = "SELECT count(*) FROM paces";
+            Connection::open(&path).unwrap().query_row(count, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+        };
+        // As many as are kept, less a few: counters of others that are empty again soon.
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                    INSERT INTO paces (key, tat) SELECT randomblob(16), ?2 + i FROM n";
+        Connection::open(&path).unwrap().execute(fill, (MOST.cast_signed() - 50, now.millis())).unwrap();
+        let store = open();
+        let counter =
+            |whom: String| Counter { scope: "source", whom, quota: Quota { count: 1, per: Duration::from_hours(1) } };
+        for n in 0..200 {
+            assert_eq!(store.count(vec![counter(format!("192.0.2.{n}"))], now).await, Ok(None));
+        }
+        let (left, most) = (rows(), MOST);
+        assert!(left <= most && left > most - SLICE - 200, "{left} counters are kept");
+        // Those that are full still are.
+        for n in 0..200 {
+            assert!(store.count(vec![counter(format!("192.0.2.{n}"))], now).await.unwrap().is_some(), "{n}");
+        }
+    }
+}

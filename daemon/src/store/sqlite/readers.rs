@@ -1,12 +1,14 @@
 //! A few threads that only read, each over a connection that can't write, so that a long look holds up no change.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::checkup;
 use super::fault::Fault;
 use crate::store::Error;
 
@@ -19,11 +21,13 @@ struct Read(Box<dyn FnOnce(&Connection) + Send>);
 pub(super) struct Readers {
     reads: Option<SyncSender<Read>>,
     threads: Vec<JoinHandle<()>>,
+    /// A file that is found damaged by a look is as bad as one found so by a change.
+    breaker: watch::Sender<Option<String>>,
 }
 
 impl Readers {
     /// Starts one thread for each connection.
-    pub(super) fn start(connections: Vec<Connection>) -> Result<Self, Error> {
+    pub(super) fn start(connections: Vec<Connection>, breaker: watch::Sender<Option<String>>) -> Result<Self, Error> {
         let (reads, queue) = sync_channel(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         let threads = connections
@@ -34,7 +38,7 @@ impl Readers {
             })
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Broken(format!("the store's threads can't be started: {error}")))?;
-        Ok(Self { reads: Some(reads), threads })
+        Ok(Self { reads: Some(reads), threads, breaker })
     }
 
     /// Runs a look at what is committed, all of it at one moment.
@@ -44,8 +48,14 @@ impl Readers {
     ) -> Result<T, Error> {
         let gone = || Error::Broken("the store's threads have ended".into());
         let (back, answer) = oneshot::channel();
+        let breaker = self.breaker.clone();
         let read = Read(Box::new(move |connection| {
             let seen = connection.unchecked_transaction().map_err(Fault::from).and_then(|moment| look(&moment));
+            if let Err(fault) = &seen
+                && fault.is_damage()
+            {
+                tell_of_damage(connection, fault, &breaker);
+            }
             // Whoever asked may be gone.
             drop(back.send(seen.map_err(Fault::into_error)));
         }));
@@ -64,6 +74,14 @@ impl Drop for Readers {
             drop(thread.join());
         }
     }
+}
+
+fn tell_of_damage(connection: &Connection, fault: &Fault, breaker: &watch::Sender<Option<String>>) {
+    let database = Path::new(connection.path().unwrap_or("the database"));
+    checkup::mark(database);
+    let why = checkup::damaged(database, &fault.to_string());
+    log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
+    breaker.send_replace(Some(why));
 }
 
 fn work(connection: &Connection, queue: &Mutex<Receiver<Read>>) {

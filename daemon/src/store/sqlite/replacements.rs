@@ -1,13 +1,14 @@
 //! Passwords that operators replace: begun before the directory is written, ended when the outcome is known.
 
-use rekeyd_core::domain::{DataKey, Event, RequestId, Stamp, Timestamp};
+use rekeyd_core::domain::{DataKey, Event, EventKind, RequestId, Stamp, Timestamp};
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, unless_damaged};
 use super::requests::WrittenActor;
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{Which, void_others};
+use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Error, NewNotice, NewTicket, Replacement};
 
@@ -35,6 +36,20 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<Replacement>, Fault> {
         first: row.get("first")?,
         since: moment(row, "since")?,
     }))
+}
+
+/// Ends the open replacements of an account that began at a mark of its password at which another change was done: from
+/// now on a changed mark says nothing about them.
+pub(super) fn overtake(desk: &Desk<'_>, account: &str, stamp: &str, now: Timestamp) -> Result<(), Fault> {
+    let mut statement =
+        desk.connection.prepare_cached("DELETE FROM replacements WHERE account = ?1 AND stamp = ?2 RETURNING *")?;
+    let mut rows = statement.query((account, stamp))?;
+    while let Some(row) = rows.next()? {
+        let Some(begun) = read(row, desk.key)? else { continue };
+        let event = Event::new(now, EventKind::PasswordReplaced, begun.actor, Some(begun.account), "unsure");
+        events::append(desk, &event.because(begun.reason).with("server", begun.server).with("settled", "overtaken"))?;
+    }
+    Ok(())
 }
 
 impl Sqlite {
@@ -79,12 +94,13 @@ impl Sqlite {
     ) -> Result<(), Error> {
         self.writer
             .owed(move |desk| {
-                let ended: Option<(String, bool)> = desk
+                let ended: Option<(String, bool, String)> = desk
                     .connection
-                    .prepare_cached("DELETE FROM replacements WHERE id = ?1 RETURNING account, first")?
-                    .query_row([id.bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .prepare_cached("DELETE FROM replacements WHERE id = ?1 RETURNING account, first, stamp")?
+                    .query_row([id.bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()?;
-                let Some((whom, first)) = ended else { return Ok(()) };
+                let Some((whom, first, stamp)) = ended else { return Ok(()) };
+                overtake(desk, &whom, &stamp, event.at)?;
                 if first {
                     desk.connection
                         .prepare_cached(
@@ -122,7 +138,7 @@ impl Sqlite {
                 let mut rows = statement.query([before.millis()])?;
                 let mut open = Vec::new();
                 while let Some(row) = rows.next()? {
-                    open.extend(read(row, &key)?);
+                    open.extend(unless_damaged(read(row, &key))?);
                 }
                 Ok(open)
             })

@@ -7,10 +7,11 @@ use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpo
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::change::Manner;
+use super::fault::{Fault, unless_damaged};
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
@@ -134,11 +135,19 @@ fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Resu
         let request = desk
             .connection
             .prepare_cached("SELECT * FROM requests WHERE id = ?1")?
-            .query_row([id], |row| Ok(read(row, desk.key)))??;
+            .query_row([id], |row| Ok(unless_damaged(read(row, desk.key))))??;
         let Some(request) = request else {
+            log::error!(event = "store-damaged"; "a request can't be read: its row is damaged; it is kept as refused");
+            // What is sealed of it stays, for whoever can make something of it.
+            let counts: u32 = desk
+                .connection
+                .prepare_cached(
+                    "UPDATE requests SET state = 'refused', reason = 'damaged', ended = ?2, leased = 0 WHERE id = ?1
+                     RETURNING origin = 'person'",
+                )?
+                .query_row((id, now.millis()), |row| row.get(0))?;
+            desk.remember(|memory| memory.waiting = memory.waiting.saturating_sub(counts.into()));
             let at = now;
-            let reason = Some("damaged");
-            end(desk, RequestId::from_bytes(id), false, &End { state: "refused", reason, ticket: None, at })?;
             let event = Event::new(at, EventKind::RequestEnded, Actor::System, None, "refused").because("damaged");
             events::append(desk, &event.with("request", RequestId::from_bytes(id).to_string()))?;
             continue;
@@ -165,7 +174,7 @@ impl Sqlite {
         let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
-        let manner = if event.is_none() { Manner::Plain } else { Manner::Asked };
+        let manner = if event.is_none() { Manner::PLAIN } else { Manner::ASKED };
         self.writer
             .make(manner, move |desk| {
                 let steps = match look(desk, &counters, at)? {
@@ -202,7 +211,7 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<Vec<LeasedRequest>, Error> {
         self.latest.see(now);
-        self.writer.make(Manner::Behind, move |desk| lease(desk, most, now.plus(length), now)).await
+        self.writer.make(Manner::BEHIND, move |desk| lease(desk, most, now.plus(length), now)).await
     }
 
     /// See [`crate::store::Store::postpone`].
@@ -241,7 +250,7 @@ impl Sqlite {
         event: Event,
     ) -> Result<(), Error> {
         self.writer
-            .make(Manner::Behind, move |desk| {
+            .make(Manner::BEHIND, move |desk| {
                 let state = match ended {
                     Ended::Expired => "expired",
                     Ended::Refused => "refused",

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
+use super::checkup;
 use super::fault::Fault;
 use super::open::beside;
 use crate::store::Error;
@@ -27,6 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The space for the database, as its one writer sees it.
 pub(super) struct Space {
+    database: PathBuf,
     reserve: PathBuf,
     probe: PathBuf,
     /// Why nothing new is taken, while that is so.
@@ -43,6 +45,7 @@ impl Space {
     /// Takes the reserve. Without it nothing new is taken: a password that is set could not be recorded.
     pub(super) fn new(database: &Path) -> Self {
         let space = Self {
+            database: database.to_owned(),
             reserve: beside(database, "reserve"),
             probe: beside(database, "probe"),
             short: RefCell::new(None),
@@ -79,6 +82,12 @@ impl Space {
     /// Gives the reserve back to the file system, for what is owed; says whether there was any.
     pub(super) fn give_back(&self) -> bool {
         fs::remove_file(&self.reserve).is_ok()
+    }
+
+    /// What is wrong with the database, with what can be done; the next start looks at all of it.
+    pub(super) fn damaged(&self, flaw: &str) -> String {
+        checkup::mark(&self.database);
+        checkup::damaged(&self.database, flaw)
     }
 
     fn run_out(&self, why: Error) -> Error {

@@ -7,7 +7,7 @@ use rekeyd_core::domain::{
 };
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::fault::Fault;
+use super::fault::{Fault, unless_damaged};
 use super::latest::Latest;
 use super::seal::{account, maybe_moment, millis, moment, open, seal};
 use super::writer::Desk;
@@ -32,7 +32,7 @@ pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotic
         let carries = |notice: &&NewNotice| notice.ticket == Some(ticket.id) || notice.not_me == Some(ticket.id);
         let deadline = notices.iter().filter(carries).map(|notice| notice.deadline).max();
         let deadline = deadline.unwrap_or_else(|| ticket.issued.plus(*life));
-        let sealed = seal(desk.key, desk.chance, "ticket", ticket.id.bytes(), &ticket.login)?;
+        let sealed = seal(desk.key, desk.chance, "ticket", &whole(ticket), &ticket.login)?;
         desk.connection
             .prepare_cached(
                 "INSERT INTO tickets (id, hash, purpose, origin, account, sealed, contact, stamp, stamp_second, key, profile,
@@ -63,6 +63,15 @@ pub(super) fn insert(desk: &Desk<'_>, tickets: &[NewTicket], notices: &[NewNotic
     Ok(())
 }
 
+/// What the sealed part of a row is bound to: everything that says whose password a ticket may set. A row of which any of
+/// it was changed can't be read.
+fn whole(ticket: &Ticket) -> Vec<u8> {
+    let Ticket { id, purpose, origin, account, contact, stamp, key, profile, .. } = ticket;
+    let (account, profile) = (account.to_string(), profile.as_deref().unwrap_or_default());
+    let words = [purpose.word(), origin.word(), &account, stamp.as_str(), profile].join("\0");
+    [id.bytes(), contact.0.as_slice(), &key.0, words.as_bytes()].concat()
+}
+
 /// A ticket with what lies beside it.
 pub(super) struct Found {
     pub(super) ticket: Ticket,
@@ -73,12 +82,20 @@ pub(super) struct Found {
     pub(super) claimed_at: Option<Timestamp>,
 }
 
-/// Reads a row of `SELECT * FROM tickets`; `None` where it is damaged, so that one row can't hold up the others.
+/// Reads a row of `SELECT * FROM tickets`; `None` where it is damaged.
 pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault> {
+    let found = unless_damaged(try_to_read(row, key))?;
+    if found.is_none() {
+        log::error!(event = "store-damaged"; "a ticket can't be read: its row is damaged");
+    }
+    Ok(found)
+}
+
+fn try_to_read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault> {
     let id = TicketId::from_bytes(row.get("id")?);
     let word = |column: &str| row.get::<_, String>(column);
     let (purpose, origin) = (Purpose::parse(&word("purpose")?), Origin::parse(&word("origin")?));
-    let (account, login) = (account(&word("account")?), open(key, "ticket", id.bytes(), row.get("sealed")?));
+    let account = account(&word("account")?);
     let state = match word("state")?.as_str() {
         "claimed" => TicketState::Claimed,
         "live" => TicketState::Live,
@@ -86,26 +103,26 @@ pub(super) fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault>
         "unsure" => TicketState::Unsure,
         _ => TicketState::Void,
     };
-    let (Some(purpose), Some(origin), Some(account), Some(login)) = (purpose, origin, account, login) else {
-        log::error!(event = "store-damaged"; "the ticket {id} can't be read: its row is damaged");
-        return Ok(None);
-    };
+    let (Some(purpose), Some(origin), Some(account)) = (purpose, origin, account) else { return Ok(None) };
     let stamp_second = maybe_moment(row, "stamp_second")?;
+    let mut ticket = Ticket {
+        id,
+        purpose,
+        origin,
+        account,
+        login: String::new(),
+        contact: AddressHash(row.get("contact")?),
+        stamp: Stamp::new(word("stamp")?, stamp_second),
+        key: KeyId(row.get("key")?),
+        profile: row.get("profile")?,
+        issued: moment(row, "issued")?,
+        expires: maybe_moment(row, "expires")?,
+        tries: row.get("tries")?,
+    };
+    let Some(login) = open(key, "ticket", &whole(&ticket), row.get("sealed")?) else { return Ok(None) };
+    ticket.login = login;
     Ok(Some(Found {
-        ticket: Ticket {
-            id,
-            purpose,
-            origin,
-            account,
-            login,
-            contact: AddressHash(row.get("contact")?),
-            stamp: Stamp::new(word("stamp")?, stamp_second),
-            key: KeyId(row.get("key")?),
-            profile: row.get("profile")?,
-            issued: moment(row, "issued")?,
-            expires: maybe_moment(row, "expires")?,
-            tries: row.get("tries")?,
-        },
+        ticket,
         life: Duration::from_millis(row.get::<_, i64>("life")?.unsigned_abs()),
         state,
         nonce: row.get("nonce")?,

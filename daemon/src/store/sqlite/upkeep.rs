@@ -5,9 +5,10 @@ use std::time::Duration;
 use rekeyd_core::domain::Timestamp;
 use rusqlite::{Connection, params_from_iter};
 
+use super::change::Manner;
 use super::fault::Fault;
 use super::open::PATIENCE;
-use super::writer::{Desk, Manner};
+use super::writer::Desk;
 use super::{Sqlite, clock, events};
 use crate::store::{Counts, Error, StoreConfig};
 
@@ -100,7 +101,7 @@ impl Sqlite {
     /// See [`crate::store::Store::prune`].
     pub(in crate::store) async fn prune(&self, now: Timestamp) -> Result<bool, Error> {
         let config = self.config.clone();
-        let more = self.writer.make(Manner::Behind, move |desk| prune(desk, &config, now)).await?;
+        let more = self.writer.make(Manner::BEHIND, move |desk| prune(desk, &config, now)).await?;
         if !more {
             self.writer.upkeep(sweep).await?;
         }

@@ -1,37 +1,47 @@
-//! The one thread that writes, as others see it: changes go in, and are on disk when they are answered.
+//! The one thread that writes, and how changes share a commit.
 //!
-//! A change is a closure over a [`Desk`]. The thread (see `hand`) takes all changes that wait, runs each in a savepoint of its
-//! own, commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are.
+//! A change is a closure over a [`Desk`]. The thread takes the changes that wait, runs each in a savepoint of its own,
+//! commits once and only then answers, so that the cost of reaching the disk is shared by as many as there are. A change
+//! that fails is rolled back alone. An error of the disk itself is final: an fsync that failed once can lie when it is
+//! repeated, so everybody is told that the store is broken and the daemon ends.
 //!
 //! What was asked is on the disk when it is answered. Work behind an answer is not held up by the disk where a power cut
 //! that undoes it does no harm: it is then done again. The next change that must be on the disk takes it along.
 //!
-//! A change that tells of something already done outside the store is *owed*: it is waited for longer where somebody else
-//! holds a lock, and gets the last space there is.
+//! What can pass by itself is waited for: a lock that somebody else holds, and space (see `space`). A change that tells
+//! of something already done outside the store is *owed*: it is waited for longer, and gets the last space there is.
 
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rekeyd_core::domain::DataKey;
 use ring::rand::SystemRandom;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{oneshot, watch};
 
+use super::change::{Change, Manner, Waiting, once, refuse, refuse_new};
+use super::clock;
 use super::fault::Fault;
-use super::hand::{self, Hand};
-use super::lanes::{Entrance, Lane, NoEntry, lanes};
+use super::lanes::{Entrance, Exit, NoEntry, QUEUE, Task, Turn, lanes};
 use super::latest::Latest;
 use super::memory::Memory;
+use super::open::PATIENCE as UPKEEP_PATIENCE;
 use super::space::Space;
 use crate::store::Error;
 
 /// How long a change waits for a place in the queue, and then for a lock that somebody else holds.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a change that is owed waits for such a lock.
-const OWED_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one try at such a lock lasts; then those who have waited long enough are told.
+const STEP: Duration = Duration::from_millis(50);
+/// The size of the write-ahead log, in bytes, from which its pages are moved into the database between two batches. The
+/// file is cut back to it when the log begins anew, so that a longer file means as many pages that wait.
+pub(super) const LOG_SIZE: u64 = 4 << 20;
+/// How much longer the log must be before it is tried again, where a reader held on to it.
+const LOG_STEP: u64 = 1 << 20;
 
 /// What a change works with: the open transaction, the keys, and what the thread keeps in memory.
 pub(super) struct Desk<'w> {
@@ -51,82 +61,12 @@ impl Desk<'_> {
     }
 }
 
-/// A change with its types erased.
-pub(super) trait Job: Send {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault>;
-    fn answer(self: Box<Self>, verdict: Result<(), Error>);
-}
-
-struct Change<T, F> {
-    act: F,
-    result: Option<T>,
-    back: oneshot::Sender<Result<T, Error>>,
-}
-
-impl<T: Send, F: FnMut(&Desk<'_>) -> Result<T, Fault> + Send> Job for Change<T, F> {
-    fn run(&mut self, desk: &Desk<'_>) -> Result<(), Fault> {
-        self.result = Some((self.act)(desk)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, verdict: Result<(), Error>) {
-        let Self { result, back, .. } = *self;
-        // Whoever asked may be gone; what was done stays done.
-        drop(back.send(verdict.and_then(|()| result.ok_or(Error::Busy))));
-    }
-}
-
-/// How a change is made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Manner {
-    /// Somebody waits for it, and it is on disk when it is answered.
-    Asked,
-    /// As [`Manner::Asked`], for a change that is made whole or not at all without a savepoint: what can fail in it comes
-    /// before what it writes.
-    Plain,
-    /// Nobody waits for it; a power cut may undo it.
-    Behind,
-    /// Nobody waits for it, but it is on disk, with all that was before it, when it is done.
-    BehindOnDisk,
-}
-
-impl Manner {
-    fn lane(self) -> Lane {
-        match self {
-            Self::Asked | Self::Plain => Lane::Asked,
-            Self::Behind | Self::BehindOnDisk => Lane::Behind,
-        }
-    }
-}
-
-/// A change that waits for its commit.
-pub(super) struct Step {
-    pub(super) manner: Manner,
-    /// Whether it tells of something that was done already.
-    pub(super) is_owed: bool,
-    since: Instant,
-    pub(super) job: Box<dyn Job>,
-}
-
-impl Step {
-    pub(super) fn has_patience(&self) -> bool {
-        self.since.elapsed() < if self.is_owed { OWED_PATIENCE } else { PATIENCE }
-    }
-}
-
-/// One thing for the thread to do.
-pub(super) enum Task {
-    /// Within a transaction shared with others.
-    Change(Step),
-    /// Between transactions: checkpoints, epochs.
-    Upkeep(Box<dyn Job>),
-}
-
 /// The thread's far end.
 pub(super) struct Writer {
     tasks: Option<Entrance>,
     thread: Option<JoinHandle<()>>,
     broken: watch::Receiver<Option<String>>,
+    breaker: watch::Sender<Option<String>>,
 }
 
 impl Writer {
@@ -140,9 +80,10 @@ impl Writer {
         log: PathBuf,
         space: Space,
     ) -> Result<Self, Error> {
-        connection.busy_timeout(hand::STEP).map_err(|error| Fault::from(error).into_error())?;
-        let (tasks, queue) = lanes();
-        let (tell, broken) = watch::channel(None);
+        connection.busy_timeout(STEP).map_err(|error| Fault::from(error).into_error())?;
+        let (tasks, exit) = lanes();
+        let (breaker, broken) = watch::channel(None);
+        let tell = breaker.clone();
         let hand = Hand {
             connection,
             key,
@@ -151,32 +92,32 @@ impl Writer {
             memory: Cell::new(memory),
             log,
             log_tried: Cell::new(0),
-            space,
             syncs: Cell::new(None),
+            space,
             broken: Verdict(tell),
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || hand.work(queue))
+            .spawn(move || hand.work(exit))
             .map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken })
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), broken, breaker })
     }
 
-    /// Runs a change that was asked for; on disk when this returns `Ok`.
+    /// Runs a change in a transaction; on disk when this returns `Ok`.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.make(Manner::Asked, act).await
+        self.queue(Manner::ASKED, once(act)).await
     }
 
-    /// Runs a change in this manner.
+    /// Runs a change in a transaction, in this manner.
     pub(super) async fn make<T: Send + 'static>(
         &self,
         manner: Manner,
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(manner, false, once(act)).await
+        self.queue(manner, once(act)).await
     }
 
     /// As [`Writer::change`], for what tells of something that was done already. It may be run more than once; what an
@@ -185,15 +126,15 @@ impl Writer {
         &self,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(Manner::Asked, true, act).await
+        self.queue(Manner::OWED, act).await
     }
 
-    /// As [`Writer::owed`], where nobody waits for it and a power cut may undo it.
+    /// As [`Writer::owed`], as work behind an answer: a power cut may undo it, and then it is told of again.
     pub(super) async fn owed_behind<T: Send + 'static>(
         &self,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.queue(Manner::Behind, true, act).await
+        self.queue(Manner::BEHIND_OWED, act).await
     }
 
     /// Runs upkeep between transactions.
@@ -202,30 +143,22 @@ impl Writer {
         act: impl FnOnce(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        let job = Box::new(Change { act: once(act), result: None, back });
-        self.hand_over(Lane::Behind, Task::Upkeep(job), answer).await
+        self.hand_over(Task::Upkeep(Box::new(Change::new(once(act), back))), answer).await
     }
 
     async fn queue<T: Send + 'static>(
         &self,
         manner: Manner,
-        is_owed: bool,
         act: impl FnMut(&Desk<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (back, answer) = oneshot::channel();
-        let job = Box::new(Change { act, result: None, back });
-        let step = Step { manner, is_owed, since: Instant::now(), job };
-        self.hand_over(manner.lane(), Task::Change(step), answer).await
+        let job = Box::new(Change::new(act, back));
+        self.hand_over(Task::Change(Waiting::new(job, manner)), answer).await
     }
 
-    async fn hand_over<T>(
-        &self,
-        lane: Lane,
-        task: Task,
-        answer: oneshot::Receiver<Result<T, Error>>,
-    ) -> Result<T, Error> {
+    async fn hand_over<T>(&self, task: Task, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
         let tasks = self.tasks.as_ref().ok_or_else(|| self.gone())?;
-        match tasks.enter(lane, task, PATIENCE).await {
+        match tasks.enter(task, PATIENCE).await {
             Ok(()) => answer.await.map_err(|_| self.gone())?,
             Err(NoEntry::Full) => Err(Error::Busy),
             Err(NoEntry::Gone) => Err(self.gone()),
@@ -237,16 +170,15 @@ impl Writer {
         Error::Broken(why.unwrap_or_else(|| "the store's thread has ended".into()))
     }
 
+    /// Where others tell that the store is broken for good.
+    pub(super) fn breaker(&self) -> watch::Sender<Option<String>> {
+        self.breaker.clone()
+    }
+
     /// Tells when the store is broken for good, and why.
     pub(super) fn broken(&self) -> watch::Receiver<Option<String>> {
         self.broken.clone()
     }
-}
-
-/// An act that can't be run a second time: whoever asked is told to ask again.
-fn once<T>(act: impl FnOnce(&Desk<'_>) -> Result<T, Fault>) -> impl FnMut(&Desk<'_>) -> Result<T, Fault> {
-    let mut act = Some(act);
-    move |desk| act.take().map_or_else(|| Err(Fault::busy()), |act| act(desk))
 }
 
 impl Drop for Writer {
@@ -260,7 +192,7 @@ impl Drop for Writer {
 }
 
 /// Tells that the store is broken, also when its thread unwinds.
-pub(super) struct Verdict(pub(super) watch::Sender<Option<String>>);
+struct Verdict(watch::Sender<Option<String>>);
 
 impl Drop for Verdict {
     fn drop(&mut self) {
@@ -270,11 +202,263 @@ impl Drop for Verdict {
     }
 }
 
+/// The thread's near end.
+struct Hand {
+    connection: Connection,
+    key: Arc<DataKey>,
+    latest: Arc<Latest>,
+    chance: SystemRandom,
+    memory: Cell<Memory>,
+    log: PathBuf,
+    /// How long the log was when it was last tried; 0 once it has begun anew.
+    log_tried: Cell<u64>,
+    /// Whether a commit waits for the disk, as the connection was last told.
+    syncs: Cell<Option<bool>>,
+    space: Space,
+    broken: Verdict,
+}
+
+impl Hand {
+    fn work(self, mut exit: Exit) {
+        while let Some(tasks) = exit.next() {
+            match tasks {
+                Turn::Changes(batch) => {
+                    self.commit(batch, &mut exit);
+                    self.shorten_log();
+                }
+                Turn::Upkeep(mut job) => {
+                    let verdict = match self.why_broken() {
+                        Some(why) => Err(Error::Broken(why)),
+                        None => self.judge(self.patiently(|| job.run(&self.desk()))),
+                    };
+                    job.answer(verdict);
+                }
+            }
+        }
+    }
+
+    /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
+    fn patiently<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.sync(true)?;
+        self.connection.busy_timeout(UPKEEP_PATIENCE)?;
+        let done = act();
+        self.connection.busy_timeout(STEP)?;
+        done
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk {
+            connection: &self.connection,
+            key: &self.key,
+            chance: &self.chance,
+            memory: &self.memory,
+            latest: &self.latest,
+        }
+    }
+
+    fn why_broken(&self) -> Option<String> {
+        self.broken.0.borrow().clone()
+    }
+
+    /// Runs and commits a batch, then answers each of its jobs.
+    fn commit(&self, mut batch: Vec<Waiting>, exit: &mut Exit) {
+        if let Some(why) = self.why_broken() {
+            return refuse(batch, &Error::Broken(why));
+        }
+        if let Some(short) = self.shortage() {
+            batch = refuse_new(batch, &short);
+        }
+        let outcome = match self.attempt(&mut batch, Some(exit)) {
+            Err(fault) => match self.space.shortage(&fault) {
+                Some(short) => {
+                    batch = refuse_new(batch, &short);
+                    self.with_the_reserve(&mut batch)
+                }
+                None => Err(fault),
+            },
+            done => done,
+        };
+        match self.judge(outcome) {
+            Ok(verdicts) => {
+                for (waiting, verdict) in batch.into_iter().zip(verdicts) {
+                    waiting.job.answer(verdict);
+                }
+            }
+            Err(error) => refuse(batch, &error),
+        }
+    }
+
+    /// What is short, if the disk was full and is still: it is looked at again once a second.
+    fn shortage(&self) -> Option<Error> {
+        self.space.still_short(|| Ok(self.latest.keep(&self.connection)?))
+    }
+
+    /// What is owed is tried alone, and with the reserve's space where it needs that.
+    fn with_the_reserve(&self, owed: &mut Vec<Waiting>) -> Result<Vec<Result<(), Error>>, Fault> {
+        match self.attempt(owed, None) {
+            Err(fault) if self.space.shortage(&fault).is_some() && self.space.give_back() => self.attempt(owed, None),
+            done => done,
+        }
+    }
+
+    /// Tries a batch; nothing of one that fails stays.
+    fn attempt(&self, batch: &mut Vec<Waiting>, exit: Option<&mut Exit>) -> Result<Vec<Result<(), Error>>, Fault> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = self.memory.get();
+        let outcome = self.begin(batch, exit).and_then(|()| self.transact(batch));
+        if outcome.is_err() {
+            self.memory.set(before);
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            {
+                log::debug!("rollback after a failed batch: {error}");
+            }
+        }
+        outcome
+    }
+
+    /// Begins a transaction. While somebody else holds the lock, more changes may join, and those who have waited long
+    /// enough are told; nothing of theirs was begun.
+    fn begin(&self, batch: &mut Vec<Waiting>, mut exit: Option<&mut Exit>) -> Result<(), Fault> {
+        loop {
+            self.sync(batch.iter().any(|waiting| waiting.manner.is_kept))?;
+            let fault = match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
+            {
+                Ok(_) => return Ok(()),
+                Err(error) => Fault::from(error),
+            };
+            if !fault.is_a_lock() {
+                return Err(fault);
+            }
+            if let Some(exit) = &mut exit {
+                exit.fill(batch, QUEUE);
+            }
+            let (patient, tired) = std::mem::take(batch).into_iter().partition(Waiting::has_patience);
+            *batch = patient;
+            refuse(tired, &Error::Busy);
+            if batch.is_empty() {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// Has the next commits wait for the disk, or not.
+    fn sync(&self, wanted: bool) -> Result<(), Fault> {
+        if self.syncs.get() != Some(wanted) {
+            self.connection.pragma_update(None, "synchronous", if wanted { "FULL" } else { "NORMAL" })?;
+            self.syncs.set(Some(wanted));
+        }
+        Ok(())
+    }
+
+    /// One transaction, one savepoint a change. An error here is one of the whole batch.
+    fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
+        let desk = self.desk();
+        let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
+        let began = self.memory.get();
+        clock::mind(&desk)?;
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for waiting in batch {
+            if !waiting.manner.is_guarded {
+                waiting.job.run(&desk)?;
+                verdicts.push(Ok(()));
+                continue;
+            }
+            let held = self.memory.get();
+            say("SAVEPOINT job")?;
+            match waiting.job.run(&desk) {
+                Ok(()) => {
+                    say("RELEASE job")?;
+                    verdicts.push(Ok(()));
+                }
+                Err(fault) if fault.spoils_all() => return Err(fault),
+                Err(fault) => {
+                    say("ROLLBACK TO job")?;
+                    say("RELEASE job")?;
+                    self.memory.set(held);
+                    verdicts.push(Err(fault.into_error()));
+                }
+            }
+        }
+        self.memory.get().keep_head(began, &self.connection)?;
+        say("COMMIT")?;
+        Ok(verdicts)
+    }
+
+    /// Turns a fault into what callers are told; one of the disk ends the store.
+    fn judge<T>(&self, outcome: Result<T, Fault>) -> Result<T, Error> {
+        outcome.map_err(|fault| {
+            if let Some(short) = self.space.shortage(&fault) {
+                return short;
+            }
+            let (is_final, is_damage) = (fault.is_final(), fault.is_damage());
+            let error = fault.into_error();
+            if let (true, Error::Broken(why)) = (is_final, &error) {
+                let why = if is_damage { self.space.damaged(why) } else { why.clone() };
+                log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
+                // Closing it would move its log into it, with the fsync that has just failed.
+                if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+                    log::debug!("the database may be tidied up at its end: {error}");
+                }
+                self.broken.0.send_replace(Some(why));
+            }
+            error
+        })
+    }
+
+    /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
+    /// would look like an error of the commit before.
+    fn shorten_log(&self) {
+        let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
+        if length <= LOG_SIZE {
+            self.log_tried.set(0);
+        } else if length >= self.log_tried.get() + LOG_STEP {
+            self.log_tried.set(length);
+            let moved = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = self.judge(moved.map_err(Fault::from)) {
+                log::warn!(event = "store-checkpoint"; "the store's log can't be shortened: {error}");
+            }
+        }
+    }
+}
+
+/// For tests: the statements that the thread runs.
+#[cfg(test)]
+pub(super) mod statements {
+    use std::cell::RefCell;
+
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+    use super::Writer;
+
+    thread_local! {
+        static RUN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// All that were run since this was asked for the last time; the first time it begins to look.
+    pub(in super::super) async fn since(writer: &Writer) -> Vec<String> {
+        let note = |event: TraceEvent<'_>| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                RUN.with_borrow_mut(|run| run.push(sql.split_whitespace().collect::<Vec<_>>().join(" ")));
+            }
+        };
+        let look = writer.upkeep(move |desk| {
+            let run = RUN.take();
+            desk.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
+            Ok(run)
+        });
+        look.await.unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
-    use super::super::hand::LOG_SIZE;
+    use std::time::Instant;
+
     use super::*;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
