@@ -27,7 +27,8 @@
 //! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
 //! [`flow::answering::run`] takes the row: one look-up, one [verdict](rekeyd_core::policy::eligibility::judge), and
 //! [`store::Store::issue`] makes tickets and messages in one transaction. [`flow::outbox::run`] makes the link from
-//! the ticket and the key ring, and a [`Channel`](rekeyd_plugins::Channel) delivers it.
+//! the ticket and the key ring, and a [`Channel`](rekeyd_plugins::Channel) delivers it; `flow::ways` says whether any
+//! gets through at present.
 //!
 //! **A link is used.** Opening it comes to [`flow::reset::look`] and changes nothing. Setting a password comes to
 //! [`flow::reset::set_password`]: claim the ticket, read the account on a server that takes writes, judge it again,

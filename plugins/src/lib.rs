@@ -3,24 +3,30 @@
 //! * [`list`] names the channels that exist; each is one file and one line there.
 //! * [`messages`] reads `[messages]`; [`words`] holds every string of every language, [`render`] turns a notice into
 //!   subject, text and HTML, [`untrusted`] tames what the directory says of people, [`mime`] makes the letter.
-//! * [`email`] delivers by SMTP (`smtp` is its dialogue, `reply` what it hears, `tls` its encryption), [`mod@file`] into a folder.
+//! * [`email_config`] makes the channel `email`, which delivers by SMTP (`smtp` is its dialogue, `reply` what it hears, `wire` the connection, `tls` its encryption,
+//!   `rest` when a host that fails is asked again), [`mod@file`] into a folder.
 //! * [`secret`] reads passwords of smart hosts from files and credentials.
 //!
 //! Nothing here retries, logs, draws chance or remembers a message: the outbox does. Reasons in answers go into logs
 //! and the audit trail, so they never hold an address, a link or a password.
 
-pub mod email;
+mod email;
+pub mod email_config;
 pub mod file;
 pub mod list;
 pub mod messages;
 pub mod mime;
 pub mod render;
 mod reply;
+mod rest;
 pub mod secret;
 mod smtp;
 mod tls;
 pub mod untrusted;
+mod wire;
 pub mod words;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rekeyd_core::domain::{ContactKind, Notice, Recipient};
@@ -38,8 +44,21 @@ pub enum Delivered {
     Later(String),
     /// Surely not taken, and the same try will never succeed.
     Never(String),
+    /// Surely not taken, for a reason that concerns every message alike: the way there is shut at present.
+    Shut(String),
     /// The answer was lost, so it may have been taken. Only this channel may repeat it, with the same id.
     Unsure(String),
+}
+
+/// What is wrong with the way to the far side, whatever message is to go there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WayTrouble {
+    /// In words, for logs and operators.
+    pub why: String,
+    /// For how long it is left alone; nothing where somebody may find out now whether it works again.
+    pub rest: Duration,
+    /// Whether no message gets through; otherwise there is another way.
+    pub shut: bool,
 }
 
 /// A way to reach people, with one promise: it takes a notice once and says truly how that ended.
@@ -59,7 +78,17 @@ pub trait Channel: Send + Sync {
     /// Tries once to deliver one notice to one recipient, within time limits of its own.
     async fn deliver(&self, to: &Recipient, notice: &Notice) -> Delivered;
 
-    /// Reaches the far side without telling anyone, and says in words what was found.
+    /// How many deliveries may go on side by side.
+    fn width(&self) -> usize {
+        8
+    }
+
+    /// What the last deliveries showed to be wrong with the way there; `None` as soon as one shows that it works.
+    fn trouble(&self) -> Option<WayTrouble> {
+        None
+    }
+
+    /// Reaches the far side without telling anyone, and says in words what was found. Ends a trouble that is over.
     ///
     /// # Errors
     /// Says in words what is wrong.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rekeyd_core::settings::{Fault, Section};
 
-use crate::email::EmailConfig;
+use crate::email_config::EmailConfig;
 use crate::file::FileConfig;
 use crate::{Channel, Messages};
 

@@ -4,27 +4,23 @@
 //! before encryption must not be read after it, and because a letter leaves in one write on a socket without delay.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use rustls::ClientConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::mime::Letter;
 use crate::reply::Reply;
 use crate::secret::Secret;
-use crate::tls;
+use crate::wire::Wire;
 
 /// A server that says more than this in one answer says nothing of use.
 const LONGEST_ANSWER: usize = 16 * 1024;
+/// How long the end of a connection may take that is no longer needed.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// A smart host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,6 +67,7 @@ pub(crate) enum Step {
     Mail,
     Noop,
     Rcpt,
+    Reset,
     StartTls,
 }
 
@@ -90,14 +87,32 @@ pub(crate) enum Trouble {
 pub(crate) struct Dialogue {
     wire: Wire,
     heard: Vec<u8>,
-    utf8: bool,
+    offers: Offers,
     encryption: Option<String>,
     signed_in: Option<&'static str>,
+    at: Place,
 }
 
-enum Wire {
-    Clear(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
+/// What a host can do that matters here.
+#[derive(Clone, Copy, Default)]
+struct Offers {
+    /// It takes several commands in one write (RFC 2920).
+    pipelining: bool,
+    /// The largest letter that it takes, in bytes.
+    size: Option<usize>,
+    /// It carries addresses beyond ASCII.
+    utf8: bool,
+}
+
+/// Where a dialogue stands between two letters.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Place {
+    /// The host waits for a letter.
+    Free,
+    /// The host may still hold a letter that it refused; it is told to forget it first.
+    Refused,
+    /// The host waits for the text of a letter that it must not get: nothing can be said any more.
+    Text,
 }
 
 impl Dialogue {
@@ -109,23 +124,23 @@ impl Dialogue {
         login: Option<&Login>,
         limits: Limits,
     ) -> Result<Self, Trouble> {
-        let connected = timeout(limits.connect, connect(host)).await;
-        let stream = connected.map_err(|_| broken("it could not be reached in time"))??;
-        if matches!(security, Security::None) && !stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        let connected = timeout(limits.connect, Wire::connect(host)).await;
+        let wire = connected.map_err(|_| broken("it could not be reached in time"))?.map_err(Trouble::Broken)?;
+        if matches!(security, Security::None) && !wire.is_local() {
             return Err(broken("it is not on this machine, so nothing is said to it in clear text"));
         }
-        within(limits.answer, Self::enter(stream, host, security, hello, login)).await
+        within(limits.answer, Self::enter(wire, host, security, hello, login)).await
     }
 
     async fn enter(
-        stream: TcpStream,
+        wire: Wire,
         host: &Host,
         security: &Security,
         hello: &str,
         login: Option<&Login>,
     ) -> Result<Self, Trouble> {
-        let mut dialogue =
-            Self { wire: Wire::Clear(stream), heard: Vec::new(), utf8: false, encryption: None, signed_in: None };
+        let (offers, heard) = (Offers::default(), Vec::new());
+        let mut dialogue = Self { wire, heard, offers, encryption: None, signed_in: None, at: Place::Free };
         if let Security::Implicit(config) = security {
             dialogue = dialogue.encrypt(host, config).await?;
         }
@@ -140,7 +155,11 @@ impl Dialogue {
             dialogue = dialogue.encrypt(host, config).await?;
             offers = dialogue.command(Step::Ehlo, &ehlo, 250).await?;
         }
-        dialogue.utf8 = offers.keyword("SMTPUTF8").is_some();
+        dialogue.offers = Offers {
+            pipelining: offers.keyword("PIPELINING").is_some(),
+            size: offers.keyword("SIZE").and_then(|size| size.first()?.parse().ok()).filter(|size| *size > 0),
+            utf8: offers.keyword("SMTPUTF8").is_some(),
+        };
         if let Some(login) = login {
             dialogue.sign_in(login, &offers).await?;
         }
@@ -152,13 +171,8 @@ impl Dialogue {
         if !self.heard.is_empty() {
             return Err(broken("it sent more than its answer before encryption began"));
         }
-        let Wire::Clear(stream) = self.wire else { return Ok(self) };
-        let name = tls::server_name(&host.name).map_err(Trouble::Broken)?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| Trouble::Broken(tls::describe(&error)))?;
-        let version = stream.get_ref().1.protocol_version();
-        let encryption = version.and_then(|version| version.as_str()).map(|name| name.replace("TLSv1_", "TLS 1."));
-        Ok(Self { wire: Wire::Encrypted(Box::new(stream)), encryption, ..self })
+        let (wire, version) = self.wire.encrypt(host, config).await.map_err(Trouble::Broken)?;
+        Ok(Self { wire, encryption: Some(version), ..self })
     }
 
     async fn sign_in(&mut self, login: &Login, offers: &Reply) -> Result<(), Trouble> {
@@ -181,23 +195,53 @@ impl Dialogue {
     }
 
     /// Offers a letter up to the point where its text would be sent. After an error it has surely not been taken.
+    ///
+    /// Where the host takes several commands at once they leave in one write. Its answers come in the same order, and the
+    /// first refusal is the one that tells why: those after it only follow from it.
     pub(crate) async fn offer(&mut self, letter: &Letter, limits: Limits) -> Result<(), Trouble> {
-        let parameters = match (letter.needs_utf8, self.utf8) {
+        let parameters = match (letter.needs_utf8, self.offers.utf8) {
             (false, _) => "",
             (true, true) => " SMTPUTF8 BODY=8BITMIME",
             (true, false) => {
                 return Err(Trouble::Lacking("the address needs a smart host that carries SMTPUTF8".into()));
             }
         };
-        let (mail, rcpt) =
-            (format!("MAIL FROM:<{}>{parameters}", letter.bounce_to), format!("RCPT TO:<{}>", letter.to));
-        within(limits.answer, async {
-            self.command(Step::Mail, &mail, 250).await?;
-            self.command(Step::Rcpt, &rcpt, 250).await?;
-            self.command(Step::Data, "DATA", 354).await?;
-            Ok(())
-        })
-        .await
+        if self.offers.size.is_some_and(|most| letter.bytes.len() > most) {
+            return Err(Trouble::Lacking("the letter is larger than it takes".into()));
+        }
+        let mut commands = vec![
+            (Step::Mail, format!("MAIL FROM:<{}>{parameters}", letter.bounce_to), 250),
+            (Step::Rcpt, format!("RCPT TO:<{}>", letter.to), 250),
+            (Step::Data, "DATA".to_owned(), 354),
+        ];
+        if self.at == Place::Refused {
+            commands.insert(0, (Step::Reset, "RSET".to_owned(), 250));
+        }
+        self.at = Place::Refused;
+        let mut refusal = None;
+        let group = if self.offers.pipelining { commands.len() } else { 1 };
+        let said = within(limits.answer, async {
+            for group in commands.chunks(group) {
+                self.say(group.iter().map(|(_, line, _)| line.as_str())).await?;
+                for (step, _, wanted) in group {
+                    match self.answer(*step, *wanted).await {
+                        Ok(_) if *step == Step::Data => self.at = Place::Text,
+                        Ok(_) => {}
+                        Err(refused @ Trouble::Refused(..)) => refusal = refusal.take().or(Some(refused)),
+                        Err(trouble) => return Err(trouble),
+                    }
+                }
+                if refusal.is_some() {
+                    break;
+                }
+            }
+            self.must_be_silent()
+        });
+        let said = said.await;
+        match refusal {
+            Some(refused) => Err(refused),
+            None => said,
+        }
     }
 
     /// Sends the text of an offered letter. Where this ends as [`Trouble::Broken`], it may have been taken.
@@ -205,10 +249,20 @@ impl Dialogue {
         // Hosts look for viruses and spam before they answer here.
         within(limits.answer.saturating_mul(3), async {
             self.write(&stuffed(&letter.bytes)).await?;
-            self.answer(Step::End, 250).await?;
-            Ok(())
+            let answer = self.answer(Step::End, 250).await;
+            self.at = Place::Free;
+            answer.map(|_| ())
         })
         .await
+    }
+
+    /// Whether the next letter can be offered on this connection after a trouble with one.
+    pub(crate) fn outlives(&self, trouble: &Trouble) -> bool {
+        match trouble {
+            Trouble::Broken(_) => false,
+            Trouble::Lacking(_) => true,
+            Trouble::Refused(_, reply) => reply.code != 421 && self.at != Place::Text,
+        }
     }
 
     /// Whether the host still listens, and what was agreed with it.
@@ -216,25 +270,48 @@ impl Dialogue {
         within(limits.answer, self.command(Step::Noop, "NOOP", 250)).await?;
         let encryption = self.encryption.as_deref().unwrap_or("in clear text on this machine");
         let signed_in = self.signed_in.map_or("not signed in".to_owned(), |how| format!("signed in by {how}"));
-        let utf8 = if self.utf8 { "" } else { ", without SMTPUTF8 (no letters to addresses such as jürgen@…)" };
+        let utf8 =
+            if self.offers.utf8 { "" } else { ", without SMTPUTF8 (no letters to addresses such as jürgen@…)" };
         Ok(format!("ready ({encryption}, {signed_in}{utf8})"))
     }
 
-    /// Says goodbye without waiting for an answer.
+    /// Says goodbye, and lets the host close the connection: one that it still counts may be one too many for it.
     pub(crate) async fn leave(mut self) {
-        drop(timeout(Duration::from_secs(1), self.write(b"QUIT\r\n")).await);
+        // Where the text of a letter is waited for, it would be taken for that.
+        if self.at == Place::Text {
+            return;
+        }
+        let gone = async {
+            self.write(b"QUIT\r\n").await?;
+            while self.wire.read(&mut self.heard).await.is_ok() && self.heard.len() < LONGEST_ANSWER {}
+            Ok::<_, Trouble>(())
+        };
+        // How that goes is of no interest to anybody.
+        drop(timeout(GOODBYE, gone).await);
     }
 
     async fn command(&mut self, step: Step, line: &str, wanted: u16) -> Result<Reply, Trouble> {
-        // An answer to nothing would be taken for the answer to this, and soon for the one that a letter was taken.
-        if !self.heard.is_empty() {
-            return Err(broken("it gives answers to nothing"));
-        }
-        if line.contains(['\r', '\n', '\0']) {
-            return Err(broken("a command would have had two lines"));
-        }
-        self.write(Zeroizing::new(format!("{line}\r\n")).as_bytes()).await?;
+        self.say([line]).await?;
         self.answer(step, wanted).await
+    }
+
+    /// Sends commands in one write.
+    async fn say<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), Trouble> {
+        self.must_be_silent()?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(512));
+        for line in lines {
+            if line.contains(['\r', '\n', '\0']) {
+                return Err(broken("a command would have had two lines"));
+            }
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.write(&bytes).await
+    }
+
+    /// An answer to nothing would be taken for the answer to what comes next, and soon for the one that a letter was taken.
+    fn must_be_silent(&self) -> Result<(), Trouble> {
+        if self.heard.is_empty() { Ok(()) } else { Err(broken("it gives answers to nothing")) }
     }
 
     async fn answer(&mut self, step: Step, wanted: u16) -> Result<Reply, Trouble> {
@@ -246,13 +323,7 @@ impl Dialogue {
             if self.heard.len() > LONGEST_ANSWER {
                 return Err(broken("its answer has no end"));
             }
-            let read = match &mut self.wire {
-                Wire::Clear(stream) => stream.read_buf(&mut self.heard).await,
-                Wire::Encrypted(stream) => stream.read_buf(&mut self.heard).await,
-            };
-            if read.map_err(|error| lost(&error))? == 0 {
-                return Err(broken("it closed the connection"));
-            }
+            self.wire.read(&mut self.heard).await.map_err(Trouble::Broken)?;
         };
         match reply.code {
             code if code == wanted || (wanted == 250 && code == 251) => Ok(reply),
@@ -262,18 +333,20 @@ impl Dialogue {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let written = match &mut self.wire {
-            Wire::Clear(stream) => stream.write_all(bytes).await,
-            Wire::Encrypted(stream) => match stream.write_all(bytes).await {
-                Ok(()) => stream.flush().await,
-                failed => failed,
-            },
-        };
-        written.map_err(|error| lost(&error))
+        self.wire.write(bytes).await.map_err(Trouble::Broken)
     }
 }
 
 impl Trouble {
+    /// Whether the connection is at its end, so that this says more of the host than of the letter.
+    pub(crate) fn breaks_off(&self) -> bool {
+        match self {
+            Self::Broken(_) => true,
+            Self::Lacking(_) => false,
+            Self::Refused(_, reply) => reply.code == 421,
+        }
+    }
+
     /// What happened, for logs and operators; `letter_to` is left out of it.
     pub(crate) fn words(&self, letter_to: &str) -> String {
         match self {
@@ -295,6 +368,7 @@ impl fmt::Display for Step {
             Self::Greeting => "our connection was",
             Self::Mail => "our sender's address was",
             Self::Noop => "NOOP was",
+            Self::Reset => "a new beginning was",
             Self::Rcpt => "the recipient's address was",
             Self::StartTls => "encryption was",
         })
@@ -309,22 +383,6 @@ impl fmt::Display for Host {
             write!(f, "{}:{}", self.name, self.port)
         }
     }
-}
-
-async fn connect(host: &Host) -> Result<TcpStream, Trouble> {
-    let found = tokio::net::lookup_host((host.name.as_str(), host.port)).await;
-    let addresses: Vec<SocketAddr> = found.map_err(|_| broken("its name has no address"))?.collect();
-    let mut last = broken("its name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(|error| lost(&error))?;
-                return Ok(stream);
-            }
-            Err(error) => last = Trouble::Broken(format!("it can't be reached: {}", error.kind())),
-        }
-    }
-    Err(last)
 }
 
 /// The letter as DATA needs it: a dot more before each line that begins with one, and the end (RFC 5321, 4.5.2).
@@ -349,14 +407,6 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble
 
 fn broken(why: &str) -> Trouble {
     Trouble::Broken(why.to_owned())
-}
-
-fn lost(error: &io::Error) -> Trouble {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match error.kind() {
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => broken("it closed the connection"),
-        kind => Trouble::Broken(format!("the connection broke: {kind}")),
-    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(crate) struct Daemon {
     binary: PathBuf,
     folder: PathBuf,
     key: String,
+    keys: BTreeMap<String, String>,
     process: Option<Process>,
     address: Option<SocketAddr>,
 }
@@ -87,6 +88,7 @@ impl Daemon {
             ("directory.bind_password_file", quoted(format!("{place}/secrets/bind"))),
             ("directory.canary", quoted(CANARY.into())),
             ("directory.base", quoted(SUFFIX.into())),
+            ("directory.group_base", quoted(format!("ou=groups,{SUFFIX}"))),
             ("directory.default_policy", quoted(format!("cn=default,ou=policies,{SUFFIX}"))),
             ("policy.privileged_groups", format!("[{}]", quoted(admins()))),
             ("messages.organisation", quoted("Example University".into())),
@@ -100,8 +102,19 @@ impl Daemon {
         .chain(paces)
         .chain(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())))
         .collect();
-        fs::write(folder.join("rekeyd.toml"), render(&keys)).expect("a written file");
-        Self { binary: binary.to_owned(), folder, key, process: None, address: None }
+        let daemon = Self { binary: binary.to_owned(), folder, key, keys, process: None, address: None };
+        daemon.write_config();
+        daemon
+    }
+
+    /// Changes a key of the configuration for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.keys.insert(key.to_owned(), value.to_owned());
+        self.write_config();
+    }
+
+    fn write_config(&self) {
+        fs::write(self.folder.join("rekeyd.toml"), render(&self.keys)).expect("a written file");
     }
 
     /// Starts the process, and gives how long it took to say READY.
@@ -144,6 +157,11 @@ impl Daemon {
         process.signal(Signal::SIGTERM);
         let status = process.wait(LIMIT);
         assert!(status.success(), "the daemon ended with {status}:\n{}", process.log());
+    }
+
+    /// Ends the process as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("a running daemon").signal(Signal::SIGKILL);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -202,15 +220,17 @@ impl Daemon {
         }
     }
 
-    /// Waits until nothing waits, at most so long; says what still does.
-    pub(crate) fn drains(&self, limit: Duration) -> Option<(u64, u64)> {
-        let start = Instant::now();
+    /// Waits until nothing waits; says what still does when nothing was worked off for so long.
+    pub(crate) fn drains(&self, patience: Duration) -> Option<(u64, u64)> {
+        let (mut before, mut changed) = ((u64::MAX, u64::MAX), Instant::now());
         loop {
             let waiting = self.waiting();
             if waiting == (0, 0) {
                 return None;
             }
-            if start.elapsed() > limit {
+            if waiting != before {
+                (before, changed) = (waiting, Instant::now());
+            } else if changed.elapsed() > patience {
                 return Some(waiting);
             }
             thread::sleep(Duration::from_millis(100));

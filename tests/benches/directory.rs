@@ -20,6 +20,9 @@ use rekeyd_tests::{
 /// Everybody's password.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+/// How many are locked by an administrator.
+pub(crate) const INELIGIBLE: u64 = 2_000;
+
 /// How passwords are hashed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Hash {
@@ -48,7 +51,7 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    /// The login name of one of them.
+    /// The login name of the one of this number.
     pub(crate) fn login(self, number: u64) -> String {
         let kind = match self {
             Self::Known => 'k',
@@ -63,12 +66,12 @@ impl Who {
 pub(crate) struct Directory {
     process: Process,
     port: u16,
-    /// How many are active; as many are not eligible.
+    /// How many are active.
     pub(crate) people: u64,
 }
 
 impl Directory {
-    /// Makes a directory with so many people of each kind.
+    /// Makes a directory with so many people who are active, and [`INELIGIBLE`] others.
     pub(crate) fn start(hash: Hash, people: u64) -> Self {
         let folder = scratch::folder("slapd");
         fs::create_dir(folder.join("db")).expect("a new folder");
@@ -190,6 +193,8 @@ fn ldif(hash: Hash, people: u64) -> String {
     person("boss", &format!("memberOf: {}\n", admins()));
     for number in 0..people {
         person(&Who::Known.login(number), "");
+    }
+    for number in 0..INELIGIBLE {
         person(&Who::Ineligible.login(number), "pwdAccountLockedTime: 000001010000Z\n");
     }
     // Parents come first.

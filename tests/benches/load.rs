@@ -91,9 +91,9 @@ impl Seen {
 ///
 /// `watched` are processes whose computing time is wanted.
 pub(crate) fn closed(talk: &Talk, clients: usize, length: Duration, watched: &[u32]) -> Run {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let begin = Instant::now() + WARM_UP;
     let end = begin + length;
+    let runtime = runtime();
     let cpu = Arc::new(Mutex::new(Vec::new()));
     let seen = runtime.block_on(async {
         let observer = tokio::spawn({
@@ -117,6 +117,26 @@ pub(crate) fn closed(talk: &Talk, clients: usize, length: Duration, watched: &[u
     sum_up(seen, begin, end, &cpu)
 }
 
+/// Lets so many clients ask for everything that a talk has within its numbers, each as soon as it has its answer.
+pub(crate) fn all(talk: &Talk, clients: usize, watched: &[u32]) -> Run {
+    let begin = Instant::now();
+    let before = machine::cpu(watched);
+    let seen = runtime().block_on(async {
+        let never = begin + Duration::from_hours(24);
+        let clients: Vec<_> = (0..clients).map(|_| tokio::spawn(client(talk.clone(), never))).collect();
+        let mut seen = Vec::new();
+        for client in clients {
+            seen.push(client.await.expect("a client"));
+        }
+        seen
+    });
+    sum_up(seen, begin, Instant::now(), &[before, machine::cpu(watched)])
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 async fn client(talk: Talk, end: Instant) -> Seen {
     let mut seen = Seen::default();
     let mut stream = tokio::net::TcpStream::connect(talk.address).await.expect("a connection");
@@ -127,8 +147,9 @@ async fn client(talk: Talk, end: Instant) -> Seen {
         let fine = answer(&talk, &mut stream, &mut read).await.expect("an answer to hello");
         assert!(fine, "the hello of a client was refused");
     }
-    while Instant::now() < end {
-        let request = talk.request();
+    while Instant::now() < end
+        && let Some(request) = talk.request()
+    {
         let began = Instant::now();
         stream.write_all(&request).await.expect("a sent request");
         read.clear();
@@ -211,7 +232,7 @@ impl Line {
 
     /// Asks for the next thing, and says how long it took and whether the answer was a yes.
     pub(crate) fn ask(&mut self) -> (Duration, bool) {
-        self.request = self.talk.request();
+        self.request = self.talk.request().expect("one more request");
         let began = Instant::now();
         let fine = self.exchange().is_some_and(|(_, fine)| fine);
         (began.elapsed(), fine)
@@ -225,7 +246,7 @@ impl Line {
     }
 
     fn ask_into(&mut self, began: Instant, seen: &mut Seen) {
-        self.request = self.talk.request();
+        self.request = self.talk.request().expect("one more request");
         if let Some((length, fine)) = self.exchange() {
             seen.add(began, fine, &self.read[..length]);
         } else {

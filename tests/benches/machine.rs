@@ -76,17 +76,17 @@ pub(crate) fn describe(binary: &Path) -> Vec<(&'static str, String)> {
             ),
         ),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
-        (
-            "load",
-            format!(
-                "{} (1, 5, 15 minutes before)",
-                read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", ")
-            ),
-        ),
+        ("load", format!("{} (1, 5, 15 minutes before)", load())),
         ("store on", disk),
         ("program", format!("{} ({size:.1} MB{profile})", binary.display())),
         ("commit", if changed { format!("{commit}, with changes") } else { commit }),
     ]
+}
+
+/// How many processes wanted to run in the last 1, 5 and 15 minutes.
+pub(crate) fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').take(3).collect::<Vec<_>>().join(", ")
 }
 
 /// How long it takes to have 4 KiB at the end of a file on disk, again and again for so long.

@@ -1,13 +1,13 @@
 //! `tests/bench`: measures a release build of rekeyd and prints tables; `tests/bench` itself says how it is called.
 //!
 //! * `accept`, … are the measurements: each starts what it needs, prints tables and gives figures. `LIST` names them.
+//! * [`kill`] is no measurement but the long form of a test: it is run only where it is named.
 //! * [`against`] compares two builds by their figures; [`report`] is what a measurement gives.
 //! * [`load`] and [`wire`] are the load tool; [`daemon`], [`directory`], [`sink`] and [`machine`] are what is measured and
 //!   what it is measured against.
 //!
 //! No time is asserted. What fails a run is a wrong answer or a lost message.
 #![allow(
-    dead_code,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
@@ -20,21 +20,36 @@
 )]
 
 mod accept;
+mod against;
 mod daemon;
+mod delivery;
 mod directory;
+mod kill;
 mod load;
 mod machine;
+mod memory;
 mod options;
 mod report;
+mod set;
+mod signin;
 mod sink;
+mod timing;
 mod wire;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use rekeyd_tests::scratch;
 use serde_json::json;
 
 use crate::{machine::Nothing, options::Options, report::Report};
+
+/// What waits while nothing at all is worked off for so long is lost.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One measurement.
 pub(crate) struct Bench {
@@ -45,8 +60,18 @@ pub(crate) struct Bench {
 }
 
 /// All measurements, in the order in which they are run.
-pub(crate) const LIST: &[Bench] =
-    &[Bench { name: "accept", about: "durable acceptances of recovery requests a second", run: accept::run }];
+pub(crate) const LIST: &[Bench] = &[
+    Bench { name: "accept", about: "durable acceptances of recovery requests", run: accept::run },
+    Bench { name: "signin", about: "sign-ins against the directory's own binds", run: signin::run },
+    Bench { name: "set", about: "passwords set by links against the directory's password-modify", run: set::run },
+    Bench {
+        name: "delivery",
+        about: "from a request to its message, and how fast queues are worked off",
+        run: delivery::run,
+    },
+    Bench { name: "timing", about: "whether the times of answers tell who exists", run: timing::run },
+    Bench { name: "memory", about: "memory, descriptors, time to READY, size of the program", run: memory::run },
+];
 
 /// How a measurement is to go about it.
 #[derive(Clone)]
@@ -91,20 +116,34 @@ fn main() -> ExitCode {
         for bench in LIST {
             println!("{:<10} {}", bench.name, bench.about);
         }
+        println!("{:<10} {}", kill::NAME, kill::ABOUT);
         return ExitCode::SUCCESS;
     }
     let header = machine::describe(&options.context.binary);
     for (name, value) in &header {
         println!("{name:<10} {value}");
     }
+    let start = Instant::now();
     let mut all = serde_json::Map::new();
     let mut faults = 0;
     for bench in options.chosen() {
-        let mut report = Report::default();
-        (bench.run)(&options.context, &mut report);
-        faults += report.faults.len();
-        all.insert(bench.name.to_owned(), report.json());
+        let told = if let Some(other) = &options.against {
+            against::compare(&options.context, bench, other, options.pairs)
+        } else {
+            let mut report = Report::default();
+            (bench.run)(&options.context, &mut report);
+            report.json()
+        };
+        faults += told["faults"].as_array().map_or(0, Vec::len);
+        all.insert(bench.name.to_owned(), told);
     }
+    if options.kills {
+        let mut report = Report::default();
+        kill::run(options.rounds, options.seed, &mut report);
+        faults += report.faults.len();
+        all.insert(kill::NAME.to_owned(), report.json());
+    }
+    println!("\nin {} s; load now {}", start.elapsed().as_secs(), machine::load());
     if let Some(file) = &options.json {
         let header: serde_json::Map<_, _> =
             header.into_iter().map(|(name, value)| (name.into(), value.into())).collect();

@@ -2,12 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{Bench, Context, LIST};
+use crate::{Bench, Context, LIST, kill};
 
 /// What is asked for.
 pub(crate) struct Options {
     pub(crate) context: Context,
     names: Vec<String>,
+    /// Another program to compare with, and how often.
+    pub(crate) against: Option<PathBuf>,
+    pub(crate) pairs: u32,
+    /// Whether the daemon is to be killed, how often, and by which seed.
+    pub(crate) kills: bool,
+    pub(crate) rounds: u32,
+    pub(crate) seed: u64,
     /// Where figures are written to as well.
     pub(crate) json: Option<PathBuf>,
     /// Only the names of the measurements.
@@ -25,18 +32,33 @@ impl Options {
             baselines: true,
             soak: Duration::ZERO,
         };
-        let mut options = Self { context, names: Vec::new(), json: None, list: false };
+        let mut options = Self {
+            context,
+            names: Vec::new(),
+            against: None,
+            pairs: 5,
+            kills: false,
+            rounds: 200,
+            seed: 1,
+            json: None,
+            list: false,
+        };
         let (mut seconds, mut soak) = (None, None);
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value."));
             match argument.as_str() {
+                "--against" => options.against = Some(value()?.into()),
                 "--binary" => options.context.binary = value()?.into(),
                 "--json" => options.json = Some(value()?.into()),
                 "--list" => options.list = true,
+                "--pairs" => options.pairs = number(value()?)?,
                 "--quick" => options.context.quick = true,
+                "--rounds" => options.rounds = number(value()?)?,
+                "--seed" => options.seed = number(value()?)?.into(),
                 "--seconds" => seconds = Some(duration(value()?)?.as_secs_f64()),
                 "--soak" => soak = Some(duration(value()?)?),
+                kill::NAME => options.kills = true,
                 name if LIST.iter().any(|bench| bench.name == name) => options.names.push(name.to_owned()),
                 other => {
                     let names: Vec<_> = LIST.iter().map(|bench| bench.name).collect();
@@ -47,6 +69,8 @@ impl Options {
                 }
             }
         }
+        // Many short runs by turns tell more of a difference than a few long ones.
+        options.context.quick |= options.against.is_some();
         let quick = options.context.quick;
         options.context.seconds = seconds.unwrap_or(if quick { 1.0 } else { 3.0 });
         options.context.soak = soak.unwrap_or(Duration::from_secs(if quick { 10 } else { 30 }));
@@ -59,10 +83,15 @@ impl Options {
         Ok(options)
     }
 
-    /// The measurements that are asked for: all, where none is named.
+    /// The measurements that are asked for: all, where nothing is named.
     pub(crate) fn chosen(&self) -> impl Iterator<Item = &'static Bench> {
-        LIST.iter().filter(|bench| self.names.is_empty() || self.names.iter().any(|name| name == bench.name))
+        let all = self.names.is_empty() && !self.kills;
+        LIST.iter().filter(move |bench| all || self.names.iter().any(|name| name == bench.name))
     }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text} is no number above 0."))
 }
 
 /// Seconds, or minutes or hours with their letter: `90`, `90s`, `60m`, `1h`.

@@ -30,6 +30,8 @@ pub(crate) struct Table {
 /// All that one measurement gives.
 #[derive(Default)]
 pub(crate) struct Report {
+    /// Nothing is printed but faults.
+    quiet: bool,
     tables: Vec<Table>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) notes: Vec<String>,
@@ -70,8 +72,14 @@ impl Table {
 }
 
 impl Report {
+    pub(crate) fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
     pub(crate) fn table(&mut self, table: Table) {
-        print!("{}", table.text());
+        if !self.quiet {
+            print!("{}", table.text());
+        }
         self.tables.push(table);
     }
 
@@ -92,7 +100,9 @@ impl Report {
     /// Something to know when the tables are read.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
-        println!("  {note}");
+        if !self.quiet {
+            println!("  {note}");
+        }
         self.notes.push(note);
     }
 

@@ -96,11 +96,6 @@ impl Sink {
         std::mem::replace(&mut self.book().messages, keep.then(Vec::new)).unwrap_or_default()
     }
 
-    /// Forgets all messages so far.
-    pub(crate) fn forget(&self) {
-        self.book().arrivals.clear();
-    }
-
     /// How many messages of this size so many clients hand over in a second, each over connections of its own: a new one
     /// for each message, or always the same.
     pub(crate) fn own_rate(&self, clients: usize, size: usize, kept: bool, length: Duration) -> f64 {
@@ -297,8 +292,9 @@ fn take(taken: &Taken, to: &str, raw: Vec<u8>) {
     let mut book = taken.book.lock().expect("the book");
     book.arrivals.entry(to.to_owned()).or_default().push(Instant::now());
     if let Some(messages) = &mut book.messages {
-        let raw = raw[..raw.len() - 3].to_vec();
-        messages.push(Message { from: String::new(), to: vec![to.to_owned()], raw });
+        // A line that begins with a dot was given a second one.
+        let text = String::from_utf8_lossy(&raw[..raw.len() - 3]).replace("\r\n..", "\r\n.");
+        messages.push(Message { from: String::new(), to: vec![to.to_owned()], raw: text.into_bytes() });
     }
     taken.count.fetch_add(1, Ordering::Relaxed);
 }

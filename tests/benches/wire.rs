@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,14 +30,15 @@ pub(crate) struct Talk {
     pub(crate) ask: Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
     /// Gives the answer that what was read begins with, once it is whole.
     pub(crate) framing: fn(&[u8]) -> Option<Frame>,
-    /// The number of the next request.
-    pub(crate) next: Arc<AtomicU64>,
+    /// The number of the next request, and of the first that is not asked any more.
+    next: Arc<AtomicU64>,
+    end: u64,
 }
 
 impl Talk {
     /// A talk over HTTP.
     pub(crate) fn http(address: SocketAddr, ask: impl Fn(u64) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self { address, hello: None, ask: Arc::new(ask), framing: http_frame, next: Arc::default() }
+        Self { address, hello: None, ask: Arc::new(ask), framing: http_frame, next: Arc::default(), end: u64::MAX }
     }
 
     /// A talk over LDAP, in clear text.
@@ -45,12 +47,18 @@ impl Talk {
         hello: Option<Vec<u8>>,
         ask: impl Fn(u64) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        Self { address, hello, ask: Arc::new(ask), framing: ldap_frame, next: Arc::default() }
+        Self { address, hello, ask: Arc::new(ask), framing: ldap_frame, next: Arc::default(), end: u64::MAX }
     }
 
-    /// The next request.
-    pub(crate) fn request(&self) -> Vec<u8> {
-        (self.ask)(self.next.fetch_add(1, Ordering::Relaxed))
+    /// The same talk, with the requests of these numbers only.
+    pub(crate) fn within(&self, numbers: Range<u64>) -> Self {
+        Self { next: Arc::new(numbers.start.into()), end: numbers.end, ..self.clone() }
+    }
+
+    /// The next request, where there is one.
+    pub(crate) fn request(&self) -> Option<Vec<u8>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.end).then(|| (self.ask)(number))
     }
 }
 

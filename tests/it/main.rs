@@ -27,6 +27,8 @@ mod kept;
 mod kills;
 mod law;
 mod leaks;
+mod mail_faults;
+mod mail_flow;
 mod operators;
 mod oracle;
 mod pages;
@@ -70,6 +72,8 @@ fn main() -> ExitCode {
         kills::all(),
         law::all(),
         leaks::all(),
+        mail_faults::all(),
+        mail_flow::all(),
         operators::all(),
         oracle::all(),
         pages::all(),

@@ -9,9 +9,8 @@
 //!   [`power`] says what a power cut would leave of it.
 //! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
 //!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
-//!   says of them; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`], [`volley`] and [`browser`] go through the doors; [`nonsense`] is no server at all; [`tls`] makes the
-//!   certificates of them all.
+//!   says of them; [`smtp`] takes the mail and [`mail`] reads it; [`nonsense`] is no server at all;
+//!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
 //!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,

@@ -179,13 +179,8 @@ impl Slapd {
         let process = process.as_ref().expect("a running server");
         process.signal(Signal::SIGSTOP);
         let start = Instant::now();
-        // Each of its threads stops when the kernel comes to it.
-        let has_stopped = |task: &Path| {
-            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
-        };
-        let tasks = || fs::read_dir(format!("/proc/{}/task", process.pid())).expect("its threads");
-        while !tasks().filter_map(Result::ok).all(|task| has_stopped(&task.path())) {
+        // On a busy machine one of its threads may still answer for a while.
+        while !stopped(process.pid()) {
             assert!(start.elapsed() < LIMIT, "slapd does not stop");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -387,6 +382,14 @@ async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
     ];
     let rules: Vec<_> = rules.iter().chain(more).copied().collect();
     add(ldap, &format!("cn={name},ou=policies,{SUFFIX}"), &rules).await;
+}
+
+/// Whether all threads of a process stand still.
+fn stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the threads").filter_map(Result::ok);
+    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    // The state follows the name in brackets.
+    threads.map(state).all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
 }
 
 pub(crate) async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {

@@ -360,10 +360,12 @@ impl Drop for World {
     }
 }
 
-/// A program of the workspace, which lies where the test program's own folder lies.
+/// A program of the workspace, which lies beside this one, or beside its folder where this one is a test.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the test program");
-    let program = own.parent().and_then(Path::parent).expect("a folder").join(name);
+    let folder = own.parent().expect("a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("a folder") } else { folder };
+    let program = folder.join(name);
     assert!(program.exists(), "{name} is not built");
     program
 }

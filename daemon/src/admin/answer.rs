@@ -12,9 +12,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    Audit, AuditEvent, Chain, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount, ExplainedContact,
-    ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent,
-    Status, Thawed, Verdict, Violation,
+    Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
+    ExplainedContact, ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced,
+    Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -196,6 +196,11 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
             flaws: told.directory_flaws.into_iter().map(flaw).collect(),
         },
         channels: told.channels,
+        channel_troubles: told
+            .channel_troubles
+            .into_iter()
+            .map(|(channel, why)| ChannelTrouble { channel, why })
+            .collect(),
         requests_waiting: told.requests_waiting,
         oldest_request: told.oldest_request.map(Moment),
         notices_waiting: told.notices_waiting,

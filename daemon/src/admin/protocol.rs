@@ -109,6 +109,15 @@ fn yes() -> bool {
     true
 }
 
+/// What is wrong with a channel at present.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ChannelTrouble {
+    /// Its name in the configuration.
+    pub channel: String,
+    /// What its last tries have shown.
+    pub why: String,
+}
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Status {
@@ -120,6 +129,9 @@ pub struct Status {
     pub directory: DirectoryStatus,
     /// The channels, in the order in which they are tried.
     pub channels: Vec<String>,
+    /// What is wrong with them; nothing where all work.
+    #[serde(default)]
+    pub channel_troubles: Vec<ChannelTrouble>,
     /// Requests that wait for a worker.
     pub requests_waiting: u64,
     /// When the oldest of them was accepted.

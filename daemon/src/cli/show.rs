@@ -14,6 +14,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", screen.moment(oldest)))
     };
     let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
+    let troubles: Vec<_> = status.channel_troubles.iter().map(|one| format!("{}: {}", one.channel, one.why)).collect();
     let clock = status.clock_set.map(|set| {
         let way = if set.by_seconds < 0 { "back" } else { "forward" };
         ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
@@ -28,6 +29,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
     ];
     let rest = [
         ("channels", status.channels.join(", ")),
+        ("in trouble", troubles.join("; ")),
         ("requests waiting", format!("{}{}", status.requests_waiting, since(status.oldest_request))),
         ("messages waiting", format!("{}{}", status.notices_waiting, since(status.oldest_notice))),
         ("messages given up", format!("{} in the last day", status.notices_failed)),
@@ -35,6 +37,7 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
     ];
+    let rest = rest.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
     let rows = rows.into_iter().chain(status.directory.flaws.iter().map(flaw)).chain(rest).chain(clock);
     screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
 }

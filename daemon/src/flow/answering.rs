@@ -16,8 +16,9 @@ use super::trouble::{self, Trouble, backoff};
 use crate::directory::Found;
 use crate::store::{self, Ended, Issued, LeasedRequest};
 
-/// How many look-ups run at once: enough to keep the directory's connections busy, few enough to be kind to it.
-const AT_ONCE: usize = 8;
+/// How many requests are in hand at once: enough to keep the directory's connections busy while the answers to others are
+/// written down together, few enough to be kind to both.
+const AT_ONCE: usize = 32;
 /// A worker that says nothing for so long is taken for dead, and its request is handed out again.
 const LEASE: Duration = Duration::from_mins(1);
 /// With nothing to do the queue is looked at this often, for requests that were put back.
@@ -26,29 +27,31 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Answers requests until `stop` turns true; those in hand are finished.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
     let mut hands: JoinSet<()> = JoinSet::new();
+    let mut more = true;
     while !*stop.borrow() {
+        // Several at once: a lease for each that ends would be a change of the store for each.
         let free = AT_ONCE.saturating_sub(hands.len());
-        let leased = match rekeyd.store.lease_requests(free, LEASE, rekeyd.now()).await {
-            Ok(leased) => leased,
-            Err(error) => {
-                trouble::tell(&error, "the queue of requests can't be read");
-                tokio::time::sleep(IDLE).await;
-                continue;
+        if more && free >= AT_ONCE / 2 {
+            match rekeyd.store.lease_requests(free, LEASE, rekeyd.now()).await {
+                Ok(leased) => {
+                    more = leased.len() == free;
+                    for request in leased {
+                        let rekeyd = Arc::clone(&rekeyd);
+                        hands.spawn(async move { answer(&rekeyd, request).await });
+                    }
+                }
+                Err(error) => {
+                    trouble::tell(&error, "the queue of requests can't be read");
+                    tokio::time::sleep(IDLE).await;
+                    continue;
+                }
             }
-        };
-        let took = leased.len();
-        for request in leased {
-            let rekeyd = Arc::clone(&rekeyd);
-            hands.spawn(async move { answer(&rekeyd, request).await });
-        }
-        if took > 0 && hands.len() < AT_ONCE {
-            continue;
         }
         tokio::select! {
             _ = stop.changed() => {}
             Some(_) = hands.join_next(), if !hands.is_empty() => {}
-            () = rekeyd.requests_wake.notified(), if hands.len() < AT_ONCE => {}
-            () = tokio::time::sleep(IDLE) => {}
+            () = rekeyd.requests_wake.notified(), if !more => more = true,
+            () = tokio::time::sleep(IDLE) => more = true,
         }
     }
     while hands.join_next().await.is_some() {}

@@ -1,7 +1,7 @@
 //! The stories, one public function each, read top to bottom: gather, judge, act, record.
 //!
 //! * [`forgotten`]: somebody says a password is forgotten. [`answering`]: a worker answers the request.
-//! * [`outbox`]: messages leave. [`reset`]: somebody holds a link and sets a password. [`reconcile`]: what a crash or a
+//! * [`outbox`]: messages leave, `ways`: where any gets through. [`reset`]: somebody holds a link and sets a password. [`reconcile`]: what a crash or a
 //!   lost answer left open is settled. [`not_me`]: somebody says they did not ask.
 //! * [`sign_in`]: a login page has a password checked. [`operator`]: an operator helps.
 //! * [`explain`], [`status`], [`health`]: what is so, and why.
@@ -30,6 +30,7 @@ mod tries;
 mod trouble;
 mod turns;
 mod watchlist;
+mod ways;
 
 pub use clock::Clock;
 pub use rekeyd::{Identity, Parts, Rekeyd};

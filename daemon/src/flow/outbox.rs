@@ -3,94 +3,187 @@
 //! A message's links are made here, from the ticket and the key ring, and exist only in memory. The same message has
 //! the same id, date, links and bytes each time, so a repeat after a crash is recognisable as the same one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rekeyd_core::domain::{Actor, Event, EventKind, Notice, Purpose, Ticket};
+use rekeyd_core::domain::{Actor, Event, EventKind, Notice, Purpose, Ticket, Timestamp};
 use rekeyd_plugins::Delivered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::rekeyd::{Parts, Rekeyd};
 use super::trouble::{self, backoff};
-use crate::store::{Delivery, LeasedNotice};
+use super::ways::Ways;
+use crate::store::{Delivery, Error, LeasedNotice};
 
-/// How many messages are under way at once.
-const AT_ONCE: usize = 8;
-/// A message in hand for longer is handed out again; longer than any channel's own time limits.
-const LEASE: Duration = Duration::from_mins(20);
+/// A message in hand for longer is handed out again.
+const LEASE: Duration = Duration::from_mins(45);
+/// A message that has waited in hand for so long is not tried any more; what is left of its lease is longer than one try
+/// can last by any channel's own time limits.
+const STALE: Duration = Duration::from_mins(25);
 /// With nothing to do the outbox is looked at this often, for messages that were put back.
 const IDLE: Duration = Duration::from_millis(500);
-/// A lost answer is asked again only when the first try can't be under way any more.
-const UNSURE: Duration = Duration::from_mins(2);
+/// The longest wait of a message that is refused for now.
+const LONGEST: Duration = Duration::from_mins(10);
+/// A message that found every way shut is looked at again after so long at first, and at most: the ways themselves say when
+/// one may be tried.
+const SHUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How many messages are leased ahead, for each that may be under way: few enough that one that comes now is soon under
+/// way, too.
+const AHEAD: usize = 4;
+/// How many ended tries may wait to be recorded, for each that may be under way.
+const RECORDS: usize = 8;
 
-/// Sends messages until `stop` turns true; those in hand are finished.
+/// How a try ended: by which channel, and how.
+struct Tried {
+    leased: LeasedNotice,
+    channel: String,
+    delivered: Delivered,
+}
+
+/// Sends messages until `stop` turns true; those under way are finished.
+///
+/// Three things go on at once, so that none waits for another: as many tries as the channels take side by side, the
+/// recording of those that ended, and the leasing of the next ones.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
-    let mut hands: JoinSet<()> = JoinSet::new();
+    let mut ways = Ways::default();
+    let mut ready: VecDeque<(Instant, LeasedNotice)> = VecDeque::new();
+    let mut tries: JoinSet<Tried> = JoinSet::new();
+    let mut records: JoinSet<()> = JoinSet::new();
+    let mut leases: JoinSet<Result<Vec<LeasedNotice>, Error>> = JoinSet::new();
+    // Whether there may be messages that are due; a lease that brings fewer than it asked for says that there are none.
+    let mut more = true;
+    let mut idle = false;
     while !*stop.borrow() {
-        let free = AT_ONCE.saturating_sub(hands.len());
-        let leased = match rekeyd.store.lease_notices(free, LEASE, rekeyd.now()).await {
-            Ok(leased) => leased,
-            Err(error) => {
-                trouble::tell(&error, "the outbox can't be read");
-                tokio::time::sleep(IDLE).await;
-                continue;
+        let open = ways.open(&rekeyd).await;
+        while tries.len() < open
+            && records.len() < open * RECORDS
+            && let Some((since, leased)) = ready.pop_front()
+        {
+            if since.elapsed() < STALE {
+                let parts = rekeyd.parts();
+                tries.spawn(async move { attempt(&parts, leased).await });
             }
-        };
-        let took = leased.len();
-        for notice in leased {
-            let rekeyd = Arc::clone(&rekeyd);
-            hands.spawn(async move { send(&rekeyd, notice).await });
         }
-        if took > 0 && hands.len() < AT_ONCE {
-            continue;
+        // Nobody knows for how long.
+        if ways.are_shut() {
+            for (_, leased) in ready.drain(..) {
+                let delivered = Delivered::Shut("no way is open".into());
+                let (rekeyd, tried) = (Arc::clone(&rekeyd), Tried { leased, channel: String::new(), delivered });
+                records.spawn(async move { record(&rekeyd, tried).await });
+            }
+        }
+        // The next ones are at hand before the last of these is out, and come many at once: each lease is a change of the
+        // store.
+        let most = if ways.are_shut() { open.saturating_sub(tries.len()) } else { open * AHEAD };
+        let room = most.saturating_sub(ready.len());
+        if more && leases.is_empty() && room > 0 && room >= most / 2 {
+            let rekeyd = Arc::clone(&rekeyd);
+            more = false;
+            leases.spawn(async move {
+                let leased = rekeyd.store.lease_notices(room, LEASE, rekeyd.now()).await;
+                if leased.as_ref().is_ok_and(|leased| leased.len() == room) {
+                    rekeyd.outbox_wake.notify_one();
+                }
+                leased
+            });
         }
         tokio::select! {
             _ = stop.changed() => {}
-            Some(_) = hands.join_next(), if !hands.is_empty() => {}
-            () = rekeyd.outbox_wake.notified(), if hands.len() < AT_ONCE => {}
-            () = tokio::time::sleep(IDLE) => {}
+            Some(tried) = tries.join_next() => match tried {
+                Ok(tried) => {
+                    let rekeyd = Arc::clone(&rekeyd);
+                    records.spawn(async move { record(&rekeyd, tried).await });
+                }
+                Err(error) => log::error!("a try at a message ended by a fault of rekeyd: {error}"),
+            },
+            Some(leased) = leases.join_next() => match leased {
+                Ok(Ok(leased)) => {
+                    idle = leased.is_empty();
+                    let since = Instant::now();
+                    ready.extend(leased.into_iter().map(|leased| (since, leased)));
+                }
+                Ok(Err(error)) => trouble::tell(&error, "the outbox can't be read"),
+                Err(error) => log::error!("a look at the outbox ended by a fault of rekeyd: {error}"),
+            },
+            Some(_) = records.join_next() => {}
+            () = rekeyd.outbox_wake.notified(), if !more => more = true,
+            () = tokio::time::sleep(IDLE) => {
+                more = true;
+                if idle && tries.is_empty() && ready.is_empty() {
+                    ways.probe(&rekeyd);
+                }
+            }
         }
     }
-    while hands.join_next().await.is_some() {}
+    // What is only leased comes back at the next start.
+    while let Some(tried) = tries.join_next().await {
+        if let Ok(tried) = tried {
+            record(&rekeyd, tried).await;
+        }
+    }
+    while records.join_next().await.is_some() {}
 }
 
-/// Tries one message once and records how that went.
-async fn send(rekeyd: &Rekeyd, leased: LeasedNotice) {
-    let parts = rekeyd.parts();
-    let (id, account) = (leased.notice.id, leased.notice.account.clone());
-    let (delivered, channel) = match notice_of(&parts, &leased) {
-        Some(notice) => deliver(&parts, &leased, &notice).await,
+/// Tries one message once.
+async fn attempt(parts: &Parts, leased: LeasedNotice) -> Tried {
+    let (delivered, channel) = match notice_of(parts, &leased) {
+        Some(notice) => deliver(parts, &leased, &notice).await,
         None => (Delivered::Never("its link is void".into()), String::new()),
     };
+    Tried { leased, channel, delivered }
+}
+
+/// Records how a try went.
+async fn record(rekeyd: &Rekeyd, tried: Tried) {
     let now = rekeyd.now();
+    let first_wait = rekeyd.parts().rules.lives.retry;
+    let id = tried.leased.notice.id;
+    let (delivery, event) = outcome(tried, first_wait, now);
+    if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
+        trouble::tell(&error, "a delivery could not be recorded; the same message will go out again");
+    }
+}
+
+/// What follows from a try: how the message goes on, and what the trail says of it.
+fn outcome(tried: Tried, first_wait: Duration, now: Timestamp) -> (Delivery, Option<Event>) {
+    let Tried { leased, channel, delivered } = tried;
+    let id = leased.notice.id.to_string();
     let event = |kind, outcome: &str, why: Option<&str>| {
-        let mut event = Event::new(now, kind, Actor::System, Some(account.clone()), outcome)
+        let mut event = Event::new(now, kind, Actor::System, Some(leased.notice.account.clone()), outcome)
             .with("notice", leased.notice.kind.word())
             .with("to", leased.notice.recipient.address.masked());
         event.reason = why.map(str::to_owned);
         event
     };
-    let later = |wait, reason: &str| Delivery::Later { due: now.plus(wait), reason: reason.to_owned() };
-    let wait = backoff(leased.attempts, Duration::from_secs(2), Duration::from_mins(10));
-    let (delivery, event) = match &delivered {
+    // A message that waits is told of once.
+    let postponed =
+        |outcome, why: &str| (leased.attempts == 0).then(|| event(EventKind::NoticePostponed, outcome, Some(why)));
+    let wait = backoff(leased.attempts, first_wait, LONGEST);
+    match delivered {
         Delivered::Delivered => (Delivery::Sent, Some(event(EventKind::NoticeDelivered, "delivered", None))),
         Delivered::Never(why) => {
-            log::warn!(event = "notice-failed", notice = id.to_string(); "a message is given up: {why}");
-            (Delivery::Failed(why.clone()), Some(event(EventKind::NoticeFailed, "failed", Some(why))))
+            log::warn!(event = "notice-failed", notice = id; "a message is given up: {why}");
+            let event = event(EventKind::NoticeFailed, "failed", Some(&why));
+            (Delivery::Failed(why), Some(event))
         }
         Delivered::Later(why) => {
-            log::info!(event = "notice-later", notice = id.to_string(); "a message waits: {why}");
-            (later(wait, why), None)
+            log::info!(event = "notice-later", notice = id; "a message waits: {why}");
+            let event = postponed("later", &why);
+            (Delivery::Later { due: now.plus(wait), reason: why }, event)
+        }
+        Delivered::Shut(why) => {
+            log::debug!(event = "notice-later", notice = id; "a message waits for a way: {why}");
+            let wait = backoff(leased.attempts, SHUT.0, SHUT.1);
+            (Delivery::Later { due: now.plus(wait), reason: why }, None)
         }
         Delivered::Unsure(why) => {
-            log::warn!(event = "notice-unsure", notice = id.to_string(); "a message may have been taken: {why}");
-            let due = now.plus(wait.max(UNSURE));
-            (Delivery::Unsure { channel, due, reason: why.clone() }, None)
+            log::warn!(event = "notice-unsure", notice = id; "a message may have been taken: {why}");
+            let event = event(EventKind::NoticePostponed, "unsure", Some(&why));
+            // A lost answer is asked again only when the first try is hardly under way any more.
+            (Delivery::Unsure { channel, due: now.plus(wait.max(2 * first_wait)), reason: why }, Some(event))
         }
-    };
-    if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
-        log::error!(error:? = error; "a delivery could not be recorded; the same message will go out again");
     }
 }
 
@@ -103,7 +196,7 @@ async fn deliver(parts: &Parts, leased: &LeasedNotice, notice: &Notice) -> (Deli
     let channels = parts.channels.iter().filter(|channel| channel.kind() == recipient.kind() && may(channel.name()));
     for channel in channels {
         last = (channel.deliver(recipient, notice).await, channel.name().to_owned());
-        if !matches!(last.0, Delivered::Later(_)) {
+        if !matches!(last.0, Delivered::Later(_) | Delivered::Shut(_)) {
             break;
         }
     }
@@ -136,4 +229,56 @@ fn notice_of(parts: &Parts, leased: &LeasedNotice) -> Option<Notice> {
         valid_for,
         at: leased.notice.at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rekeyd_core::domain::{AccountId, DirectoryKey, EmailAddress, NoticeId, NoticeKind, Recipient};
+
+    use super::*;
+    use crate::store::NewNotice;
+
+    fn tried(attempts: u32, delivered: Delivered) -> Option<Tried> {
+        let notice = NewNotice {
+            id: NoticeId::from_bytes([1; 16]),
+            kind: NoticeKind::ResetLink,
+            account: AccountId { directory: DirectoryKey(1), stable: "a".into() },
+            login: "ada".into(),
+            name: None,
+            languages: Vec::new(),
+            recipient: Recipient { address: EmailAddress::parse("ada@example.org").ok()? },
+            ticket: None,
+            not_me: None,
+            at: Timestamp::from_millis(0),
+            deadline: Timestamp::from_millis(86_400_000),
+        };
+        let leased = LeasedNotice { notice, ticket: None, not_me: None, attempts, only: None };
+        Some(Tried { leased, channel: "post".into(), delivered })
+    }
+
+    #[test]
+    fn r8_what_is_refused_for_now_waits_longer_each_time_and_is_told_of_once() {
+        let now = Timestamp::from_millis(0);
+        let minute = Duration::from_mins(1);
+        let waits: Vec<_> = (0..7)
+            .filter_map(|attempts| tried(attempts, Delivered::Later("greylisted".into())))
+            .map(|tried| match outcome(tried, minute, now) {
+                (Delivery::Later { due, .. }, event) => (due.millis() / 60_000, event.is_some()),
+                _ => (0, false),
+            })
+            .collect();
+        let minutes = [1, 2, 4, 8, 10, 10, 10];
+        assert_eq!(waits, minutes.map(|wait| (wait, wait == 1)));
+    }
+
+    #[test]
+    fn r8_a_shut_way_costs_a_message_no_long_wait() {
+        let now = Timestamp::from_millis(0);
+        for (attempts, seconds) in [(0, 1), (1, 2), (20, 10)] {
+            let Some(tried) = tried(attempts, Delivered::Shut("down".into())) else { continue };
+            let (delivery, event) = outcome(tried, Duration::from_mins(1), now);
+            let wanted = now.plus(Duration::from_secs(seconds));
+            assert!(matches!(delivery, Delivery::Later { due, .. } if due == wanted) && event.is_none());
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct Status {
     pub clock_set: Option<(Timestamp, i64)>,
     /// The channels, in their order.
     pub channels: Vec<String>,
+    /// What is wrong with channels, by their names.
+    pub channel_troubles: Vec<(String, String)>,
 }
 
 /// What is wrong with one server of the directory.
@@ -136,6 +138,11 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         events: counts.events,
         clock_set: counts.clock_set.map(|set| (set.at, set.by_seconds)),
         channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
+        channel_troubles: parts
+            .channels
+            .iter()
+            .filter_map(|channel| channel.trouble().map(|trouble| (channel.name().to_owned(), trouble.why)))
+            .collect(),
     })
 }
 

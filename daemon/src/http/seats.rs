@@ -147,7 +147,7 @@ impl Pulse {
     }
 
     fn turn(&self, state: u8) {
-        let since = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.since.store(since, Ordering::Relaxed);
         self.state.store(state, Ordering::Release);
     }
@@ -164,7 +164,7 @@ impl Pulse {
     }
 
     fn since(&self) -> Instant {
-        self.begin + Duration::from_millis(self.since.load(Ordering::Relaxed))
+        self.begin + Duration::from_micros(self.since.load(Ordering::Relaxed))
     }
 
     /// The body is there: from now on the request is in work, and its connection stays.

@@ -57,7 +57,7 @@ pub enum Delivery {
     },
     /// The far side has it.
     Sent,
-    /// The far side may have it: the answer was lost. It is repeated through the same channel, and at the third time
+    /// The far side may have it: the answer was lost. It is repeated through the same channel, and at the second time
     /// counts as sent.
     Unsure {
         /// The channel.

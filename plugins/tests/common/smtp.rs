@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// When the host encrypts.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,22 +22,27 @@ pub(crate) enum Tls {
     Upgrade,
 }
 
-/// What the host does at a step that is not the usual: an answer (lines end with CR LF by themselves), `cut` or `hang`.
+/// What the host does at a step that is not the usual: one thing after the other, separated by `|`. A thing is an answer
+/// (lines end with CR LF by themselves), `raw:` with bytes, or one of `cut`, `reset`, `hang`, `pause`, `endless` (lines
+/// without end) and `long` (a line without end). At `END` the letter counts as taken where the first thing is `took` or an
+/// answer of success.
 pub(crate) struct Script {
     pub(crate) tls: Tls,
     pub(crate) steps: HashMap<&'static str, &'static str>,
     pub(crate) certificate: &'static str,
+    pub(crate) pipelining: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { tls: Tls::Upgrade, steps: HashMap::new(), certificate: "localhost" }
+        Self { tls: Tls::Upgrade, steps: HashMap::new(), certificate: "localhost", pipelining: false }
     }
 }
 
 /// A running host; it ends with the test's runtime.
 pub(crate) struct Smtp {
     pub(crate) port: u16,
+    script: Arc<Mutex<Arc<Script>>>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -45,6 +52,25 @@ struct Seen {
     /// Each with whether it came encrypted.
     commands: Vec<(bool, String)>,
     letters: Vec<String>,
+    /// How many pieces of bytes came, as the kernel handed them over.
+    pieces: usize,
+}
+
+/// A connection whose end can be made a reset.
+pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Line for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Line for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
 }
 
 impl Smtp {
@@ -54,30 +80,44 @@ impl Smtp {
     }
 
     pub(crate) async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// A host behind a socket that listens already.
+    pub(crate) fn on(listener: TcpListener, script: Script) -> Self {
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (script, told) = (Arc::new(script), Arc::clone(&seen));
+        let script = Arc::new(Mutex::new(Arc::new(script)));
+        let (play, told) = (Arc::clone(&script), Arc::clone(&seen));
         tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 told.lock().unwrap().connections += 1;
-                let (script, seen) = (Arc::clone(&script), Arc::clone(&told));
+                let (script, seen) = (Arc::clone(&play), Arc::clone(&told));
                 tokio::spawn(async move {
-                    if script.tls == Tls::Implicit {
-                        let Ok(stream) = acceptor(script.certificate).accept(stream).await else { return };
+                    let now = Arc::clone(&script.lock().unwrap());
+                    if now.tls == Tls::Implicit {
+                        let Ok(stream) = acceptor(now.certificate).accept(stream).await else { return };
                         let _ = talk(stream, &script, &seen, true, true).await;
-                        return;
-                    }
-                    let mut stream = stream;
-                    if talk(&mut stream, &script, &seen, false, true).await == Some(()) {
-                        let Ok(stream) = acceptor(script.certificate).accept(stream).await else { return };
+                    } else if let Some(stream) = talk(stream, &script, &seen, false, true).await {
+                        let Ok(stream) = acceptor(now.certificate).accept(stream).await else { return };
                         let _ = talk(stream, &script, &seen, true, false).await;
                     }
                 });
             }
         });
-        Self { port, seen }
+        Self { port, script, seen }
+    }
+
+    /// Does the usual from now on.
+    pub(crate) fn heal(&self) {
+        let mut script = self.script.lock().unwrap();
+        *script = Arc::new(Script { tls: script.tls, pipelining: script.pipelining, ..Script::default() });
+    }
+
+    /// How many pieces of bytes came.
+    pub(crate) fn pieces(&self) -> usize {
+        self.seen.lock().unwrap().pieces
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -95,71 +135,108 @@ impl Smtp {
     }
 }
 
-/// Speaks until the end; `Some` when the client wants encryption now.
-async fn talk<S>(mut stream: S, script: &Script, seen: &Mutex<Seen>, encrypted: bool, greet: bool) -> Option<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let step = |name: &'static str, usual: &'static str| script.steps.get(name).copied().unwrap_or(usual);
+/// Speaks until the end; gives the stream back when the client wants encryption now.
+async fn talk<S: Line>(
+    mut stream: S,
+    script: &Mutex<Arc<Script>>,
+    seen: &Mutex<Seen>,
+    encrypted: bool,
+    greet: bool,
+) -> Option<S> {
+    let step = |name: &'static str| script.lock().unwrap().steps.get(name).copied();
     let mut heard: Vec<u8> = Vec::new();
     if greet {
-        say(&mut stream, step("GREETING", "220 test ESMTP")).await?;
+        say(&mut stream, step("GREETING").unwrap_or("220 test ESMTP")).await?;
     }
     loop {
-        let line = until(&mut stream, &mut heard, b"\r\n").await?;
+        let line = until(&mut stream, &mut heard, b"\r\n", seen).await?;
         seen.lock().unwrap().commands.push((encrypted, line.clone()));
         let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => {
-                let usual = match (script.tls, encrypted) {
-                    (Tls::Upgrade, false) => "250-test\r\n250 STARTTLS",
-                    _ => "250-test\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN",
+                let now = Arc::clone(&script.lock().unwrap());
+                let usual = match (now.tls, encrypted, now.pipelining) {
+                    (Tls::Upgrade, false, _) => "250-test\r\n250 STARTTLS",
+                    (_, _, false) => "250-test\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN",
+                    (_, _, true) => {
+                        "250-test\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN"
+                    }
                 };
-                say(&mut stream, step(if encrypted { "EHLO" } else { "CLEAR-EHLO" }, usual)).await?;
+                let name = if encrypted { "EHLO" } else { "CLEAR-EHLO" };
+                say(&mut stream, step(name).unwrap_or(usual)).await?;
             }
             "STARTTLS" => {
-                say(&mut stream, step("STARTTLS", "220 go ahead")).await?;
-                return (script.steps.get("STARTTLS").is_none_or(|said| said.starts_with("220"))).then_some(());
+                let answer = step("STARTTLS").unwrap_or("220 go ahead");
+                say(&mut stream, answer).await?;
+                if answer.starts_with("220") {
+                    return Some(stream);
+                }
             }
-            "AUTH" if line == "AUTH LOGIN" => {
-                for ask in ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"] {
+            "AUTH" => {
+                let asks: &[_] = if line == "AUTH LOGIN" { &["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"] } else { &[] };
+                for ask in asks {
                     say(&mut stream, ask).await?;
-                    let answer = until(&mut stream, &mut heard, b"\r\n").await?;
+                    let answer = until(&mut stream, &mut heard, b"\r\n", seen).await?;
                     seen.lock().unwrap().commands.push((encrypted, answer));
                 }
-                say(&mut stream, step("AUTH", "235 fine")).await?;
+                say(&mut stream, step("AUTH").unwrap_or("235 fine")).await?;
             }
-            "AUTH" => say(&mut stream, step("AUTH", "235 fine")).await?,
-            "MAIL" => say(&mut stream, step("MAIL", "250 fine")).await?,
-            "RCPT" => say(&mut stream, step("RCPT", "250 fine")).await?,
-            "NOOP" => say(&mut stream, step("NOOP", "250 fine")).await?,
+            "MAIL" => say(&mut stream, step("MAIL").unwrap_or("250 fine")).await?,
+            "RCPT" => say(&mut stream, step("RCPT").unwrap_or("250 fine")).await?,
+            "NOOP" | "RSET" => say(&mut stream, "250 fine").await?,
             "DATA" => {
-                say(&mut stream, step("DATA", "354 go ahead")).await?;
-                if script.steps.get("DATA").is_some_and(|said| !said.starts_with("354")) {
+                let answer = step("DATA").unwrap_or("354 go ahead");
+                say(&mut stream, answer).await?;
+                if !answer.starts_with("354") {
                     continue;
                 }
-                let letter = until(&mut stream, &mut heard, b"\r\n.\r\n").await?;
-                seen.lock().unwrap().letters.push(format!("{}\r\n", letter.replace("\r\n..", "\r\n.")));
-                say(&mut stream, step("END", "250 queued")).await?;
-                say(&mut stream, step("AFTER", "")).await?;
+                let letter = until(&mut stream, &mut heard, b"\r\n.\r\n", seen).await?;
+                let answer = step("END").unwrap_or("250 queued");
+                if answer.starts_with("took") || answer.starts_with("250") {
+                    seen.lock().unwrap().letters.push(format!("{}\r\n", letter.replace("\r\n..", "\r\n.")));
+                }
+                say(&mut stream, answer).await?;
+                say(&mut stream, step("AFTER").unwrap_or("")).await?;
             }
-            "QUIT" => return None,
+            "QUIT" => {
+                // Nobody waits for what comes here.
+                say(&mut stream, step("QUIT").unwrap_or("221 bye")).await?;
+                return None;
+            }
             _ => say(&mut stream, "500 what?").await?,
         }
     }
 }
 
-async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &str) -> Option<()> {
-    match answer {
-        "" => return Some(()),
-        "cut" => return None,
-        "hang" => std::future::pending().await,
-        _ => stream.write_all(format!("{answer}\r\n").as_bytes()).await.ok()?,
+/// Does what a step says; nothing more where the connection is at its end.
+async fn say<S: Line>(stream: &mut S, things: &str) -> Option<()> {
+    for thing in things.split('|') {
+        match thing {
+            "" | "took" => {}
+            "cut" => return None,
+            "hang" => std::future::pending().await,
+            "pause" => tokio::time::sleep(Duration::from_millis(100)).await,
+            "reset" => {
+                stream.socket().set_zero_linger().unwrap();
+                return None;
+            }
+            "endless" => loop {
+                stream.write_all(b"250-more\r\n").await.ok()?;
+            },
+            "long" => loop {
+                stream.write_all(&[b'x'; 1024]).await.ok()?;
+            },
+            _ => {
+                let bytes = thing.strip_prefix("raw:").map_or_else(|| format!("{thing}\r\n"), str::to_owned);
+                stream.write_all(bytes.as_bytes()).await.ok()?;
+                stream.flush().await.ok()?;
+            }
+        }
     }
-    stream.flush().await.ok()
+    Some(())
 }
 
-async fn until<S: AsyncRead + Unpin>(stream: &mut S, heard: &mut Vec<u8>, end: &[u8]) -> Option<String> {
+async fn until<S: Line>(stream: &mut S, heard: &mut Vec<u8>, end: &[u8], seen: &Mutex<Seen>) -> Option<String> {
     loop {
         if let Some(at) = heard.windows(end.len()).position(|window| window == end) {
             let line: Vec<u8> = heard.drain(..at + end.len()).take(at).collect();
@@ -168,6 +245,7 @@ async fn until<S: AsyncRead + Unpin>(stream: &mut S, heard: &mut Vec<u8>, end: &
         if stream.read_buf(heard).await.ok()? == 0 {
             return None;
         }
+        seen.lock().unwrap().pieces += 1;
     }
 }
 

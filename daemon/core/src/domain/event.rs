@@ -5,6 +5,10 @@ use super::{AccountId, Actor, Timestamp};
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum EventKind {
+    /// A channel does not get its messages through, or not all of its ways work.
+    ChannelDown,
+    /// A channel works again.
+    ChannelUp,
     /// The clock was set by more than a clock is that is kept right.
     ClockSet,
     /// A server of the directory does not do its work, or does it again.
@@ -15,6 +19,8 @@ pub enum EventKind {
     NoticeDelivered,
     /// A notice was given up.
     NoticeFailed,
+    /// A notice was refused for now, or its answer was lost; it is tried again.
+    NoticePostponed,
     /// A person said "this was not me".
     NotMe,
     /// A password was refused by the directory.
@@ -43,11 +49,14 @@ impl EventKind {
     /// The word in the trail.
     pub fn word(self) -> &'static str {
         match self {
+            Self::ChannelDown => "channel-down",
+            Self::ChannelUp => "channel-up",
             Self::ClockSet => "clock-set",
             Self::DirectoryFault => "directory-fault",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",
+            Self::NoticePostponed => "notice-postponed",
             Self::NotMe => "not-me",
             Self::PasswordRejected => "password-rejected",
             Self::PasswordReplaced => "password-replaced",

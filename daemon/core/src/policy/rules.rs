@@ -81,6 +81,8 @@ pub struct Lives {
     pub request: Duration,
     /// For so long a new request joins the ticket that is already under way.
     pub merge: Duration,
+    /// The first wait of a message that is refused for now; each further one is twice as long, up to ten minutes.
+    pub retry: Duration,
 }
 
 /// How often somebody may ask.
@@ -271,6 +273,7 @@ impl Lives {
             not_me: section.duration("not_me", HOUR..=30 * DAY, 7 * DAY),
             request: section.duration("request", MINUTE..=7 * DAY, DAY),
             merge: section.duration("merge", Duration::from_secs(1)..=30 * MINUTE, 5 * MINUTE),
+            retry: section.duration("retry", Duration::from_secs(1)..=10 * MINUTE, MINUTE),
         };
         section.finish();
         lives

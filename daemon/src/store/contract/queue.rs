@@ -43,7 +43,7 @@ async fn every_kind_of_actor_reads_back() {
                 store.accept(NewRequest { actor: actor.clone(), ..request(n, n.into()) }, vec![], None).await;
             assert_eq!(accepted, Ok(Acceptance::Accepted));
         }
-        let leased = store.lease_requests(9, MINUTE, at(9)).await.unwrap();
+        let leased = store.lease_requests(9, MINUTE, at(5)).await.unwrap();
         assert_eq!(leased.iter().map(|request| &request.actor).collect::<Vec<_>>(), actors.iter().collect::<Vec<_>>());
     }
 }
@@ -75,10 +75,10 @@ async fn r9_fresh_and_deferred_requests_go_in_turn() {
         }
         let attempts: Vec<_> =
             store.lease_requests(4, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
-        assert_eq!(attempts, [1, 0, 1, 0], "the fresh ones came last");
+        assert_eq!(attempts, [0, 1, 0, 1], "what came just now goes first");
         let rest: Vec<_> =
             store.lease_requests(9, MINUTE, at(20)).await.unwrap().iter().map(|request| request.attempts).collect();
-        assert_eq!(rest, [1, 0]);
+        assert_eq!(rest, [0, 1]);
     }
 }
 
@@ -224,5 +224,63 @@ async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
         assert!(seen[0].iter().any(|sql| sql.starts_with("INSERT INTO requests")), "{:#?}", seen[0]);
         // The first one meets counters that are new.
         assert!(seen.windows(2).all(|two| two[0] == two[1]), "{seen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn t111_a_flood_of_one_source_stands_behind_everybody_else() {
+    for place in places() {
+        let store = place.open().store;
+        let from = |n: u8, ip: &str| NewRequest {
+            actor: Actor::Visitor { source: Source { ip: ip.parse().unwrap() } },
+            ..request(n, 100)
+        };
+        for n in 1..=100 {
+            assert_eq!(store.accept(from(n, "192.0.2.7"), vec![], None).await, Ok(Acceptance::Accepted));
+        }
+        for (n, ip) in [(101, "192.0.2.8"), (102, "2001:db8::1"), (103, "2001:db8::2")] {
+            assert_eq!(store.accept(from(n, ip), vec![], None).await, Ok(Acceptance::Accepted));
+        }
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(store.lease_requests(1, MINUTE, at(100)).await.unwrap()[0].id.bytes()[0]);
+        }
+        order.sort_unstable();
+        assert_eq!(order, [1, 101, 102], "each source once, before any comes again");
+        let rest = store.lease_requests(200, MINUTE, at(100)).await.unwrap();
+        assert_eq!(rest.len(), 100, "and nobody waits while there is nothing else to do");
+    }
+}
+
+#[tokio::test]
+async fn t111_messages_leave_in_the_same_order_as_requests() {
+    for place in places() {
+        let store = place.open().store;
+        let from = |n: u8, ip: &str| {
+            let mut one = issue(n, &format!("person{n}"), 100);
+            one.event.actor = Actor::Visitor { source: Source { ip: ip.parse().unwrap() } };
+            one
+        };
+        for n in 1..=30 {
+            assert_eq!(answer_with(&store, n, 100, from(n, "192.0.2.7")).await, Issued::Made);
+        }
+        assert_eq!(answer_with(&store, 31, 100, from(31, "192.0.2.8")).await, Issued::Made);
+        let mut order: Vec<_> = store.lease_notices(2, MINUTE, at(100)).await.unwrap();
+        order.sort_by_key(|leased| leased.notice.id);
+        assert_eq!(order.iter().map(|leased| leased.notice.id.bytes()[0]).collect::<Vec<_>>(), [1, 31]);
+    }
+}
+
+#[tokio::test]
+async fn r9_what_comes_now_does_not_wait_for_the_end_of_a_backlog() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=20 {
+            assert_eq!(answer(&store, n, &format!("person{n}"), n.into()).await, Issued::Made);
+        }
+        assert_eq!(answer(&store, 21, "ada", 100).await, Issued::Made);
+        let leased = store.lease_notices(4, MINUTE, at(100)).await.unwrap();
+        let order: Vec<_> = leased.iter().map(|leased| leased.notice.id.bytes()[0]).collect();
+        assert_eq!(order, [21, 1, 2, 3], "the newest, then those that have waited longest");
     }
 }

@@ -6,7 +6,7 @@ use super::change::Manner;
 use super::fault::Fault;
 use super::pace::{Look, Steps, keyed, look, take};
 use super::requests::{End, end};
-use super::tickets::{USABLE, Which, moments, sent_notices, void_others};
+use super::tickets::{USABLE, Which, insert, moments, sent_notices, void_others};
 use super::writer::Desk;
 use super::{Sqlite, events, outbox};
 use crate::store::{Counter, Error, Issue, Issued, NewTicket};
@@ -88,7 +88,7 @@ fn in_place_of(issue: &Issue, kind: EventKind, outcome: &str) -> Event {
     Event::new(at, kind, actor, account, outcome).with("request", issue.request.to_string())
 }
 
-fn issue(desk: &Desk<'_>, issue: &Issue) -> Result<Issued, Fault> {
+fn issue(desk: &Desk<'_>, issue: &Issue, place: i64) -> Result<Issued, Fault> {
     if !is_leased(desk, issue.request)? {
         return Err(Fault::busy());
     }
@@ -107,7 +107,8 @@ fn issue(desk: &Desk<'_>, issue: &Issue) -> Result<Issued, Fault> {
     }
     let ticket = links(issue).next().map(|new| *new.ticket.id.bytes());
     end(desk, issue.request, true, &End { state: "made", reason: None, ticket, at: now })?;
-    outbox::queue_all(desk, &issue.notices, &issue.tickets, now)?;
+    insert(desk, &issue.tickets, &issue.notices)?;
+    issue.notices.iter().try_for_each(|notice| outbox::queue_in(desk, place, notice, now))?;
     events::append(desk, &issue.event)?;
     Ok(Issued::Made)
 }
@@ -136,6 +137,7 @@ fn is_leased(desk: &Desk<'_>, id: RequestId) -> Result<bool, Fault> {
 impl Sqlite {
     /// See [`crate::store::Store::issue`].
     pub(in crate::store) async fn issue(&self, wanted: Issue) -> Result<Issued, Error> {
-        self.writer.make(Manner::BEHIND, move |desk| issue(desk, &wanted)).await
+        let place = self.notice_places.place(&wanted.event.actor, wanted.event.at);
+        self.writer.make(Manner::BEHIND, move |desk| issue(desk, &wanted, place)).await
     }
 }

@@ -6,7 +6,7 @@
 //!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `turn`: fresh or deferred. `latest`, `clock`: against a clock that is set.
+//! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that is set.
 
 mod accounts;
 mod change;
@@ -15,6 +15,7 @@ mod claims;
 mod clock;
 mod epoch;
 mod events;
+mod fair;
 mod fault;
 mod issue;
 mod lanes;
@@ -40,6 +41,7 @@ use nix::fcntl::Flock;
 use rekeyd_core::domain::{DataKey, KeyRing};
 use ring::rand::SystemRandom;
 
+use self::fair::Fair;
 use self::latest::Latest;
 use self::readers::Readers;
 use self::space::Space;
@@ -59,6 +61,10 @@ pub struct Sqlite {
     latest: Arc<Latest>,
     chance: SystemRandom,
     config: StoreConfig,
+    /// Places in the queue of requests.
+    request_places: Fair,
+    /// Places in the queue of messages.
+    notice_places: Fair,
     /// Last, so that nobody else comes in before the threads have ended.
     _lock: Flock<fs::File>,
 }
@@ -91,8 +97,20 @@ impl Sqlite {
         )?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections, writer.breaker())?;
+        let (request_places, notice_places) = (Fair::default(), Fair::default());
         let checkup = ready.checkup.map(|checkup| checkup.watch(&config.path, writer.breaker())).transpose()?;
-        let store = Self { readers, writer, key, latest, chance, config, _checkup: checkup, _lock: ready.lock };
+        let store = Self {
+            readers,
+            writer,
+            key,
+            latest,
+            chance,
+            config,
+            request_places,
+            notice_places,
+            _checkup: checkup,
+            _lock: ready.lock,
+        };
         Ok((store, ready.voided))
     }
 

@@ -13,11 +13,11 @@ use super::fault::{Fault, unless_damaged};
 use super::seal::{account, maybe_moment, moment, open, seal};
 use super::tickets::{find, insert};
 use super::writer::Desk;
-use super::{Sqlite, events};
+use super::{Sqlite, events, fair};
 use crate::store::{Delivery, Error, LeasedNotice, NewNotice, NewTicket, OutboxRow, TicketState};
 
 /// How many lost answers make a message count as sent.
-const MOST_UNSURE: u32 = 3;
+const MOST_UNSURE: u32 = 2;
 /// What a message is told by that ended so.
 const LOST: &str = "the answer was lost";
 
@@ -43,6 +43,11 @@ pub(super) fn queue_all(
 
 /// Queues a message.
 pub(super) fn queue(desk: &Desk<'_>, notice: &NewNotice, now: Timestamp) -> Result<(), Fault> {
+    queue_in(desk, now.millis(), notice, now)
+}
+
+/// Queues a message in a place of its own.
+pub(super) fn queue_in(desk: &Desk<'_>, place: i64, notice: &NewNotice, now: Timestamp) -> Result<(), Fault> {
     let sealed = seal(
         desk.key,
         desk.chance,
@@ -58,7 +63,7 @@ pub(super) fn queue(desk: &Desk<'_>, notice: &NewNotice, now: Timestamp) -> Resu
     desk.connection
         .prepare_cached(
             "INSERT INTO outbox (id, kind, account, sealed, ticket, not_me, at, deadline, created, due)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
             notice.id.bytes(),
@@ -70,6 +75,7 @@ pub(super) fn queue(desk: &Desk<'_>, notice: &NewNotice, now: Timestamp) -> Resu
             notice.at.millis(),
             notice.deadline.millis(),
             now.millis(),
+            place,
         ))?;
     Ok(())
 }
@@ -155,18 +161,11 @@ fn give_up(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timest
     events::append(desk, &event.with("notice", NoticeId::from_bytes(id).to_string()))
 }
 
-/// Leases due messages, a fresh one and a deferred one in turn. Those that came to their deadline, lost their link or
+/// Leases messages, each source in its place. Those that came to their deadline, lost their link or
 /// can't be read any more end here.
 fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Result<Vec<LeasedNotice>, Fault> {
-    let due = |sql: &str| -> Result<Vec<[u8; 16]>, Fault> {
-        let mut statement = desk.connection.prepare_cached(sql)?;
-        let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
-        Ok(ids.collect::<Result<_, _>>()?)
-    };
-    let fresh = due("SELECT id FROM outbox WHERE due <= ?1 AND attempts = 0 ORDER BY due LIMIT ?2")?;
-    let deferred = due("SELECT id FROM outbox WHERE due <= ?1 AND attempts > 0 ORDER BY due LIMIT ?2")?;
     let mut turn = desk.memory.get().notice_turn;
-    let ids = turn.take(most, fresh, deferred);
+    let ids = fair::next(desk.connection, &mut turn, "outbox WHERE due IS NOT NULL", most, now)?;
     desk.remember(|memory| memory.notice_turn = turn);
     let mut leased = Vec::new();
     for id in ids {
@@ -250,7 +249,7 @@ fn lost(
     }
     let account = end(desk, *id.bytes(), "sent", LOST, now)?;
     let own = Event::new(now, EventKind::NoticeDelivered, Actor::System, account, "unsure").because(LOST);
-    events::append(desk, event.unwrap_or(&own.with("notice", id.to_string())))
+    events::append(desk, &own.with("notice", id.to_string()))
 }
 
 /// Records a delivery. One that was already recorded, by a lease that had run out, stays as it is.

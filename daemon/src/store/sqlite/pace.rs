@@ -118,7 +118,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::store::{Store, StoreConfig};
+    use crate::store::{Store, StoreConfig, Watch};
 
     #[tokio::test]
     async fn t110_counters_are_bounded_however_many_ask() {
@@ -128,7 +128,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let open = || {
             let config = StoreConfig::new(path.clone(), folder.path().join("epoch/epoch"));
-            Store::open(config, &keys, now, SystemRandom::new()).unwrap().store
+            Store::open(config, &keys, Watch::new(move || now, || Duration::ZERO), SystemRandom::new()).unwrap().store
         };
         drop(open());
         let rows = || {

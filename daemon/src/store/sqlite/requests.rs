@@ -12,7 +12,7 @@ use super::fault::{Fault, unless_damaged};
 use super::pace::{Look, keyed, look, take};
 use super::seal::{moment, open, seal};
 use super::writer::Desk;
-use super::{Sqlite, events, outbox};
+use super::{Sqlite, events, fair, outbox};
 use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, NewRequest};
 
 /// What is sealed of a request.
@@ -109,27 +109,24 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<LeasedRequest>, Fault> {
     }))
 }
 
-/// Leases due requests: those of operators first, since somebody waits on the telephone, then fresh and deferred ones in
-/// turn.
+/// Leases requests: those of operators first, since somebody waits on the telephone, then those of people, each source in
+/// its place.
 fn lease(desk: &Desk<'_>, most: usize, until: Timestamp, now: Timestamp) -> Result<Vec<LeasedRequest>, Fault> {
-    let due = |sql: &str| -> Result<Vec<[u8; 16]>, Fault> {
-        let mut statement = desk.connection.prepare_cached(sql)?;
-        let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
-        Ok(ids.collect::<Result<_, _>>()?)
-    };
-    let mut ids = due(
+    let mut statement = desk.connection.prepare_cached(
         "SELECT id FROM requests WHERE state = 'waiting' AND origin <> 'person' AND due <= ?1 ORDER BY due LIMIT ?2",
     )?;
-    let fresh =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts = 0 AND due <= ?1
-                     ORDER BY due LIMIT ?2")?;
-    let deferred =
-        due("SELECT id FROM requests WHERE state = 'waiting' AND origin = 'person' AND attempts > 0 AND due <= ?1
-                        ORDER BY due LIMIT ?2")?;
-    desk.remember(|memory| {
-        let free = most.saturating_sub(ids.len());
-        ids.extend(memory.request_turn.take(free, fresh, deferred));
-    });
+    let ids = statement.query_map((now.millis(), i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?;
+    let mut ids = ids.collect::<Result<Vec<_>, _>>()?;
+    let mut turn = desk.memory.get().request_turn;
+    let free = most.saturating_sub(ids.len());
+    ids.extend(fair::next(
+        desk.connection,
+        &mut turn,
+        "requests WHERE state = 'waiting' AND origin = 'person'",
+        free,
+        now,
+    )?);
+    desk.remember(|memory| memory.request_turn = turn);
     let mut leased = Vec::new();
     for id in ids {
         let request = desk
@@ -168,6 +165,7 @@ impl Sqlite {
         counters: Vec<Counter>,
         event: Option<Event>,
     ) -> Result<Acceptance, Error> {
+        let place = self.request_places.place(&request.actor, request.at);
         let NewRequest { id, purpose, origin, login, actor, languages, at, deadline } = request;
         // Sealed and hashed here and not in the one thread that writes.
         let counters = keyed(&self.key, &counters);
@@ -188,9 +186,17 @@ impl Sqlite {
                 desk.connection
                     .prepare_cached(
                         "INSERT INTO requests (id, purpose, origin, sealed, at, deadline, due)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     )?
-                    .execute((id.bytes(), purpose.word(), origin.word(), sealed, at.millis(), deadline.millis()))?;
+                    .execute((
+                        id.bytes(),
+                        purpose.word(),
+                        origin.word(),
+                        sealed,
+                        at.millis(),
+                        deadline.millis(),
+                        place,
+                    ))?;
                 take(desk, steps)?;
                 if is_bounded {
                     desk.remember(|memory| memory.waiting += 1);
