@@ -112,22 +112,22 @@ impl Connector {
     /// here and not by the library, which knows no limits and would take what follows the answer along.
     async fn ask_for_tls(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
         let unreachable = |error: std::io::Error| Failure::Unreachable(error.to_string());
-        let senseless = || Failure::Refused("StartTLS is answered with something else".into());
+        let senseless = || Failure::Broken("StartTLS is answered with something else".into());
         stream.write_all(&START_TLS).await.map_err(unreachable)?;
         let mut answer = Vec::with_capacity(ROOM);
-        let whole = loop {
+        loop {
             if stream.read_buf(&mut answer).await.map_err(unreachable)? == 0 {
                 return Err(Failure::Unreachable("the server ended the connection".into()));
             }
             match whole_messages(&answer).map_err(|_| senseless())? {
                 0 if answer.len() < LONGEST_ANSWER => {}
                 0 => return Err(senseless()),
-                whole => break whole,
+                _ => break,
             }
-        };
-        let (_, message) = parse_tag(&answer).map_err(|_| senseless())?;
+        }
+        let (rest, message) = parse_tag(&answer).map_err(|_| senseless())?;
         match result_code(message) {
-            Some(0) if whole == answer.len() => Ok(stream),
+            Some(0) if rest.is_empty() => Ok(stream),
             Some(0) => Err(Failure::Refused("StartTLS is followed by more in clear text".into())),
             Some(code) => Err(Failure::Refused(format!("StartTLS is refused ({code})"))),
             None => Err(senseless()),
