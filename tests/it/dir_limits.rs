@@ -36,9 +36,9 @@ async fn t68_answers_without_bound_end_one_operation() {
     assert_eq!(world.signs_in("ada", PASSWORD).await.status, 200);
     let link = world.forgets_and_gets_link("grace").await;
     // The longest length there is, and then bytes for it.
-    let long: &[u8] = [&[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff][..], &[b'x'; 4 << 20]].concat().leak();
-    let over: &[u8] = [&[0x30, 0x83, 0x20, 0, 0][..], &[0; 2 << 20]].concat().leak();
-    let deep: &[u8] = [&[0x30, 0x83, 0x0f, 0xff, 0xff][..], &[0x30; 0x000f_ffff]].concat().leak();
+    let long = swollen(&[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], b'x', 4 << 20);
+    let over = swollen(&[0x30, 0x83, 0x20, 0, 0], 0, 2 << 20);
+    let deep = swollen(&[0x30, 0x83, 0x0f, 0xff, 0xff], 0x30, 0x000f_ffff);
     let before = procfs::resident(world.pid());
     for fault in [
         Fault::Garbage(long),
@@ -184,4 +184,11 @@ async fn t112_a_crowd_meets_the_limits_before_the_directory() {
         () = watch => {}
     }
     assert!((2..=5).contains(&most), "{most}");
+}
+
+/// The head of an element, and then one byte over and over.
+fn swollen(head: &[u8], byte: u8, times: usize) -> &'static [u8] {
+    let mut bytes = head.to_vec();
+    bytes.resize(head.len() + times, byte);
+    bytes.leak()
 }

@@ -103,7 +103,9 @@ mod tests {
     fn look(list: &mut Watchlist, flaws: &[Flaw]) -> Vec<Change> {
         list.look(flaws.to_vec(), Timestamp::from_millis(0));
         let untold = list.untold();
-        untold.iter().for_each(|change| list.told(change));
+        for change in &untold {
+            list.told(change);
+        }
         untold
     }
 
