@@ -1,7 +1,7 @@
 //! Where log records go: the journal under systemd, readable lines on stderr elsewhere.
 //!
 //! A record says one thing once, with fields to filter by, and never holds a secret or a whole address. Libraries are
-//! heard only where they warn.
+//! heard only where they warn; ldap3 not at all, since it prints whole answers of the directory.
 
 use std::io::Write;
 
@@ -36,6 +36,9 @@ pub fn install(level: LevelFilter) -> Result<(), String> {
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
+        if target.starts_with("ldap3") || target.starts_with("lber") {
+            return false;
+        }
         let own = target.starts_with("rekeyd");
         metadata.level() <= if own { self.level } else { self.level.min(LevelFilter::Warn) }
     }
@@ -104,6 +107,7 @@ mod tests {
         let logger = Logger { journal: None, level: LevelFilter::Trace };
         let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
         assert!(enabled("hyper::proto", Level::Warn));
+        assert!(!enabled("ldap3::conn", Level::Error));
         assert!(enabled("rekeyd::flow", Level::Trace));
         assert!(!enabled("hyper::proto", Level::Info));
     }

@@ -148,7 +148,7 @@ impl Templates {
                     let link = || Link::new("https://reset.example.org/r/x".to_owned());
                     let with_link = rich || needs_link(kind);
                     let sample = Notice {
-                        id: NoticeId::from_bytes([0; 16]),
+                        id: NoticeId::from_bytes([0; 22]),
                         kind,
                         languages: vec![language.to_owned()],
                         login: "ada".to_owned(),

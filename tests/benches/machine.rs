@@ -141,7 +141,7 @@ impl Nothing {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 stream.set_nodelay(true).expect("a socket");
                 let answer = |_: Request<hyper::body::Incoming>| async {
-                    let body = r#"{"request":"AAAAAAAAAAAAAAAAAAAAAA","expires_in":86400}"#;
+                    let body = r#"{"request":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","expires_in":86400}"#;
                     let answer =
                         Response::builder().status(StatusCode::ACCEPTED).header("content-type", "application/json");
                     Ok::<_, Infallible>(answer.body(Full::new(Bytes::from_static(body.as_bytes()))).expect("an answer"))

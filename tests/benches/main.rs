@@ -70,6 +70,7 @@ pub(crate) const LIST: &[Bench] = &[
         run: delivery::run,
     },
     Bench { name: "timing", about: "whether the times of answers tell who exists", run: timing::run },
+    Bench { name: "probe", about: "only that part of timing that asks after others", run: timing::run_probe },
     Bench { name: "memory", about: "memory, descriptors, time to READY, size of the program", run: memory::run },
 ];
 

@@ -91,7 +91,7 @@ async fn rig_the_checker_sees_what_is_broken_outside() {
     ledger.dead("grace", clients.tokens("grace", "/r/"));
     sees("I4").await;
     // A request that was never made.
-    ledger.accepted("AAAAAAAAAAAAAAAAAAAAAA");
+    ledger.accepted("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     sees("I1").await;
     // A write by the daemon's own identity, of which nothing tells.
     let mut ldap = world.slapd().service().await;

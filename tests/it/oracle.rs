@@ -187,7 +187,7 @@ async fn call(world: &World, path: &str, body: &serde_json::Value) -> Vec<u8> {
 /// The bytes without the moment, and without the handle, which is fresh each time. Its length stays.
 fn masked(answer: &[u8]) -> Vec<u8> {
     let date = Regex::new("\r\n[Dd]ate: [^\r]*").expect("a pattern");
-    let handle = Regex::new(r#""request":"[0-9A-Za-z_-]{22,32}""#).expect("a pattern");
+    let handle = Regex::new(r#""request":"[0-9A-Za-z_-]{30}""#).expect("a pattern");
     let nonce = Regex::new(r#"value="[0-9A-Za-z_-]{22,64}""#).expect("a pattern");
     let answer = date.replace_all(answer, &b"\r\nDate: #"[..]);
     let answer = handle.replace_all(&answer, &br##""request":"#""##[..]);

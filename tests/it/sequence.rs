@@ -65,6 +65,15 @@ async fn p3_every_request_makes_the_same_system_calls() {
     for ((login, path), sequence) in asked.iter().zip(&sequences) {
         by_way.entry(path).or_default().entry(login).or_default().push(sequence);
     }
+    // Behind an answer the disk is waited for as often, whether or not there is a message: whoever asks next would feel it.
+    let syncs = syncs(&trace, &names);
+    let mut by_login: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for ((login, _), count) in asked.iter().zip(&syncs) {
+        by_login.entry(login).or_default().push(*count);
+    }
+    let (first, usual) = (by_login["ada"][0], by_login.values().map(|counts| middle(counts)).collect::<Vec<_>>());
+    assert!(usual.iter().all(|count| *count == first), "syncs by kind, and {first} with a message: {by_login:?}");
+    assert_eq!(first, 2, "one for the answer and one behind it");
     for (path, by_login) in by_way {
         let expected = commonest(&by_login["nobody"]);
         for part in ["getrandom", "pwrite64", "sync", "writev"] {
@@ -254,6 +263,30 @@ fn plain(call: &str) -> Option<String> {
     let descriptor = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
     let file = descriptor.strip_prefix('<').map_or("", |rest| rest.split(['>', '[']).next().unwrap_or_default());
     Some(format!("{name} {}", file.rsplit('/').next().unwrap_or_default()))
+}
+
+/// How often the thread that writes waits for the disk, from each request to the next.
+fn syncs(trace: &str, names: &BTreeMap<String, String>) -> Vec<usize> {
+    let mut found = Vec::new();
+    for (thread, call) in trace.lines().filter_map(|line| line.split_once(char::is_whitespace)) {
+        let call = call.trim_start();
+        let is_read = call.starts_with("recvfrom(") || call.starts_with("<... recvfrom resumed>");
+        if is_read && call.contains("\"POST /") {
+            found.push(0);
+        }
+        let is_writer = names.get(thread).is_some_and(|name| name == "store-writer");
+        if let Some(last) = found.last_mut().filter(|_| is_writer && call.contains("sync(")) {
+            *last += 1;
+        }
+    }
+    found
+}
+
+/// The one in the middle.
+fn middle(counts: &[usize]) -> usize {
+    let mut counts = counts.to_vec();
+    counts.sort_unstable();
+    counts[counts.len() / 2]
 }
 
 /// What most of these are.

@@ -1,4 +1,4 @@
--- Times are milliseconds since 1970, ids are 16 bytes (6 of the moment, 10 random), an account is `DIRECTORY:STABLE-ID`.
+-- Times are milliseconds since 1970, ids are 22 bytes (6 of the moment, 16 random), an account is `DIRECTORY:STABLE-ID`.
 -- `sealed` columns hold ChaCha20-Poly1305 under the data key, bound to their table and row.
 
 CREATE TABLE meta (

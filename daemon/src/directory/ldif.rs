@@ -474,7 +474,7 @@ mod tests {
             panic!("not eligible: {:?}", account.standing)
         };
         let ticket = Ticket {
-            id: rekeyd_core::domain::TicketId::from_bytes([1; 16]),
+            id: rekeyd_core::domain::TicketId::from_bytes([1; 22]),
             purpose: Purpose::Reset,
             origin: rekeyd_core::domain::Origin::Person,
             account: account.id.clone(),

@@ -14,7 +14,7 @@ use super::rekeyd::{Gathered, Rekeyd};
 use super::start::{act_of, rank_of};
 use super::trouble::{self, Trouble, backoff};
 use crate::directory::Found;
-use crate::store::{self, Ended, Issued, LeasedRequest};
+use crate::store::{self, Ended, LeasedRequest};
 
 /// How many requests are in hand at once: enough to keep the directory's connections busy while the answers to others are
 /// written down together, few enough to be kind to both.
@@ -66,7 +66,11 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
         report(rekeyd.store.end_request(id, Ended::Expired, None, event).await);
         return;
     }
-    if let Err(trouble) = try_answer(rekeyd, request).await {
+    let tried = try_answer(rekeyd, request).await;
+    // Whether or not there is a message: the outbox is looked at and the disk waited for behind every answer, since whoever
+    // asks next would feel the difference.
+    rekeyd.outbox_wake.notify_one();
+    if let Err(trouble) = tried {
         log::warn!(event = "request-postponed", attempts = attempts; "a request waits: {trouble}");
         // Those that were put back together don't come again together.
         let spread = id.bytes().first().copied().map_or(0, u32::from);
@@ -111,10 +115,7 @@ async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Troub
         languages: &request.languages,
         event,
     };
-    let issued = rekeyd.store.issue(rekeyd.issue_of(&parts, answer, now)).await?;
-    if matches!(issued, Issued::Made | Issued::Merged { again: true }) {
-        rekeyd.outbox_wake.notify_one();
-    }
+    rekeyd.store.issue(rekeyd.issue_of(&parts, answer, now)).await?;
     Ok(())
 }
 
@@ -143,12 +144,7 @@ async fn refuse(rekeyd: &Rekeyd, request: LeasedRequest, account: &Account, why:
     let (notices, _) = rekeyd.tell(&parts, account, NoticeKind::RecoveryRefused, now);
     let notice = notices.into_iter().find(|notice| tell && proved(&notice.recipient.address));
     let notice = if notice.is_some() && first_today(rekeyd, account).await? { notice } else { None };
-    let told = notice.is_some();
-    rekeyd.store.end_request(request.id, Ended::Refused, notice, event).await?;
-    if told {
-        rekeyd.outbox_wake.notify_one();
-    }
-    Ok(())
+    Ok(rekeyd.store.end_request(request.id, Ended::Refused, notice, event).await?)
 }
 
 /// At most one such message a day: whether this is it.

@@ -240,7 +240,7 @@ mod tests {
 
     fn tried(attempts: u32, delivered: Delivered) -> Option<Tried> {
         let notice = NewNotice {
-            id: NoticeId::from_bytes([1; 16]),
+            id: NoticeId::from_bytes([1; 22]),
             kind: NoticeKind::ResetLink,
             account: AccountId { directory: DirectoryKey(1), stable: "a".into() },
             login: "ada".into(),

@@ -285,7 +285,7 @@ mod tests {
     }
 
     const ACCEPTED: forgotten::Accepted =
-        forgotten::Accepted::Accepted { request: RequestId::from_bytes([0; 16]), expires_in: Duration::from_hours(24) };
+        forgotten::Accepted::Accepted { request: RequestId::from_bytes([0; 22]), expires_in: Duration::from_hours(24) };
 
     fn opened(login: &str) -> Opened {
         let now = Timestamp::from_millis(0);

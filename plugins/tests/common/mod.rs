@@ -59,7 +59,7 @@ pub(crate) fn notice(kind: NoticeKind) -> Notice {
         NoticeKind::PasswordReplaced | NoticeKind::RecoveryRefused => (false, false),
     };
     Notice {
-        id: NoticeId::from_bytes([0x5a; 16]),
+        id: NoticeId::from_bytes([0x5a; 22]),
         kind,
         languages: vec!["en-GB".to_owned()],
         login: "ada".to_owned(),

@@ -259,7 +259,7 @@ mod tests {
         let (ada, eve) = (data.address_hash("ada@example.org"), data.address_hash("eve@example.org"));
         let token = |ticket: u8, purpose, stable: &str, address| {
             let token =
-                ring.token(ring.current(), &TicketId::from_bytes([ticket; 16]), purpose, &account(stable), address);
+                ring.token(ring.current(), &TicketId::from_bytes([ticket; 22]), purpose, &account(stable), address);
             token.unwrap().to_bytes().to_vec()
         };
         let first = token(1, Purpose::Reset, "a", &ada);
@@ -279,7 +279,7 @@ mod tests {
         let (old, new) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([9; 32]));
         let before = KeyRing::parse(&old.encode()).unwrap();
         let after = KeyRing::parse(&format!("# newest first\n{}\n\n{}\n", *new.encode(), *old.encode())).unwrap();
-        let id = TicketId::from_bytes([3; 16]);
+        let id = TicketId::from_bytes([3; 22]);
         let address = AddressHash([0; 32]);
         let token = |ring: &KeyRing, key| {
             ring.token(key, &id, Purpose::Reset, &account("a"), &address).map(|t| t.to_bytes().to_vec())

@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
+use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
-use super::request::{Request, START_TLS};
-use super::stream::Stream;
+use super::guard::{Stream, whole_messages};
+use super::request::Request;
 use super::tls;
 use super::wire::{Failure, bind_request};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
+
+/// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
+const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+/// The longest answer to it that is waited for.
+const LONGEST_ANSWER: usize = 1 << 14;
+/// What is read of it at once.
+const ROOM: usize = 512;
 
 /// How connections are made.
 pub(super) struct Connector {
@@ -70,7 +79,7 @@ impl Connector {
         let opened = timeout(self.connect_timeout, self.open(endpoint)).await;
         let named = |why: &str| format!("{}: {why}", endpoint.url);
         match opened.unwrap_or_else(|_| Err(Failure::Unreachable(late()))) {
-            Ok(stream) => Ok(Connection::new(stream)),
+            Ok(stream) => Connection::new(stream).await,
             Err(Failure::Refused(why)) => Err(Failure::Refused(named(&why))),
             Err(failure) => Err(Failure::Unreachable(named(&failure.to_string()))),
         }
@@ -99,20 +108,46 @@ impl Connector {
         }
     }
 
-    /// Asks for TLS in clear text; nothing that comes before TLS stands is ever taken for a part of it.
-    async fn ask_for_tls(&self, stream: TcpStream) -> Result<TcpStream, Failure> {
-        let mut connection = Connection::new(Stream::Tcp(stream));
-        let request = Request::Extended { operation: START_TLS };
-        let answered = connection.exchange(&[request], self.connect_timeout).await?.pop();
-        let code = answered.map_or(2, |answered| answered.reply.code);
-        if code != 0 {
-            return Err(Failure::Refused(format!("StartTLS is refused ({code})")));
+    /// Asks for TLS in clear text; nothing that comes before TLS stands is ever taken for a part of it. It is asked for
+    /// here and not by the library, which knows no limits and would take what follows the answer along.
+    async fn ask_for_tls(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
+        let unreachable = |error: std::io::Error| Failure::Unreachable(error.to_string());
+        let senseless = || Failure::Broken("StartTLS is answered with something else".into());
+        stream.write_all(&START_TLS).await.map_err(unreachable)?;
+        let mut answer = Vec::with_capacity(ROOM);
+        loop {
+            if stream.read_buf(&mut answer).await.map_err(unreachable)? == 0 {
+                return Err(Failure::Unreachable("the server ended the connection".into()));
+            }
+            match whole_messages(&answer).map_err(|_| senseless())? {
+                0 if answer.len() < LONGEST_ANSWER => {}
+                0 => return Err(senseless()),
+                _ => break,
+            }
         }
-        match connection.into_stream() {
-            Some(Stream::Tcp(stream)) => Ok(stream),
-            _ => Err(Failure::Refused(
-                "it said more than its answer before TLS began; somebody on the way may have put it there".into(),
-            )),
+        let (rest, message) = parse_tag(&answer).map_err(|_| senseless())?;
+        match result_code(message) {
+            Some(0) if rest.is_empty() => Ok(stream),
+            Some(0) => Err(Failure::Refused("StartTLS is followed by more in clear text".into())),
+            Some(code) => Err(Failure::Refused(format!("StartTLS is refused ({code})"))),
+            None => Err(senseless()),
         }
+    }
+}
+
+/// The result of the answer to the first request, an extended operation.
+fn result_code(message: StructureTag) -> Option<u64> {
+    let PL::C(parts) = message.payload else { return None };
+    let mut parts = parts.into_iter();
+    let (id, response) = (parts.next()?, parts.next()?);
+    let is_first = matches!(&id.payload, PL::P(bytes) if bytes.as_slice() == [1]);
+    // ExtendedResponse is application 24 (RFC 4511, 4.12).
+    if !is_first || response.class != TagClass::Application || response.id != 24 {
+        return None;
+    }
+    let PL::C(fields) = response.payload else { return None };
+    match fields.into_iter().next()?.payload {
+        PL::P(code) => parse_uint(&code).ok().map(|(_, code)| code),
+        PL::C(_) => None,
     }
 }

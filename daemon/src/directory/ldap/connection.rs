@@ -1,38 +1,36 @@
-//! One connection: requests go out in one write, answers come back within limits of size, number and time. Whatever goes
-//! wrong ends the connection; nobody reads on after an answer that makes no sense.
+//! One connection: the only file that speaks with the LDAP library. Requests go out together, answers come back within
+//! limits of size, number and time. Whatever goes wrong ends the connection; nobody asks on after an answer that makes no
+//! sense.
 
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::try_join_all;
+use ldap3::asn1::{PL, StructureTag};
+use ldap3::controls::{Assertion, MakeCritical as _, RawControl};
+use ldap3::exop::{PasswordModify, WhoAmI};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, ResultEntry, SearchOptions, StdStream};
+use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Reply;
 use rekeyd_core::flavour::entry::Entry;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::Instant;
+use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 
-use super::answer::{Answer, Body};
-use super::ber::{Header, Malformed, SEQUENCE, Writer};
-use super::request::Request;
-use super::stream::Stream;
+use super::guard::{self, Sight, Stream};
+use super::request::{Query, Request, Scope};
 use super::wire::Failure;
 
-/// The longest message of a server.
-const LONGEST_MESSAGE: usize = 1 << 20;
-/// The most bytes of all answers of one exchange.
-const MOST_BYTES: usize = 8 << 20;
-/// The most answers to one request that are no entries.
+/// The most answers to one search that are no entries.
 const MOST_ASIDES: usize = 1000;
-/// What is read at once, and what a connection keeps of the room that a long answer took.
-const ROOM: usize = 4096;
-const KEPT_ROOM: usize = 1 << 16;
-/// Ids start again before they could become negative.
-const LAST_ID: u32 = 1 << 30;
+/// After so many operations a connection is replaced: the library remembers each search for as long as it lives.
+const MOST_USES: u32 = 50_000;
 
 /// A connection that is in use by one story at a time.
 pub(super) struct Connection {
-    stream: Stream,
-    last_id: u32,
-    /// What has been read, and how much of it was understood already.
-    read: Vec<u8>,
-    done: usize,
+    ldap: Ldap,
+    sight: Sight,
+    uses: u32,
     /// Whether every request has its whole answer.
     settled: bool,
 }
@@ -47,30 +45,28 @@ pub(super) struct Answered {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// A request on the way.
-struct Open {
-    id: u32,
-    kind: u8,
-    limit: usize,
-    asides: usize,
-    entries: Vec<Entry>,
-    references: bool,
-    end: Option<(Reply, Option<Vec<u8>>)>,
-}
-
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, last_id: 0, read: Vec::new(), done: 0, settled: true }
-    }
-
-    /// The stream, if nothing was read beyond the last answer.
-    pub(super) fn into_stream(self) -> Option<Stream> {
-        (self.settled && self.read.len() == self.done).then_some(self.stream)
+    /// Has the library speak on a stream, with the guard between them.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] where the system has no more descriptors.
+    pub(super) async fn new(stream: Stream) -> Result<Self, Failure> {
+        let unreachable = |why: String| Failure::Unreachable(why);
+        let (end, sight) = guard::before(stream).map_err(|error| unreachable(error.to_string()))?;
+        let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(end));
+        // The address is that of the pair of sockets: it has none.
+        let opened = LdapConnAsync::with_settings(settings, "ldapi:///").await;
+        let (driver, ldap) = opened.map_err(|error| unreachable(error.to_string()))?;
+        tokio::spawn(async move {
+            // How a connection ends is seen by the operations on it.
+            drop(driver.drive().await);
+        });
+        Ok(Self { ldap, sight, uses: 0, settled: true })
     }
 
     /// Whether it is certain that nothing is under way on it, and the server is there.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.settled && self.read.len() == self.done && self.stream.is_quiet()
+        self.settled && self.uses < MOST_USES && !self.ldap.is_closed() && self.sight.is_quiet()
     }
 
     /// Whether the last exchange came to its end.
@@ -81,8 +77,8 @@ impl Connection {
     /// Sends requests together and waits for all their answers, which come in the order of the requests.
     ///
     /// # Errors
-    /// [`Failure::Unreachable`] where the requests did not go out whole, so that no server can have acted on the last
-    /// one; [`Failure::Silent`] where the answers did not come in time; [`Failure::Broken`] for every other end.
+    /// [`Failure::Unreachable`] where the requests did not go out, so that no server can have acted on them;
+    /// [`Failure::Silent`] where the answers did not come in time; [`Failure::Broken`] for every other end.
     pub(super) async fn exchange(
         &mut self,
         requests: &[Request<'_>],
@@ -92,119 +88,118 @@ impl Connection {
         if !std::mem::replace(&mut self.settled, false) {
             return Err(Failure::Unreachable("the connection has ended".into()));
         }
-        let until = Instant::now() + deadline;
-        let answers = tokio::time::timeout_at(until, async {
-            let mut open = self.send(requests, deadline).await?;
-            while open.iter().any(|one| one.end.is_none()) {
-                let answer = self.receive().await?;
-                take(&mut open, answer)?;
+        self.uses = self.uses.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
+        let answers = try_join_all(requests.iter().map(|request| ask(self.ldap.clone(), request, deadline)));
+        // The library can panic on a malformed answer; that ends one connection, not the daemon.
+        let answers = tokio::time::timeout(deadline, AssertUnwindSafe(answers).catch_unwind()).await;
+        let answered = match answers {
+            Ok(Ok(Ok(answered))) => answered,
+            Ok(Ok(Err(LdapError::OpSend { .. }))) => {
+                return Err(Failure::Unreachable("the connection has ended".into()));
             }
-            Ok(open)
-        });
-        let open = answers
-            .await
-            .unwrap_or_else(|_| Err(Failure::Silent(format!("no answer within {} ms", deadline.as_millis()))))?;
-        self.tidy();
-        self.settled = true;
-        Ok(open.into_iter().filter_map(Open::whole).collect())
-    }
-
-    async fn send(&mut self, requests: &[Request<'_>], deadline: Duration) -> Result<Vec<Open>, Failure> {
-        let mut bytes = Writer::with_room(requests.iter().map(Request::room).sum());
-        // Somewhat longer than we wait: the server's own limit is for searches that nobody waits for any more.
-        let seconds = u32::try_from(deadline.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let mut open = Vec::with_capacity(requests.len());
-        for request in requests {
-            self.last_id = if self.last_id >= LAST_ID { 1 } else { self.last_id + 1 };
-            request.write(self.last_id, seconds, &mut bytes);
-            open.push(Open {
-                id: self.last_id,
-                kind: request.answered_by(),
-                limit: request.limit(),
-                asides: 0,
-                entries: Vec::new(),
-                references: false,
-                end: None,
-            });
-        }
-        let ended = |_| Failure::Unreachable("the connection has ended".into());
-        self.stream.write_all(bytes.bytes()).await.map_err(ended)?;
-        self.stream.flush().await.map_err(ended)?;
-        Ok(open)
-    }
-
-    /// The next message.
-    async fn receive(&mut self) -> Result<Answer, Failure> {
-        loop {
-            let unread = self.read.get(self.done..).unwrap_or_default();
-            if let Some(length) = length_of(unread).map_err(senseless)? {
-                if let Some(message) = unread.get(..length) {
-                    let answer = Answer::read(message).map_err(senseless)?;
-                    self.done += length;
-                    if self.done > MOST_BYTES {
-                        return Err(Failure::Broken("the server's answer has no end".into()));
-                    }
-                    return Ok(answer);
-                }
-                self.read.reserve(length.saturating_sub(unread.len()).min(LONGEST_MESSAGE));
-            } else {
-                self.read.reserve(ROOM);
-            }
-            match self.stream.read_buf(&mut self.read).await {
-                Ok(0) => return Err(Failure::Broken("the server ended the connection".into())),
-                Ok(_) => {}
-                Err(error) => return Err(Failure::Broken(format!("the connection ended: {error}"))),
-            }
-        }
-    }
-
-    /// Gives back what long answers took.
-    fn tidy(&mut self) {
-        self.read.drain(..self.done.min(self.read.len()));
-        self.done = 0;
-        self.read.shrink_to(KEPT_ROOM);
-    }
-}
-
-impl Open {
-    fn whole(self) -> Option<Answered> {
-        let (reply, value) = self.end?;
-        Some(Answered { entries: self.entries, references: self.references, reply, value })
-    }
-}
-
-/// The length of the message that these bytes begin, once that is known.
-fn length_of(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-    match Header::read(bytes)? {
-        Some(header) if header.tag != SEQUENCE || header.content > LONGEST_MESSAGE => Err(Malformed),
-        header => Ok(header.map(|header| header.own + header.content)),
-    }
-}
-
-/// Takes an answer for the request that it belongs to.
-fn take(open: &mut [Open], answer: Answer) -> Result<(), Failure> {
-    if answer.id == 0 {
-        let words = match answer.body {
-            Body::Result { reply, .. } => reply.words(),
-            Body::Entry(_) | Body::Intermediate | Body::Reference => return Err(senseless(Malformed)),
+            Ok(Ok(Err(error))) => return Err(Failure::Broken(format!("the connection ended: {error}"))),
+            Ok(Err(_)) => return Err(Failure::Broken("the server's answer makes no sense".into())),
+            Err(_) => return Err(Failure::Silent(format!("no answer within {} ms", deadline.as_millis()))),
         };
-        return Err(Failure::Broken(format!("the server ended the connection: {words}")));
+        self.settled = true;
+        Ok(answered)
     }
-    let Some(one) = open.iter_mut().find(|one| one.id == answer.id && one.end.is_none()) else {
-        return Err(senseless(Malformed));
-    };
-    match answer.body {
-        Body::Entry(entry) if one.entries.len() < one.limit => one.entries.push(entry),
-        Body::Intermediate | Body::Reference if one.asides < MOST_ASIDES => {
-            one.asides += 1;
-            one.references |= matches!(answer.body, Body::Reference);
-        }
-        Body::Result { kind, reply, value } if kind == one.kind => one.end = Some((reply, value)),
-        _ => return Err(senseless(Malformed)),
-    }
-    Ok(())
 }
 
-fn senseless(_: Malformed) -> Failure {
-    Failure::Broken("the server's answer makes no sense".into())
+/// One request and its answer, in the library's words.
+async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Result<Answered, LdapError> {
+    match request {
+        Request::Bind { name, password } => {
+            ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await.map(plain)
+        }
+        Request::BindExternal => ldap.sasl_external_bind().await.map(plain),
+        Request::Modify { name, replace, condition } => {
+            let mut controls = vec![policy_control()];
+            if let Some(condition) = condition {
+                // A server that does not know it must not write.
+                controls.push(Assertion { filter: condition.to_string() }.critical().into());
+            }
+            let changes = replace
+                .iter()
+                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])));
+            let changes = changes.collect();
+            ldap.with_controls(controls).modify(&name.0, changes).await.map(plain)
+        }
+        Request::PasswordModify { name, password } => {
+            let change = PasswordModify { user_id: Some(&name.0), old_pass: None, new_pass: Some(password) };
+            ldap.with_controls(vec![policy_control()]).extended(change).await.map(|result| plain(result.1))
+        }
+        Request::Search(query) => search(ldap, query, deadline).await,
+        Request::WhoAmI => {
+            let answer = ldap.extended(WhoAmI).await?;
+            Ok(Answered { value: answer.0.val, ..plain(answer.1) })
+        }
+    }
+}
+
+async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result<Answered, LdapError> {
+    let scope = match query.scope {
+        Scope::Base => ldap3::Scope::Base,
+        Scope::Subtree => ldap3::Scope::Subtree,
+    };
+    // Somewhat longer than we wait: the server's own limit is for searches that nobody waits for any more.
+    let seconds = i32::try_from(deadline.as_secs()).unwrap_or(i32::MAX).saturating_add(1);
+    ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(query.limit)).timelimit(seconds));
+    let names_only = ["1.1".to_owned()];
+    let attributes = if query.attributes.is_empty() { &names_only[..] } else { query.attributes };
+    let mut stream = ldap.streaming_search(query.base, scope, &query.filter.to_string(), attributes).await?;
+    let (mut entries, mut asides, mut references) = (Vec::new(), 0, false);
+    while let Some(found) = stream.next().await? {
+        if found.is_ref() || found.is_intermediate() {
+            asides += 1;
+            references |= found.is_ref();
+        } else {
+            entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
+        }
+        if asides > MOST_ASIDES || entries.len() > usize::from(query.limit) {
+            return Err(LdapError::EndOfStream);
+        }
+    }
+    let result = stream.finish().await;
+    Ok(Answered { entries, references, ..plain(result) })
+}
+
+/// What the password policy says is asked for with every operation on a password.
+fn policy_control() -> RawControl {
+    RawControl { ctype: ppolicy::OID.to_owned(), crit: false, val: None }
+}
+
+fn plain(result: LdapResult) -> Answered {
+    let control = result.ctrls.into_iter().map(|control| control.1).find(|control| control.ctype == ppolicy::OID);
+    let policy = control.and_then(|control| PolicyAnswer::parse(&control.val.unwrap_or_default()).ok());
+    let reply = Reply { code: result.rc, text: result.text, policy };
+    Answered { entries: Vec::new(), references: false, reply, value: None }
+}
+
+/// Takes a search result apart without trusting its shape.
+fn entry(found: ResultEntry) -> Option<Entry> {
+    let mut parts = constructed(found.0)?.into_iter();
+    let mut entry = Entry::new(EntryName(String::from_utf8(primitive(parts.next()?)?).ok()?));
+    for attribute in constructed(parts.next()?)? {
+        let mut parts = constructed(attribute)?.into_iter();
+        let name = String::from_utf8(primitive(parts.next()?)?).ok()?;
+        for value in constructed(parts.next()?)? {
+            entry.add(&name, primitive(value)?);
+        }
+    }
+    Some(entry)
+}
+
+fn constructed(tag: StructureTag) -> Option<Vec<StructureTag>> {
+    match tag.payload {
+        PL::C(parts) => Some(parts),
+        PL::P(_) => None,
+    }
+}
+
+fn primitive(tag: StructureTag) -> Option<Vec<u8>> {
+    match tag.payload {
+        PL::P(bytes) => Some(bytes),
+        PL::C(_) => None,
+    }
 }

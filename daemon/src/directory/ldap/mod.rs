@@ -4,22 +4,20 @@
 //! the very server that the verdict was made on. Searches ask for exact attributes and at most two people; absent
 //! attributes count as absent only where the server confirms it by a filter.
 //!
-//! The protocol is our own, since rekeyd needs little of it and that little with bounds: `request` and `answer` are its
-//! bytes, `connection` sends and receives them within limits, `pool` keeps connections by what they are used for, `breaker`
-//! leaves a server alone that fails.
+//! `request` is what can be asked, `connection` asks it by way of the LDAP library, and `guard` stands between that and the
+//! server: it holds answers to limits that the library does not know. `pool` keeps connections by what they are used for,
+//! `breaker` leaves a server alone that fails.
 
-mod answer;
-mod ber;
 mod breaker;
 mod connect;
 mod connection;
 mod gather;
+mod guard;
 mod nature;
 mod pool;
 mod probe;
 mod pulse;
 mod request;
-mod stream;
 mod tls;
 mod upstream;
 mod wire;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{Answered, Connection};
 use super::pool::Place;
-use super::request::{Query, Request, WHO_AM_I};
+use super::request::{Query, Request};
 
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
@@ -106,7 +106,7 @@ impl Link {
 
     /// Who the server says we are, such as `dn:cn=rekeyd,dc=example,dc=org`.
     pub(super) async fn who_am_i(&mut self) -> Result<Option<String>, Failure> {
-        let Answered { reply, value, .. } = self.one(Request::Extended { operation: WHO_AM_I }).await?;
+        let Answered { reply, value, .. } = self.one(Request::WhoAmI).await?;
         Ok(value.filter(|_| reply.code == 0).and_then(|value| String::from_utf8(value).ok()))
     }
 

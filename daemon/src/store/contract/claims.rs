@@ -37,7 +37,7 @@ async fn t27_time_is_checked_inside_the_claim() {
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         let leased = store.lease_notices(1, MINUTE, at(3600)).await.unwrap().remove(0);
         assert_eq!(leased.ticket.unwrap().1, LIFE);
-        assert_eq!(leased.not_me.unwrap().id, TicketId::from_bytes([101; 16]));
+        assert_eq!(leased.not_me.unwrap().id, TicketId::from_bytes([101; 22]));
         store.delivery(leased.notice.id, Delivery::Sent, at(3600), None).await.unwrap();
         let ends = at(3600).plus(LIFE);
         assert_eq!(
@@ -107,7 +107,7 @@ async fn p4_a_password_set_spends_the_ticket_and_ends_the_others() {
         let kinds: Vec<_> = store.outbox(9, true).await.unwrap().iter().map(|row| row.kind).collect();
         assert_eq!(kinds, [NoticeKind::PasswordChanged], "old links are not sent any more");
 
-        store.spend(TicketId::from_bytes([2; 16]), spend(5, "ada", 12)).await.unwrap();
+        store.spend(TicketId::from_bytes([2; 22]), spend(5, "ada", 12)).await.unwrap();
         let trail = store.audit(Some(account("ada")), 99).await.unwrap();
         assert_eq!(trail.iter().filter(|row| row.kind == "password-set").count(), 1, "recorded once");
     }
@@ -185,9 +185,9 @@ async fn not_me_freezes_once_and_an_operator_thaws() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        let not_me = TicketId::from_bytes([101; 16]);
+        let not_me = TicketId::from_bytes([101; 22]);
         let told = || event(EventKind::NotMe, "ada", 5);
-        assert_eq!(store.freeze(TicketId::from_bytes([1; 16]), at(5).plus(DAY), told()).await, Ok(false));
+        assert_eq!(store.freeze(TicketId::from_bytes([1; 22]), at(5).plus(DAY), told()).await, Ok(false));
         assert_eq!(store.freeze(not_me, at(5).plus(DAY), told()).await, Ok(true));
         assert_eq!(store.freeze(not_me, at(5).plus(DAY * 2), told()).await, Ok(false));
         assert_eq!(state(&store, 1).await, TicketState::Void);
@@ -245,7 +245,7 @@ async fn a_look_says_what_a_claim_or_a_freeze_would() {
         }
         assert!(!usable(1, 1).await, "ten refusals");
         let frozen = event(EventKind::NotMe, "ada", 5);
-        assert_eq!(store.freeze(TicketId::from_bytes([101; 16]), at(5).plus(DAY), frozen).await, Ok(true));
+        assert_eq!(store.freeze(TicketId::from_bytes([101; 22]), at(5).plus(DAY), frozen).await, Ok(true));
         assert!(!usable(101, 5).await);
         assert_eq!(answer(&store, 2, "eve", 6).await, Issued::Made);
         assert_eq!(store.restored(event(EventKind::Restored, "eve", 7)).await, Ok(2));
@@ -258,7 +258,7 @@ async fn an_open_claim_is_spent_only_by_its_own_nonce() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        let id = TicketId::from_bytes([1; 16]);
+        let id = TicketId::from_bytes([1; 22]);
         assert!(store.open_claim(id).await.unwrap().is_none());
         let held = store.claim(hash(1), [5; 16], at(1)).await.unwrap().unwrap();
         store.writing(id, "ldap://one", at(1)).await.unwrap();
@@ -275,7 +275,7 @@ async fn an_open_claim_is_spent_only_by_its_own_nonce() {
 
         // A claim whose ticket was voided meanwhile is not the person's own success, whatever the stamp says.
         assert_eq!(answer(&store, 3, "eve", 5).await, Issued::Made);
-        let doomed = TicketId::from_bytes([3; 16]);
+        let doomed = TicketId::from_bytes([3; 22]);
         let held = store.claim(hash(3), [7; 16], at(6)).await.unwrap().unwrap();
         store.strand(held, event(EventKind::SetUnsure, "eve", 6)).await.unwrap();
         store.restored(event(EventKind::Restored, "eve", 7)).await.unwrap();
@@ -289,7 +289,7 @@ async fn what_is_settled_can_be_told_of_once() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert!(store.claim(hash(1), [5; 16], at(1)).await.unwrap().is_some());
-        let id = TicketId::from_bytes([1; 16]);
+        let id = TicketId::from_bytes([1; 22]);
         let told = || vec![notice(9, NoticeKind::PasswordChanged, "ada", None, Some(9), 2)];
         let not_me = || vec![ticket(9, Purpose::NotMe, "ada", 2)];
         for _ in 0..2 {

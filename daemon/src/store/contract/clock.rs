@@ -119,7 +119,7 @@ async fn r12_what_waits_is_neither_lost_nor_held_up_by_a_clock_that_is_set() {
             assert_eq!(answer(&store, 1, "ada", now).await, Issued::Made);
             assert_eq!(store.accept(request(2, now), vec![], None).await, Ok(Acceptance::Accepted));
             assert_eq!(store.lease_requests(9, MINUTE, at(now)).await.unwrap().len(), 1);
-            store.postpone(RequestId::from_bytes([2; 16]), at(now + 60), "later").await.unwrap();
+            store.postpone(RequestId::from_bytes([2; 22]), at(now + 60), "later").await.unwrap();
             clocks.set(by);
             let now = clocks.pass(59);
             assert!(store.lease_requests(9, MINUTE, at(now)).await.unwrap().is_empty(), "{by}: not before its time");
@@ -194,7 +194,7 @@ async fn r12_nothing_is_pruned_by_a_clock_that_may_be_wrong() {
         let now = clocks.pass(60);
         assert_eq!(store.accept(request(1, now), vec![], None).await, Ok(Acceptance::Accepted));
         let ended = event(EventKind::RequestEnded, "ada", now);
-        store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended).await.unwrap();
+        store.end_request(RequestId::from_bytes([1; 22]), Ended::Refused, None, ended).await.unwrap();
         clocks.set(YEARS);
         let now = clocks.pass(60);
         store.ping().await.unwrap();

@@ -212,7 +212,7 @@ async fn r15_a_damaged_row_ends_and_holds_up_nobody() {
         );
         let store = place.open().store;
         let leased = store.lease_requests(9, MINUTE, at(9)).await.unwrap();
-        assert_eq!(leased.iter().map(|request| request.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 16])]);
+        assert_eq!(leased.iter().map(|request| request.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 22])]);
         assert!(store.lease_notices(9, MINUTE, at(9)).await.unwrap().is_empty());
         assert_eq!(store.outbox(9, false).await.unwrap()[0].login, "(unreadable)");
         let reasons: Vec<_> = store.audit(None, 2).await.unwrap().into_iter().map(|row| row.reason).collect();
@@ -248,7 +248,7 @@ async fn r13_a_foreign_lock_makes_it_busy_and_loses_nothing() {
         foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
         let began = std::time::Instant::now();
         let asked = store.accept(request(2, 0), vec![], None);
-        let set = store.spend(TicketId::from_bytes([1; 16]), spend(1, "ada", 2));
+        let set = store.spend(TicketId::from_bytes([1; 22]), spend(1, "ada", 2));
         let late = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             store.accept(request(3, 0), vec![], None).await

@@ -15,7 +15,7 @@ async fn p5_ten_thousand_at_once_are_all_kept() {
                 let store = Arc::clone(&store);
                 tokio::spawn(async move {
                     for n in 0..50_u32 {
-                        let mut id = [0; 16];
+                        let mut id = [0; 22];
                         id[..4].copy_from_slice(&(task * 50 + n).to_be_bytes());
                         let request = NewRequest { id: RequestId::from_bytes(id), ..request(0, 0) };
                         let source = counter("source", &format!("192.0.2.{task}"), 100, MINUTE);

@@ -98,7 +98,7 @@ fn event(kind: EventKind, who: &str, seconds: i64) -> Event {
 
 fn request(n: u8, seconds: i64) -> NewRequest {
     NewRequest {
-        id: RequestId::from_bytes([n; 16]),
+        id: RequestId::from_bytes([n; 22]),
         purpose: Purpose::Reset,
         origin: Origin::Person,
         login: Login::parse("ada").unwrap(),
@@ -116,7 +116,7 @@ fn counter(scope: &'static str, whom: &str, count: u32, per: Duration) -> Counte
 fn ticket(n: u8, purpose: Purpose, who: &str, seconds: i64) -> NewTicket {
     NewTicket {
         ticket: Ticket {
-            id: TicketId::from_bytes([n; 16]),
+            id: TicketId::from_bytes([n; 22]),
             purpose,
             origin: Origin::Person,
             account: account(who),
@@ -140,15 +140,15 @@ fn hash(n: u8) -> TokenHash {
 
 fn notice(n: u8, kind: NoticeKind, who: &str, ticket: Option<u8>, not_me: Option<u8>, seconds: i64) -> NewNotice {
     NewNotice {
-        id: NoticeId::from_bytes([n; 16]),
+        id: NoticeId::from_bytes([n; 22]),
         kind,
         account: account(who),
         login: "ada".into(),
         name: Some("Ada Lovelace".into()),
         languages: vec!["en".into()],
         recipient: Recipient { address: EmailAddress::parse("ada@example.org").unwrap() },
-        ticket: ticket.map(|n| TicketId::from_bytes([n; 16])),
-        not_me: not_me.map(|n| TicketId::from_bytes([n; 16])),
+        ticket: ticket.map(|n| TicketId::from_bytes([n; 22])),
+        not_me: not_me.map(|n| TicketId::from_bytes([n; 22])),
         at: at(seconds),
         deadline: at(seconds).plus(DAY),
     }
@@ -157,7 +157,7 @@ fn notice(n: u8, kind: NoticeKind, who: &str, ticket: Option<u8>, not_me: Option
 /// What answers request `n` with ticket `n`, message `n` and a "this was not me" ticket `n + 100`.
 fn issue(n: u8, who: &str, seconds: i64) -> Issue {
     Issue {
-        request: RequestId::from_bytes([n; 16]),
+        request: RequestId::from_bytes([n; 22]),
         tickets: vec![ticket(n, Purpose::Reset, who, seconds), ticket(n + 100, Purpose::NotMe, who, seconds)],
         notices: vec![notice(n, NoticeKind::ResetLink, who, Some(n), Some(n + 100), seconds)],
         counters: vec![counter("account", who, 3, 60 * MINUTE), counter("account-day", who, 6, DAY)],
@@ -182,7 +182,7 @@ async fn answer_with(store: &Store, n: u8, seconds: i64, issue: Issue) -> Issued
 /// The replacement `n` of a password by an operator.
 fn replacement(n: u8, who: &str, seconds: i64) -> Replacement {
     Replacement {
-        id: RequestId::from_bytes([n; 16]),
+        id: RequestId::from_bytes([n; 22]),
         account: account(who),
         stamp: Stamp::new("pwdChangedTime=absent", None),
         server: "ldap://one".into(),

@@ -17,7 +17,7 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
         let leased = store.lease_requests(10, MINUTE, at(1)).await.unwrap();
         assert_eq!(leased.len(), 1, "the lease of a process that is gone is void");
         let LeasedRequest { id, purpose, origin, login, actor, languages, at: when, deadline, attempts } = &leased[0];
-        assert_eq!(*id, RequestId::from_bytes([1; 16]));
+        assert_eq!(*id, RequestId::from_bytes([1; 22]));
         assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
         assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
         assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
@@ -107,11 +107,11 @@ async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
         assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Full));
         assert_eq!(store.accept(request(3, 0), vec![], None).await, Ok(Acceptance::Full));
         let ended = event(EventKind::RequestEnded, "ada", 1).because("not-found");
-        store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended.clone()).await.unwrap();
+        store.end_request(RequestId::from_bytes([1; 22]), Ended::Refused, None, ended.clone()).await.unwrap();
         assert_eq!(store.accept(request(3, 0), source(), None).await, Ok(Acceptance::Accepted));
         assert!(matches!(store.accept(request(4, 0), source(), None).await, Ok(Acceptance::TooOften(_))));
         assert_eq!(
-            store.end_request(RequestId::from_bytes([1; 16]), Ended::Refused, None, ended).await,
+            store.end_request(RequestId::from_bytes([1; 22]), Ended::Refused, None, ended).await,
             Err(Error::Busy),
             "a request ends once"
         );
@@ -177,7 +177,7 @@ async fn an_operators_request_finds_a_place_and_goes_first() {
             store.lease_requests(9, MINUTE, at(9)).await.unwrap().iter().map(|leased| leased.id.bytes()[0]).collect();
         assert_eq!(order, [3, 4, 1]);
         let ended = event(EventKind::RequestEnded, "ada", 9);
-        store.end_request(RequestId::from_bytes([3; 16]), Ended::Refused, None, ended).await.unwrap();
+        store.end_request(RequestId::from_bytes([3; 22]), Ended::Refused, None, ended).await.unwrap();
         assert_eq!(
             store.accept(request(5, 9), vec![], None).await,
             Ok(Acceptance::Full),
@@ -210,7 +210,7 @@ async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
             store.count(vec![counter("account", "grace", 3, 60 * MINUTE)], at(0)).await.unwrap();
         }
         let freeze = event(EventKind::NotMe, "odd", 1);
-        store.freeze(TicketId::from_bytes([103; 16]), at(DAY.as_secs().cast_signed()), freeze).await.unwrap();
+        store.freeze(TicketId::from_bytes([103; 22]), at(DAY.as_secs().cast_signed()), freeze).await.unwrap();
         let Store::Sqlite(sqlite) = &store;
         sqlite.statements().await;
         let mut seen = Vec::new();
@@ -225,6 +225,47 @@ async fn p3_every_acceptance_runs_the_same_statements_in_one_commit() {
         // The first one meets counters that are new.
         assert!(seen.windows(2).all(|two| two[0] == two[1]), "{seen:#?}");
     }
+}
+
+#[tokio::test]
+async fn p3_one_commit_behind_each_answer_reaches_the_disk() {
+    for place in places() {
+        let store = place.open().store;
+        let Store::Sqlite(sqlite) = &store;
+        let mut seen = Vec::new();
+        for n in 1..=3 {
+            assert_eq!(store.accept(request(n, 0), vec![], None).await, Ok(Acceptance::Accepted));
+            let leased = store.lease_requests(9, MINUTE, at(0)).await.unwrap().remove(0);
+            sqlite.statements().await;
+            // One gets a link, the others are refused.
+            if n == 2 {
+                assert_eq!(store.issue(issue(n, "ada", 0)).await, Ok(Issued::Made));
+            } else {
+                let ended = event(EventKind::RequestEnded, "nobody", 0);
+                store.end_request(leased.id, Ended::Refused, None, ended).await.unwrap();
+            }
+            let behind = sqlite.statements().await;
+            let notices = store.lease_notices(9, MINUTE, at(0)).await.unwrap();
+            assert_eq!(notices.len(), usize::from(n == 2));
+            let looked = sqlite.statements().await;
+            store.lease_notices(9, MINUTE, at(0)).await.unwrap();
+            let again = sqlite.statements().await;
+            let commits = [behind, looked, again].map(|run| (is_synced(&run), writes(&run)));
+            seen.push(commits);
+        }
+        let expected = [(false, true), (true, true), (true, false)];
+        assert!(seen.iter().all(|commits| *commits == expected), "{seen:?}");
+    }
+}
+
+/// Whether each commit of these waited for the disk, as they do unless told otherwise.
+fn is_synced(run: &[String]) -> bool {
+    !run.iter().any(|sql| sql.starts_with("PRAGMA synchronous") && sql.contains("NORMAL"))
+}
+
+/// Whether anything was written: a commit of nothing does not reach the disk.
+fn writes(run: &[String]) -> bool {
+    run.iter().any(|sql| sql.starts_with("INSERT ") || sql.starts_with("UPDATE "))
 }
 
 #[tokio::test]

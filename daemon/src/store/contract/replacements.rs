@@ -97,12 +97,12 @@ async fn b2_9_a_replacement_is_not_taken_for_what_somebody_else_did_after_a_cras
         store.begin_replacement(Replacement { stamp, ..replacement(1, "ada", 5) }, event_of("begun", 5)).await.unwrap();
         store.begin_replacement(replacement(2, "ada", 6), event_of("begun", 6)).await.unwrap();
         store.claim(hash(1), [1; 16], at(7)).await.unwrap().unwrap();
-        store.spend(TicketId::from_bytes([1; 16]), spend(1, "ada", 8)).await.unwrap();
+        store.spend(TicketId::from_bytes([1; 22]), spend(1, "ada", 8)).await.unwrap();
         let open = store.open_replacements(at(9)).await.unwrap();
-        assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 16])]);
+        assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 22])]);
         // The same between two operators.
         store.begin_replacement(replacement(3, "ada", 9), event_of("begun", 9)).await.unwrap();
-        store.replaced(RequestId::from_bytes([3; 16]), vec![], vec![], event_of("replaced", 10)).await.unwrap();
+        store.replaced(RequestId::from_bytes([3; 22]), vec![], vec![], event_of("replaced", 10)).await.unwrap();
         assert!(store.open_replacements(at(99)).await.unwrap().is_empty());
         let trail = store.audit(Some(account("ada")), 99).await.unwrap();
         let ends = trail.iter().filter(|row| row.kind == "password-replaced" && row.outcome != "begun");

@@ -83,7 +83,7 @@ async fn t131_what_has_outlived_its_time_is_forgotten_and_the_chain_stays_whole(
         assert_eq!(store.prune(at(0).plus(401 * DAY)).await, Ok(false));
         assert_eq!(store.verify_audit().await, Ok(Chain::Whole(0)));
         let ended = Event { at: at(0).plus(401 * DAY), ..event(EventKind::RequestEnded, "ada", 0) };
-        store.end_request(RequestId::from_bytes([2; 16]), Ended::Expired, None, ended).await.unwrap();
+        store.end_request(RequestId::from_bytes([2; 22]), Ended::Expired, None, ended).await.unwrap();
         assert_eq!(store.audit(None, 1).await.unwrap()[0].number, 602);
         assert_eq!(store.verify_audit().await, Ok(Chain::Whole(1)));
     }

@@ -90,9 +90,14 @@ impl Waiting {
         Self { job, manner, since: Instant::now() }
     }
 
+    /// How long it has waited.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Whether it still waits for a lock that somebody else holds.
     pub(super) fn has_patience(&self) -> bool {
-        self.since.elapsed() < if self.manner.is_owed { OWED_PATIENCE } else { PATIENCE }
+        self.age() < if self.manner.is_owed { OWED_PATIENCE } else { PATIENCE }
     }
 }
 

@@ -72,9 +72,9 @@ pub(super) fn next(
     table: &str,
     most: usize,
     now: Timestamp,
-) -> Result<Vec<[u8; 16]>, Fault> {
+) -> Result<Vec<[u8; 22]>, Fault> {
     let now = now.millis();
-    let due = |condition: &str, moment: i64| -> Result<Vec<(i64, [u8; 16])>, Fault> {
+    let due = |condition: &str, moment: i64| -> Result<Vec<(i64, [u8; 22])>, Fault> {
         let sql = format!("SELECT due, id FROM {table} AND {condition} ORDER BY due LIMIT ?2");
         let mut statement = connection.prepare_cached(&sql)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);

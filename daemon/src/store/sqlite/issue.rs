@@ -21,7 +21,7 @@ fn links(issue: &Issue) -> impl Iterator<Item = &NewTicket> {
 
 /// The fresh tickets that the request can join: for each of its links a live one of the same account, purpose, origin,
 /// address and password generation.
-fn joinable(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Vec<[u8; 16]>>, Fault> {
+fn joinable(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Vec<[u8; 22]>>, Fault> {
     let (now, latest, slack) = moments(desk.latest, issue.event.at);
     let mut joined = Vec::new();
     for NewTicket { ticket, .. } in links(issue) {
@@ -59,7 +59,7 @@ fn joinable(desk: &Desk<'_>, issue: &Issue) -> Result<Option<Vec<[u8; 16]>>, Fau
 }
 
 /// Joins the request to tickets, and sends their messages again if the pace allows it.
-fn join(desk: &Desk<'_>, issue: &Issue, tickets: &[[u8; 16]]) -> Result<Issued, Fault> {
+fn join(desk: &Desk<'_>, issue: &Issue, tickets: &[[u8; 22]]) -> Result<Issued, Fault> {
     let now = issue.event.at;
     end(desk, issue.request, true, &End { state: "merged", reason: None, ticket: tickets.first().copied(), at: now })?;
     let sent = sent_notices(desk, tickets)?;

@@ -2,7 +2,9 @@
 //!
 //! Somebody waits for what was *asked*; nobody waits for the work *behind* an answer. The thread takes all that was asked
 //! first, and of the other lane a slice at a time, so that work behind earlier answers never holds up a later one by more
-//! than one slice, however much of it there is.
+//! than one slice, however much of it there is. And it begins a slice only once nobody has asked for a moment: whoever
+//! comes right after others would otherwise feel in the time of an answer what theirs made to do. No slice waits for long:
+//! where people never stop to ask, the lanes take turns.
 //!
 //! How many share a commit goes by load: who comes alone is taken at once. After a commit that many shared, the thread
 //! waits a moment for as many again, since their next requests are on their way; without that every second commit would be
@@ -22,6 +24,10 @@ pub(super) const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// How many changes behind answers share a commit. Each is some 0.05 ms of work, and somebody may ask meanwhile.
 const SLICE: usize = 8;
+/// How long nobody must have asked before work behind answers begins.
+const QUIET: Duration = Duration::from_millis(2);
+/// How long such work waits for that at most. Each request waits so long twice where people never stop to ask.
+const BOUND: Duration = Duration::from_millis(8);
 /// How long the thread waits at most for as many as came before.
 const GATHER: Duration = Duration::from_micros(300);
 /// After so long without any, whoever comes next comes alone.
@@ -55,6 +61,10 @@ pub(super) struct Exit {
     last: usize,
     /// Whether the other lane has its turn.
     is_their_turn: bool,
+    /// When the last asked changes were done.
+    asked: Option<Instant>,
+    quiet: Duration,
+    bound: Duration,
 }
 
 struct Shared {
@@ -92,7 +102,8 @@ pub(super) enum NoEntry {
 pub(super) fn lanes() -> (Entrance, Exit) {
     let lines = Mutex::default();
     let shared = Arc::new(Shared { lines, came: Condvar::new(), places: Semaphore::new(QUEUE) });
-    (Entrance { shared: Arc::clone(&shared) }, Exit { shared, last: 0, is_their_turn: false })
+    let entrance = Entrance { shared: Arc::clone(&shared) };
+    (entrance, Exit { shared, last: 0, is_their_turn: false, asked: None, quiet: QUIET, bound: BOUND })
 }
 
 impl Entrance {
@@ -146,18 +157,25 @@ impl Exit {
     /// What to do next; waits until there is something. `None` once all is done and the entrance is closed.
     pub(super) fn next(&mut self) -> Option<Turn> {
         let shared = Arc::clone(&self.shared);
+        if self.is_their_turn {
+            self.asked = Some(Instant::now());
+        }
         let mut lines = shared.lines();
         loop {
-            if std::mem::take(&mut self.is_their_turn) || lines.asked.is_empty() {
-                if let Some(job) = lines.upkeep.pop_front() {
-                    return Some(Turn::Upkeep(job));
-                }
-                if !lines.behind.is_empty() {
-                    let most = lines.behind.len().min(SLICE);
-                    return Some(Turn::Changes(lines.behind.drain(..most).collect()));
-                }
+            let nobody_asks = lines.asked.is_empty();
+            if (nobody_asks || self.is_their_turn)
+                && let Some(job) = lines.upkeep.pop_front()
+            {
+                self.is_their_turn = false;
+                return Some(Turn::Upkeep(job));
             }
-            if !lines.asked.is_empty() {
+            let hold = self.hold(&lines);
+            if (nobody_asks || self.is_their_turn) && hold.is_some_and(|hold| hold.is_zero()) {
+                self.is_their_turn = false;
+                let most = lines.behind.len().min(SLICE);
+                return Some(Turn::Changes(lines.behind.drain(..most).collect()));
+            }
+            if !nobody_asks {
                 lines = self.gather(&shared, lines);
                 let most = lines.asked.len().min(BATCH);
                 let batch: Vec<_> = lines.asked.drain(..most).collect();
@@ -172,12 +190,27 @@ impl Exit {
             }
             let begin = Instant::now();
             lines.sleeps_for = 1;
-            lines = shared.came.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            lines = match hold {
+                Some(hold) => shared.came.wait_timeout(lines, hold).unwrap_or_else(PoisonError::into_inner).0,
+                None => shared.came.wait(lines).unwrap_or_else(PoisonError::into_inner),
+            };
             lines.sleeps_for = 0;
             if begin.elapsed() > LULL {
                 self.last = 0;
             }
         }
+    }
+
+    /// How much longer the work behind answers waits; `None` where there is none.
+    fn hold(&self, lines: &Lines) -> Option<Duration> {
+        let age = lines.behind.front()?.age();
+        let bound = if lines.entrance_closed { Duration::ZERO } else { self.bound.saturating_sub(age) };
+        // Somebody waits: no moment is quiet.
+        if !lines.asked.is_empty() {
+            return Some(bound);
+        }
+        let quiet = self.asked.map_or(Duration::ZERO, |asked| self.quiet.saturating_sub(asked.elapsed()));
+        Some(bound.min(quiet))
     }
 
     /// Adds all changes that wait, up to `most` in all.
@@ -245,6 +278,7 @@ mod tests {
     #[tokio::test]
     async fn p3_work_behind_answers_holds_up_the_next_one_by_no_more_than_a_slice() {
         let (entrance, mut exit) = lanes();
+        exit.bound = Duration::ZERO;
         for _ in 0..100 {
             enter(&entrance, Manner::BEHIND).await;
         }
@@ -254,6 +288,28 @@ mod tests {
         }
         let turns: Vec<_> = (0..4).map(|_| next(&mut exit)).collect();
         assert_eq!(turns, [(BATCH, true), (SLICE, false), (300 - BATCH, true), (SLICE, false)]);
+    }
+
+    #[tokio::test]
+    async fn p3_work_behind_answers_waits_for_a_quiet_moment() {
+        let (entrance, mut exit) = lanes();
+        (exit.quiet, exit.bound) = (Duration::MAX, Duration::MAX);
+        for _ in 0..5 {
+            enter(&entrance, Manner::ASKED).await;
+            enter(&entrance, Manner::BEHIND).await;
+            assert_eq!(next(&mut exit), (1, true), "who asks again at once comes before what was left to do");
+        }
+        exit.quiet = Duration::from_millis(1);
+        assert_eq!(next(&mut exit), (5, false));
+        enter(&entrance, Manner::ASKED).await;
+        enter(&entrance, Manner::BEHIND).await;
+        assert_eq!(next(&mut exit), (1, true));
+        (exit.quiet, exit.bound) = (Duration::MAX, Duration::from_millis(1));
+        assert_eq!(next(&mut exit), (1, false), "and waits no longer than that");
+        enter(&entrance, Manner::BEHIND).await;
+        exit.bound = Duration::MAX;
+        drop(entrance);
+        assert_eq!(next(&mut exit), (1, false), "at the end all is done");
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ pub(super) fn queue_again(
 }
 
 /// Cancels the waiting messages that carry the links of tickets.
-pub(super) fn cancel(desk: &Desk<'_>, tickets: &[[u8; 16]], reason: &str, now: Timestamp) -> Result<(), Fault> {
+pub(super) fn cancel(desk: &Desk<'_>, tickets: &[[u8; 22]], reason: &str, now: Timestamp) -> Result<(), Fault> {
     for ticket in tickets {
         let mut statement =
             desk.connection.prepare_cached("SELECT id FROM outbox WHERE ticket = ?1 AND state = 'queued'")?;
@@ -143,7 +143,7 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<NewNotice>, Fault> {
 }
 
 /// Ends a message; says whom it was about.
-fn end(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp) -> Result<Option<AccountId>, Fault> {
+fn end(desk: &Desk<'_>, id: [u8; 22], state: &str, reason: &str, now: Timestamp) -> Result<Option<AccountId>, Fault> {
     let whom: Option<String> = desk
         .connection
         .prepare_cached(
@@ -155,7 +155,7 @@ fn end(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp)
 }
 
 /// Ends a message without handing it out, and tells the trail.
-fn give_up(desk: &Desk<'_>, id: [u8; 16], state: &str, reason: &str, now: Timestamp) -> Result<(), Fault> {
+fn give_up(desk: &Desk<'_>, id: [u8; 22], state: &str, reason: &str, now: Timestamp) -> Result<(), Fault> {
     let account = end(desk, id, state, reason, now)?;
     let event = Event::new(now, EventKind::NoticeFailed, Actor::System, account, state).because(reason);
     events::append(desk, &event.with("notice", NoticeId::from_bytes(id).to_string()))

@@ -59,7 +59,7 @@ impl From<WrittenActor> for Actor {
 pub(super) struct End<'e> {
     pub(super) state: &'static str,
     pub(super) reason: Option<&'e str>,
-    pub(super) ticket: Option<[u8; 16]>,
+    pub(super) ticket: Option<[u8; 22]>,
     pub(super) at: Timestamp,
 }
 

@@ -132,7 +132,7 @@ fn try_to_read(row: &Row<'_>, key: &DataKey) -> Result<Option<Found>, Fault> {
 }
 
 /// The ticket of an id.
-pub(super) fn find(connection: &rusqlite::Connection, key: &DataKey, id: &[u8; 16]) -> Result<Option<Found>, Fault> {
+pub(super) fn find(connection: &rusqlite::Connection, key: &DataKey, id: &[u8; 22]) -> Result<Option<Found>, Fault> {
     connection
         .prepare_cached("SELECT * FROM tickets WHERE id = ?1")?
         .query_row([id], |row| Ok(read(row, key)))
@@ -160,7 +160,7 @@ pub(super) fn void_others(desk: &Desk<'_>, account: &AccountId, which: &Which, n
         "UPDATE tickets SET state = 'void', ends = ?3
          WHERE account = ?1 AND purpose <> 'not-me' AND (?2 IS NULL OR purpose = ?2) AND state = 'live' RETURNING id",
     )?;
-    let voided = statement.query_map((&account, purpose, now.millis()), |row| row.get::<_, [u8; 16]>(0))?;
+    let voided = statement.query_map((&account, purpose, now.millis()), |row| row.get::<_, [u8; 22]>(0))?;
     let voided = voided.collect::<Result<Vec<_>, _>>()?;
     desk.connection
         .prepare_cached(
@@ -194,7 +194,7 @@ pub(super) fn give_back(
 }
 
 /// Finds the notices that carry a ticket's link and wait no more.
-pub(super) fn sent_notices(desk: &Desk<'_>, tickets: &[[u8; 16]]) -> Result<Vec<NoticeId>, Fault> {
+pub(super) fn sent_notices(desk: &Desk<'_>, tickets: &[[u8; 22]]) -> Result<Vec<NoticeId>, Fault> {
     let mut notices = Vec::new();
     for ticket in tickets {
         let mut statement = desk

@@ -44,7 +44,11 @@ fn prune(desk: &Desk<'_>, config: &StoreConfig, now: Timestamp) -> Result<bool, 
 
 /// Wipes what was deleted from the log as well, and gives a slice of the space back; says whether there is more.
 fn sweep(desk: &Desk<'_>) -> Result<bool, Fault> {
-    desk.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    let mut vacuum = desk.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    // Each step gives one page back.
+    let mut pages = vacuum.query([])?;
+    while pages.next()?.is_some() {}
+    drop(pages);
     empty_log(desk.connection)?;
     let free: u32 = desk.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     Ok(free > 0)

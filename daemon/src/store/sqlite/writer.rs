@@ -93,6 +93,7 @@ impl Writer {
             log,
             log_tried: Cell::new(0),
             syncs: Cell::new(None),
+            is_behind_disk: Cell::new(false),
             space,
             broken: Verdict(tell),
         };
@@ -214,6 +215,8 @@ struct Hand {
     log_tried: Cell<u64>,
     /// Whether a commit waits for the disk, as the connection was last told.
     syncs: Cell<Option<bool>>,
+    /// Whether work behind answers was committed that no commit has taken to the disk since.
+    is_behind_disk: Cell<bool>,
     space: Space,
     broken: Verdict,
 }
@@ -357,10 +360,10 @@ impl Hand {
     fn transact(&self, batch: &mut [Waiting]) -> Result<Vec<Result<(), Error>>, Fault> {
         let desk = self.desk();
         let say = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
-        let began = self.memory.get();
+        let (began, changes) = (self.memory.get(), self.connection.total_changes());
         clock::mind(&desk)?;
         let mut verdicts = Vec::with_capacity(batch.len());
-        for waiting in batch {
+        for waiting in batch.iter_mut() {
             if !waiting.manner.is_guarded {
                 waiting.job.run(&desk)?;
                 verdicts.push(Ok(()));
@@ -383,7 +386,19 @@ impl Hand {
             }
         }
         self.memory.get().keep_head(began, &self.connection)?;
+        let is_synced = self.syncs.get() == Some(true);
+        let is_changed = || self.connection.total_changes() != changes;
+        if is_synced && self.is_behind_disk.get() && !is_changed() {
+            // A commit of nothing goes nowhere. With this it takes along what was before, so that the disk is waited for
+            // behind an answer whether or not it makes a message.
+            say("INSERT INTO meta (name, value) VALUES ('synced', 0) ON CONFLICT (name) DO UPDATE SET value = 0")?;
+        }
         say("COMMIT")?;
+        if is_changed() {
+            // What only tells of something done needs no disk: it is told of again.
+            let is_behind = || batch.iter().any(|waiting| !waiting.manner.is_kept && !waiting.manner.is_owed);
+            self.is_behind_disk.set(!is_synced && (self.is_behind_disk.get() || is_behind()));
+        }
         Ok(verdicts)
     }
 

@@ -17,7 +17,7 @@ fn password(account: &Account) -> AcceptedPassword {
 
 fn ticket(account: &Account) -> Ticket {
     Ticket {
-        id: TicketId::from_bytes([1; 16]),
+        id: TicketId::from_bytes([1; 22]),
         purpose: Purpose::Reset,
         origin: Origin::Person,
         account: account.id.clone(),
