@@ -25,6 +25,7 @@
 //!
 //! **A password is forgotten.** `http` parses a [`Login`](rekeyd_core::domain::Login) and hands it to
 //! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
+//! On a thread that makes way for those who answer, and once nobody has asked for a moment,
 //! [`flow::answering::run`] takes the row: one look-up, one [verdict](rekeyd_core::policy::eligibility::judge), and
 //! [`store::Store::issue`] makes tickets and messages in one transaction. [`flow::outbox::run`] makes the link from
 //! the ticket and the key ring, and a [`Channel`](rekeyd_plugins::Channel) delivers it; `flow::ways` says whether any
@@ -44,7 +45,9 @@
 //! # Invariants
 //!
 //! * Self-service writes to the directory exactly once, at SET, with the person's own password; before that nothing.
-//! * No answer of a recovery request depends on the account: the answer precedes the look-up.
+//! * No answer of a recovery request depends on the account: the answer precedes the look-up. Nor does the next one: work
+//!   behind answers stands in a lane of its own, which waits for a quiet moment, and behind every answer the disk is waited
+//!   for as often.
 //! * Nothing writes a password but [`directory::Directory::write`], and nothing makes a permit without a verdict on a
 //!   fresh reading, an accepted password, and a claimed ticket or an authorized operator.
 //! * A 202 is given when the request is on disk. What was accepted ends as sent, merged, refused, expired or cancelled.

@@ -32,6 +32,11 @@ impl Strace {
         Self { process, trace }
     }
 
+    /// What it wrote until now.
+    pub fn so_far(&self) -> String {
+        std::fs::read_to_string(&self.trace).expect("a trace")
+    }
+
     /// Ends it, and gives what it wrote.
     pub fn end(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGINT);

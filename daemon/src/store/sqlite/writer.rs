@@ -93,7 +93,7 @@ impl Writer {
             log,
             log_tried: Cell::new(0),
             syncs: Cell::new(None),
-            is_behind_disk: Cell::new(false),
+            is_sync_due: Cell::new(false),
             space,
             broken: Verdict(tell),
         };
@@ -215,8 +215,8 @@ struct Hand {
     log_tried: Cell<u64>,
     /// Whether a commit waits for the disk, as the connection was last told.
     syncs: Cell<Option<bool>>,
-    /// Whether work behind answers was committed that no commit has taken to the disk since.
-    is_behind_disk: Cell<bool>,
+    /// Whether the next commit that work behind answers has on the disk must get there, even with nothing of its own.
+    is_sync_due: Cell<bool>,
     space: Space,
     broken: Verdict,
 }
@@ -386,18 +386,24 @@ impl Hand {
             }
         }
         self.memory.get().keep_head(began, &self.connection)?;
-        let is_synced = self.syncs.get() == Some(true);
         let is_changed = || self.connection.total_changes() != changes;
-        if is_synced && self.is_behind_disk.get() && !is_changed() {
-            // A commit of nothing goes nowhere. With this it takes along what was before, so that the disk is waited for
-            // behind an answer whether or not it makes a message.
-            say("INSERT INTO meta (name, value) VALUES ('synced', 0) ON CONFLICT (name) DO UPDATE SET value = 0")?;
+        let is_there = |is_kept: bool| {
+            let of = |manner: Manner| !manner.is_asked && manner.is_kept == is_kept && (is_kept || !manner.is_owed);
+            batch.iter().any(|waiting| of(waiting.manner))
+        };
+        // What only tells of something done needs no disk: it is told of again.
+        let (settles, unsettles) = (is_there(true), is_there(false) && is_changed());
+        if settles && self.is_sync_due.get() && !is_changed() {
+            // A commit of nothing does not wait for the disk. This one does, though somebody's may have taken along what was
+            // before: behind an answer the disk is waited for whether or not there is a message. A value that stays the same
+            // would not be written.
+            say(
+                "INSERT INTO meta (name, value) VALUES ('synced', 0) ON CONFLICT (name) DO UPDATE SET value = 1 - value",
+            )?;
         }
         say("COMMIT")?;
-        if is_changed() {
-            // What only tells of something done needs no disk: it is told of again.
-            let is_behind = || batch.iter().any(|waiting| !waiting.manner.is_kept && !waiting.manner.is_owed);
-            self.is_behind_disk.set(!is_synced && (self.is_behind_disk.get() || is_behind()));
+        if settles || unsettles {
+            self.is_sync_due.set(!settles);
         }
         Ok(verdicts)
     }
