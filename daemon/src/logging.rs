@@ -103,9 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn t128_the_ldap_library_is_not_heard() {
+    fn t128_libraries_are_heard_only_where_they_warn() {
         let logger = Logger { journal: None, level: LevelFilter::Trace };
         let enabled = |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
+        assert!(enabled("hyper::proto", Level::Warn));
         assert!(!enabled("ldap3::conn", Level::Error));
         assert!(enabled("rekeyd::flow", Level::Trace));
         assert!(!enabled("hyper::proto", Level::Info));

@@ -156,12 +156,11 @@ async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure
     tasks.spawn_on(flow::answering::run(Arc::clone(&rekeyd), stopped.clone()), behind);
     tasks.spawn_on(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()), behind);
     tasks.spawn_on(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()), behind);
-    tasks.spawn_on(keep_house(Arc::clone(&rekeyd), stopped), behind);
+    tasks.spawn_on(keep_house(Arc::clone(&rekeyd), stopped.clone()), behind);
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);
-    let greeting = Arc::clone(&rekeyd);
-    tokio::spawn(async move { flow::health::greet(&greeting).await });
+    tasks.spawn(flow::health::watch(Arc::clone(&rekeyd), stopped));
 
     let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use rekeyd_core::domain::{ContactKind, Notice, Recipient};
 
 use crate::mime::{Letter, Sender};
-use crate::rest::Rest;
+use crate::rest::{Leave, Rest};
 use crate::smtp::{Dialogue, Host, Limits, Login, Security, Step, Trouble};
 use crate::{Channel, Delivered, Messages, WayTrouble};
 
@@ -175,14 +175,7 @@ impl Email {
                 // The host may close connections that wait; a new one tells more.
                 Err(trouble) if letters > 0 && trouble.breaks_off() => way.forget(),
                 Err(trouble) => {
-                    let tried = judge(&trouble, letter);
-                    match &tried {
-                        Tried::Shut(why) => fails(why),
-                        Tried::NotTaken(why) if trouble.breaks_off() => fails(why),
-                        _ => way.rest.works(Instant::now()),
-                    }
-                    self.part(way, dialogue, &trouble, letters).await;
-                    return tried;
+                    return self.judged(way, leave, letter, (dialogue, letters), &trouble).await;
                 }
             }
         };
@@ -196,17 +189,26 @@ impl Email {
                 fails(&why);
                 Tried::Ended(Delivered::Unsure(format!("{}: {why}", way.host)))
             }
-            Err(trouble) => {
-                let tried = judge(&trouble, letter);
-                if trouble.breaks_off() {
-                    fails(&trouble.words(&letter.to));
-                } else {
-                    way.rest.works(Instant::now());
-                }
-                self.part(way, dialogue, &trouble, letters + 1).await;
-                tried
-            }
+            Err(trouble) => self.judged(way, leave, letter, (dialogue, letters + 1), &trouble).await,
         }
+    }
+
+    /// What a trouble means for the letter, for the host, and for the connection.
+    async fn judged(
+        &self,
+        way: &Way,
+        leave: Leave,
+        letter: &Letter,
+        (dialogue, letters): (Dialogue, u32),
+        trouble: &Trouble,
+    ) -> Tried {
+        let tried = judge(trouble, letter);
+        match &tried {
+            Tried::Shut(why) => way.rest.fails(leave, why, Instant::now()),
+            _ => way.rest.works(Instant::now()),
+        }
+        self.part(way, dialogue, trouble, letters).await;
+        tried
     }
 
     /// Keeps the connection after a trouble that it outlives.
@@ -231,6 +233,9 @@ impl Email {
 /// What a refusal means for the letter; whatever broke before its end was sent has not taken it.
 fn judge(trouble: &Trouble, letter: &Letter) -> Tried {
     let why = trouble.words(&letter.to);
+    if trouble.breaks_off() {
+        return Tried::Shut(why);
+    }
     let for_good = match trouble {
         Trouble::Lacking(_) => return Tried::Lacking(why),
         // Every letter has the same sender, and the same parameters but for addresses beyond ASCII.

@@ -81,6 +81,11 @@ async fn r8_a_host_that_takes_no_letter_is_seen_and_the_message_leaves_when_it_w
         (Step::Auth, Fault::Drop),
         (Step::MailFrom, Fault::Reply("451 4.3.0 later")),
         (Step::MailFrom, Fault::Reply("550 5.7.1 not you")),
+        (Step::MailFrom, Fault::Drop),
+        (Step::RcptTo, Fault::Drop),
+        (Step::RcptTo, Fault::Slow(Duration::from_secs(3))),
+        (Step::Data, Fault::Drop),
+        (Step::Body, Fault::Reply("421 4.3.2 going down")),
     ];
     Box::pin(each(&cases, async |world, (step, fault)| {
         world.smtp().fail(step, fault);
@@ -101,14 +106,9 @@ async fn r8_a_host_that_takes_no_letter_is_seen_and_the_message_leaves_when_it_w
 
 async fn r8_a_letter_that_is_refused_for_now_is_tried_again() {
     let cases = [
-        (Step::MailFrom, Fault::Drop),
         (Step::RcptTo, Fault::Reply("450 4.2.1 greylisted")),
         (Step::RcptTo, Fault::Reply("554 5.7.1 relaying denied")),
-        (Step::RcptTo, Fault::Drop),
-        (Step::RcptTo, Fault::Slow(Duration::from_secs(3))),
         (Step::Data, Fault::Reply("451 4.3.0 later")),
-        (Step::Data, Fault::Drop),
-        (Step::Body, Fault::Reply("421 4.3.2 going down")),
         (Step::Body, Fault::Reply("452 4.3.1 full")),
     ];
     Box::pin(each(&cases, async |world, (step, fault)| {

@@ -13,6 +13,12 @@ mod checker;
 mod crash;
 mod crowds;
 mod demo;
+mod dir_answers;
+mod dir_down;
+mod dir_failover;
+mod dir_limits;
+mod dir_tls;
+mod dir_unsure;
 mod doors;
 mod figures;
 mod hook;
@@ -32,6 +38,7 @@ mod running;
 mod search;
 mod sequence;
 mod smuggling;
+mod store_faults;
 mod store_full;
 mod store_power;
 mod story;
@@ -52,6 +59,12 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        dir_answers::all(),
+        dir_down::all(),
+        dir_failover::all(),
+        dir_limits::all(),
+        dir_tls::all(),
+        dir_unsure::all(),
         doors::all(),
         figures::all(),
         hostile::all(),
@@ -70,8 +83,9 @@ fn main() -> ExitCode {
         running::all(),
         search::all(),
         sequence::all(),
-        store_full::all(),
         smuggling::all(),
+        store_faults::all(),
+        store_full::all(),
         store_power::all(),
         story::all(),
         tickets::all(),

@@ -180,7 +180,9 @@ async fn r11_a_quota_or_a_read_only_disk_is_as_a_full_one() {
         let database = world.database().display().to_string();
         let paths = ["", "-wal", "-shm", "-probe"].map(|end| format!("{database}{end}"));
         let mut arguments = vec!["-e", "trace=pwrite64,write,fallocate", "-e", &inject];
-        paths.iter().for_each(|path| arguments.extend(["-P", path]));
+        for path in &paths {
+            arguments.extend(["-P", path]);
+        }
         let strace = Strace::attach(&world, &arguments);
         assert_eq!(world.hook("/v1/recovery", &json!({"login": "grace"})).await.status, 503, "{error}");
         assert_eq!(world.sets_password(&link, NEW).await.status, 503, "{error}");

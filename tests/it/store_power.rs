@@ -69,7 +69,8 @@ async fn r2_a_power_cut_at_any_moment_loses_nothing_that_was_answered() {
                         1 => Left::All,
                         _ => Left::Some,
                     };
-                    let what = format!("round {round}, deed {n} ({deed:.80?}), {left:?}");
+                    let deed: String = format!("{deed:?}").chars().take(120).collect();
+                    let what = format!("round {round}, before deed {n}, {deed}…, {left:?} of it left");
                     fs::remove_dir_all(&folder).ok();
                     disk.cut(left, &mut chance, world.folder(), &folder);
                     check(&folder, &said, &what);
@@ -220,7 +221,7 @@ fn check(folder: &Path, said: &Said, what: &str) {
     let written = fs::read_to_string(folder.join("epoch/epoch")).ok().map(|text| text.trim().to_owned());
     if let Some(current) = kept("epoch") {
         let fits = written == Some(current) || written == kept("epoch_before");
-        // The very first one has none before it.
+        // The daemon itself knows the very first one, which has none before it.
         let is_first = kept("epoch_before").is_some_and(|before| before.is_empty()) && !told;
         assert!(fits || is_first, "{what}: it would be taken for a copy that was put back");
     }

@@ -7,8 +7,10 @@
 //!   what the kernel tells of those, [`journal`] what they tell the system's log.
 //! * [`small_disk`] is a disk that can be full, [`strace`] lets system calls fail, [`trace`] reads what was called, and
 //!   [`power`] says what a power cut would leave of it.
-//! * [`slapd`] is the directory, [`branch`] the people in it, [`proxy`] a way to it that can be cut; [`smtp`] takes the mail and [`mail`] reads it;
-//!   [`http`], [`volley`] and [`browser`] go through the doors; [`nonsense`] is no server at all; [`tls`] makes the certificates of them all.
+//! * [`slapd`] is the directory, [`branch`] the people in it, [`slapd_special`] what only some tests need of it; [`proxy`]
+//!   is a way to it that fails as it is told, [`answerer`] a server that nobody should believe, [`faults`] what the daemon
+//!   says of them; [`smtp`] takes the mail and [`mail`] reads it; [`nonsense`] is no server at all;
+//!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
 //!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
@@ -26,12 +28,14 @@
 )]
 
 pub mod acts;
+pub mod answerer;
 pub mod books;
 pub mod branch;
 pub mod browser;
 pub mod builder;
 pub mod clients;
 pub mod cuts;
+pub mod faults;
 pub mod figures;
 pub mod harness;
 pub mod http;
@@ -50,6 +54,7 @@ pub mod scratch;
 pub mod secrets;
 pub mod slapd;
 mod slapd_config;
+pub mod slapd_special;
 pub mod small_disk;
 pub mod smtp;
 mod smtp_session;

@@ -99,8 +99,9 @@ impl Disk {
             }
             Deed::Sync { path } => match self.file(path) {
                 Some(file) => {
-                    let pending = std::mem::take(&mut file.pending);
-                    pending.iter().for_each(|change| change.apply(&mut file.durable, &mut |_| true));
+                    for change in std::mem::take(&mut file.pending) {
+                        change.apply(&mut file.durable, &mut |_| true);
+                    }
                 }
                 None => self.sync_folder(path),
             },
@@ -147,7 +148,9 @@ impl Disk {
             path.parent() == Some(folder)
         });
         let synced: Vec<Naming> = synced;
-        synced.iter().for_each(|naming| naming.apply(&mut self.durable_names));
+        for naming in synced {
+            naming.apply(&mut self.durable_names);
+        }
         self.pending_names = others;
     }
 }

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::{
     process::{Process, free_port},
-    scratch, slapd_config,
+    scratch,
+    slapd_config::{self, Special},
 };
 
 /// The suffix of every directory.
@@ -56,6 +57,17 @@ pub struct Write {
     pub time: String,
     /// The LDAP result code; 0 is success.
     pub result: u32,
+    /// The connection that it came on.
+    pub session: String,
+}
+
+/// A bind that the server's own access log has recorded.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The entry that was named.
+    pub dn: String,
+    /// The connection that it came on.
+    pub session: String,
 }
 
 impl Write {
@@ -94,22 +106,31 @@ impl Slapd {
 
     /// A server for one test alone, which may stop it.
     pub async fn fresh(variant: Variant) -> Arc<Self> {
+        for _ in 0..5 {
+            // Somebody else may be faster at one of the ports.
+            if let Some(slapd) = Self::begin(variant, &Special::default(), free_port()).await {
+                slapd.fill().await;
+                return Arc::new(slapd);
+            }
+        }
+        panic!("slapd does not start");
+    }
+
+    /// Starts an empty server that speaks clear text on this port; none where somebody else has the port.
+    pub(crate) async fn begin(variant: Variant, special: &Special, port: u16) -> Option<Self> {
         let folder = scratch::folder("slapd");
         for part in ["db", "log"] {
             fs::create_dir(folder.join(part)).expect("a new folder");
         }
-        fs::write(folder.join("slapd.conf"), slapd_config::text(variant, &folder)).expect("a written file");
-        for _ in 0..5 {
-            let (port, tls_port) = (free_port(), free_port());
-            let process = launch(&folder, port, tls_port);
-            let slapd = Self { folder: folder.clone(), variant, port, tls_port, process: Lock::new(Some(process)) };
-            if slapd.is_up().await {
-                slapd.fill().await;
-                return Arc::new(slapd);
-            }
-            // Somebody was faster at one of the ports.
+        fs::write(folder.join("slapd.conf"), slapd_config::text(variant, special, &folder)).expect("a written file");
+        let tls_port = free_port();
+        let process = Lock::new(Some(launch(&folder, port, tls_port, &[])));
+        let slapd = Self { folder, variant, port, tls_port, process };
+        if slapd.is_up().await {
+            return Some(slapd);
         }
-        panic!("slapd does not start: {}", fs::read_to_string(folder.join("out")).unwrap_or_default());
+        eprintln!("slapd: {}", fs::read_to_string(slapd.folder.join("out")).unwrap_or_default());
+        None
     }
 
     /// Where clear text is spoken.
@@ -142,7 +163,13 @@ impl Slapd {
 
     /// Starts the server again after [`Self::stop`].
     pub async fn start(&self) {
-        *self.process.lock().expect("the process") = Some(launch(&self.folder, self.port, self.tls_port));
+        self.start_in(&[]).await;
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    pub(crate) async fn start_in(&self, environment: &[(&str, &str)]) {
+        let process = launch(&self.folder, self.port, self.tls_port, environment);
+        *self.process.lock().expect("the process") = Some(process);
         assert!(self.is_up().await, "slapd does not start again");
     }
 
@@ -151,13 +178,10 @@ impl Slapd {
         let process = self.process.lock().expect("the process");
         let process = process.as_ref().expect("a running server");
         process.signal(Signal::SIGSTOP);
-        // Each of its threads stops when the kernel comes to it.
-        let has_stopped = |task: &Path| {
-            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
-        };
-        let tasks = || fs::read_dir(format!("/proc/{}/task", process.pid())).expect("its threads");
-        while !tasks().filter_map(Result::ok).all(|task| has_stopped(&task.path())) {
+        let start = Instant::now();
+        // On a busy machine one of its threads may still answer for a while.
+        while !stopped(process.pid()) {
+            assert!(start.elapsed() < LIMIT, "slapd does not stop");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -244,10 +268,16 @@ impl Slapd {
         writes
     }
 
+    /// Every bind so far, in order, whether it let somebody in or not.
+    pub async fn bind_records(&self) -> Vec<Bind> {
+        let binds = self.recorded("(objectClass=auditBind)").await.into_iter();
+        binds.map(|bind| Bind { dn: bind.dn, session: bind.session }).collect()
+    }
+
     async fn recorded(&self, filter: &str) -> Vec<Write> {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
         ldap.simple_bind("cn=accesslog", ADMIN_PASSWORD).await.expect("an answer").success().expect("the log's owner");
-        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqStart", "reqType"];
+        let names = ["reqAuthzID", "reqDN", "reqMod", "reqResult", "reqSession", "reqStart", "reqType"];
         let found = ldap.search("cn=accesslog", Scope::OneLevel, filter, names).await.expect("an answer");
         let (entries, _) = found.success().expect("the log");
         let mut writes: Vec<Write> = entries.into_iter().map(|entry| write(&SearchEntry::construct(entry))).collect();
@@ -287,7 +317,7 @@ impl Slapd {
     }
 
     /// What every directory holds: the suffix, the daemon's entries and the policies.
-    async fn fill(&self) {
+    pub(crate) async fn fill(&self) {
         let ldap = &mut self.admin().await;
         add(
             ldap,
@@ -354,7 +384,15 @@ async fn add_policy(ldap: &mut Ldap, name: &str, more: &[(&str, &str)]) {
     add(ldap, &format!("cn={name},ou=policies,{SUFFIX}"), &rules).await;
 }
 
-async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
+/// Whether all threads of a process stand still.
+fn stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the threads").filter_map(Result::ok);
+    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    // The state follows the name in brackets.
+    threads.map(state).all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
+}
+
+pub(crate) async fn connect(uri: &str) -> ldap3::result::Result<Ldap> {
     let (connection, ldap) = LdapConnAsync::new(uri).await?;
     ldap3::drive!(connection);
     Ok(ldap)
@@ -376,13 +414,14 @@ fn write(entry: &SearchEntry) -> Write {
         attributes: attributes.collect(),
         time: one("reqStart"),
         result: one("reqResult").parse().expect("a result code"),
+        session: one("reqSession"),
     }
 }
 
-fn launch(folder: &Path, port: u16, tls_port: u16) -> Process {
+fn launch(folder: &Path, port: u16, tls_port: u16, environment: &[(&str, &str)]) -> Process {
     let socket = folder.join("ldapi").display().to_string().replace('/', "%2F");
     let listeners = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/ ldapi://{socket}/????x-mod=0777");
     let config = folder.join("slapd.conf");
     let arguments = ["-d", "0", "-f", config.to_str().expect("a path in UTF-8"), "-h", &listeners];
-    Process::start(Path::new("/usr/sbin/slapd"), &arguments, &folder.join("out"))
+    Process::start_in(Path::new("/usr/sbin/slapd"), &arguments, environment, &folder.join("out"))
 }

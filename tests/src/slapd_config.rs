@@ -7,8 +7,17 @@ use crate::{
     tls,
 };
 
+/// What is special about a server, in the words of its configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Special {
+    /// For the whole server: modules, its number.
+    pub(crate) whole: String,
+    /// For the database of people: overlays, where it is copied from.
+    pub(crate) people: String,
+}
+
 /// The text of the file `slapd.conf` of a server that keeps everything in a folder.
-pub(crate) fn text(variant: Variant, folder: &Path) -> String {
+pub(crate) fn text(variant: Variant, special: &Special, folder: &Path) -> String {
     let folder = folder.display();
     let (authority, server) = (tls::authority().display(), tls::server());
     let (certificate, key) = (server.certificate.display(), server.key.display());
@@ -30,12 +39,16 @@ include /etc/ldap/schema/nis.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload accesslog
-{modules}TLSCACertificateFile {authority}
+{modules}{whole}TLSCACertificateFile {authority}
 TLSCertificateFile {certificate}
 TLSCertificateKeyFile {key}
 password-hash {{SSHA}}
 sizelimit 2000
 authz-regexp "gidNumber={group}\\+uidNumber={user},cn=peercred,cn=external,cn=auth" "{SERVICE}"
+
+database config
+rootdn cn=config
+rootpw {ADMIN_PASSWORD}
 
 # The access log must come before the database that logs into it.
 database mdb
@@ -63,14 +76,23 @@ access to dn.exact="{CANARY}" attrs=userPassword
   by dn.exact="{SERVICE}" write by self =xw by anonymous auth by * none
 access to attrs=userPassword
   by dn.exact="{SERVICE}" =xw by self =xw by anonymous auth by * none
-{reset_rule}access to *
+{veil}{reset_rule}access to *
   by dn.exact="{SERVICE}" read by self read by users =x by * none
-{overlays}
+{overlays}{people}
 overlay accesslog
 logdb cn=accesslog
 logops writes session
 logsuccess FALSE
 "#,
+        whole = special.whole,
+        people = special.people,
+        // What may be searched for and not be read: that it is there can't be seen, and that it is not can't be proved.
+        veil = match variant {
+            Variant::Bare => String::new(),
+            Variant::Policy => format!(
+                "access to dn.regex=\"^uid=gauze,\" attrs=pwdAccountLockedTime\n  by dn.exact=\"{SERVICE}\" search by * none\n"
+            ),
+        },
         // A server without a policy does not know its attributes either.
         modules = match variant {
             Variant::Bare => "",

@@ -40,6 +40,15 @@ impl Strace {
     /// Ends it, and gives what it wrote.
     pub fn end(mut self) -> String {
         self.process.signal(nix::sys::signal::Signal::SIGINT);
+        self.read()
+    }
+
+    /// What it wrote of a daemon that has ended.
+    pub fn trace_of_the_dead(mut self) -> String {
+        self.read()
+    }
+
+    fn read(&mut self) -> String {
         self.process.wait(Duration::from_secs(10));
         std::fs::read_to_string(&self.trace).expect("a trace")
     }

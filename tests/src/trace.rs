@@ -176,7 +176,7 @@ fn unescaped(text: &str) -> Vec<u8> {
             rest = &rest[4..];
         } else {
             let letter = rest.chars().next().expect("a letter").len_utf8();
-            bytes.extend_from_slice(rest[..letter].as_bytes());
+            bytes.extend_from_slice(&rest.as_bytes()[..letter]);
             rest = &rest[letter..];
         }
     }

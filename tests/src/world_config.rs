@@ -63,6 +63,8 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
         ("policy.privileged_groups", format!("[{}]", quoted(&format!("cn=admins,ou=groups,{base}")))),
         // Tests ask often, and all of them from one address.
         ("policy.paces.source", quoted("1000 in 1m")),
+        // Nor do they wait a minute for a second try.
+        ("policy.lives.retry", quoted("1s")),
         ("messages.organisation", quoted("Example University")),
         ("messages.service", quoted("Example account")),
         ("messages.help", quoted("the service desk, room 101")),

@@ -12,9 +12,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryStatus, ExplainedAccount, ExplainedContact,
-    ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced, Restored, Sent,
-    Status, Thawed, Verdict, Violation,
+    Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
+    ExplainedContact, ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced,
+    Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -190,7 +190,11 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
     Answer::ok(&Status {
         version: told.version.into(),
         started: Moment(told.started),
-        directory: DirectoryStatus { name: told.directory, up: told.directory_up },
+        directory: DirectoryStatus {
+            name: told.directory,
+            up: told.directory_up,
+            flaws: told.directory_flaws.into_iter().map(flaw).collect(),
+        },
         channels: told.channels,
         channel_troubles: told
             .channel_troubles
@@ -207,6 +211,10 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         events: told.events,
         clock_set: told.clock_set.map(|(at, by_seconds)| ClockSet { at: Moment(at), by_seconds }),
     })
+}
+
+fn flaw(line: status::FlawLine) -> DirectoryFlaw {
+    DirectoryFlaw { server: line.server, kind: line.kind.into(), why: line.why, since: Moment(line.since) }
 }
 
 /// The outbox.

@@ -169,6 +169,21 @@ pub struct DirectoryStatus {
     pub name: String,
     /// Whether it answered last time.
     pub up: bool,
+    /// What is wrong with its servers now, at most one thing each.
+    pub flaws: Vec<DirectoryFlaw>,
+}
+
+/// What is wrong with one server of the directory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DirectoryFlaw {
+    /// The server, by its URL in the configuration.
+    pub server: String,
+    /// `down`, `slow`, `refused`, `read-only`, `writes` or `clock`.
+    pub kind: String,
+    /// What was seen of it.
+    pub why: String,
+    /// Since when.
+    pub since: Moment,
 }
 
 /// `GET /v1/outbox`, newest first.

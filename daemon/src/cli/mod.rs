@@ -14,6 +14,7 @@
 //! | 77 | the caller may not |
 //! | 78 | the configuration has faults |
 
+mod backup;
 mod call;
 mod check;
 mod keys;
@@ -68,6 +69,11 @@ enum Command {
         /// Check that no row was changed, removed or put in between.
         #[arg(long, conflicts_with_all = ["login", "limit"])]
         verify: bool,
+    },
+    /// Copy the store into a new file while the daemon goes on.
+    Backup {
+        /// The file to make.
+        file: PathBuf,
     },
     /// Name every fault of the configuration, then try what it names.
     Check {
@@ -180,6 +186,7 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             screen.show(&answer, || show::audit(screen, &audit.events));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup { file } => backup::run(&arguments.config, &file, screen),
         Command::Check { offline } => Ok(check::run(&arguments.config, offline, screen).await),
         Command::Explain { login } => {
             let answer = client().post("/v1/explain", &ExplainRequest { login }).await?;
@@ -287,6 +294,7 @@ mod tests {
             "rekeyctl audit",
             "rekeyctl audit ada --limit 1000",
             "rekeyctl audit --verify",
+            "rekeyctl backup /x/copy.db",
             "rekeyctl thaw ada --reason x",
             "rekeyctl restored --reason x --yes",
             "rekeyctl send-code ada --reason x",

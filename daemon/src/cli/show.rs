@@ -4,7 +4,8 @@ use rekeyd_core::text::escaped;
 
 use super::print::{Screen, Tone};
 use crate::admin::protocol::{
-    AuditEvent, Chain, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent, Status, Thawed,
+    AuditEvent, Chain, DirectoryFlaw, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent,
+    Status, Thawed,
 };
 
 /// How the daemon does.
@@ -18,9 +19,15 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         let way = if set.by_seconds < 0 { "back" } else { "forward" };
         ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
     });
+    let flaw = |flaw: &DirectoryFlaw| {
+        let text = format!("{} is {} since {}: {}", flaw.server, flaw.kind, screen.moment(flaw.since), flaw.why);
+        ("", text)
+    };
     let rows = [
         ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
         ("directory", format!("{} {directory}", status.directory.name)),
+    ];
+    let rest = [
         ("channels", status.channels.join(", ")),
         ("in trouble", troubles.join("; ")),
         ("requests waiting", format!("{}{}", status.requests_waiting, since(status.oldest_request))),
@@ -30,8 +37,9 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
     ];
-    let rows = rows.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
-    screen.table(&[], rows.chain(clock).map(|(name, value)| vec![name.to_owned(), value]))
+    let rest = rest.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
+    let rows = rows.into_iter().chain(status.directory.flaws.iter().map(flaw)).chain(rest).chain(clock);
+    screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
 /// Messages.

@@ -69,8 +69,10 @@ pub struct LdapConfig {
     pub ppolicy: Overlay,
     /// The policy of accounts that name none.
     pub default_policy: DefaultPolicy,
-    /// Connections for our own operations, per server.
+    /// The most connections for our own operations, per server: so many of them run at once.
     pub connections: usize,
+    /// The most connections on which people's passwords are tried, per server.
+    pub sign_in_connections: usize,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// How long one operation may take.
@@ -294,7 +296,8 @@ impl LdapConfig {
                 Overlay::Auto,
             ),
             default_policy: default_policy.unwrap_or(DefaultPolicy::Discovered),
-            connections: usize::try_from(section.number("connections", 1..=8, 2)).unwrap_or(2),
+            connections: usize::try_from(section.number("connections", 1..=64, 8)).unwrap_or(8),
+            sign_in_connections: usize::try_from(section.number("sign_in_connections", 1..=256, 32)).unwrap_or(32),
             connect_timeout: section.duration("connect_timeout", SECOND / 10..=30 * SECOND, 3 * SECOND),
             operation_timeout: section.duration("operation_timeout", SECOND / 10..=60 * SECOND, 5 * SECOND),
             cool_down: section.duration("cool_down", SECOND / 10..=600 * SECOND, 5 * SECOND),

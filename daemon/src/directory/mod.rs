@@ -21,7 +21,7 @@ use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
 use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
-use self::ldap::Ldap;
+use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 
 /// A directory that rekeyd stands in front of.
@@ -77,6 +77,48 @@ pub enum Written {
         /// The server that was written to.
         server: String,
     },
+}
+
+/// What keeps a server from its work now, or will keep somebody from theirs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Flaw {
+    /// The server, by its URL as configured, or the file.
+    pub server: String,
+    /// What it is.
+    pub kind: FlawKind,
+    /// What was seen of it, in words for operators.
+    pub why: String,
+}
+
+/// The kinds of flaw.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FlawKind {
+    /// Its clock and ours differ by more than stamps can bear.
+    Clock,
+    /// It can't be reached, or ends connections.
+    Down,
+    /// It takes no writes, and no other server does.
+    ReadOnly,
+    /// It answers, but not to us: credentials, certificate, rights, or the base. Somebody must act.
+    Refused,
+    /// It is reached, and answers late or not at all.
+    Slow,
+    /// It answers, and the last password could not be written for a reason that is not the account's.
+    Writes,
+}
+
+impl FlawKind {
+    /// The word in the trail and in the status.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Clock => "clock",
+            Self::Down => "down",
+            Self::ReadOnly => "read-only",
+            Self::Refused => "refused",
+            Self::Slow => "slow",
+            Self::Writes => "writes",
+        }
+    }
 }
 
 /// One thing that a probe found.
@@ -162,7 +204,16 @@ impl Directory {
     /// Finds the one account that a login means, with all its groups and its standing, on any server.
     pub async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
         match self {
-            Self::Ldap(ldap) => ldap.find(login, now).await,
+            Self::Ldap(ldap) => ldap.find(login, Depth::Whole, now).await,
+            Self::Ldif(ldif) => ldif.find(login, now).await,
+        }
+    }
+
+    /// Finds the account that a login means by one question where one suffices: without its groups, and without proof
+    /// that what it lacks is not there. It is good for a sign-in; every other verdict on it is unknown, which is no.
+    pub async fn glance(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.find(login, Depth::Glance, now).await,
             Self::Ldif(ldif) => ldif.find(login, now).await,
         }
     }
@@ -192,7 +243,7 @@ impl Directory {
         }
     }
 
-    /// Checks a password by a bind of its own connection. It counts as a sign-in attempt in the directory.
+    /// Checks a password by a bind. It counts as a sign-in attempt in the directory, and is never sent a second time.
     pub async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         match self {
             Self::Ldap(ldap) => ldap.verify(account, password).await,
@@ -216,6 +267,34 @@ impl Directory {
         }
     }
 
+    /// Asks each server that nobody has used lately, so that a fault shows, and its end too, without anybody in need of it.
+    /// A server that fails is asked again at short intervals; one that does not is hardly ever bothered.
+    pub async fn examine(&self, now: Timestamp) {
+        match self {
+            Self::Ldap(ldap) => ldap.examine(now).await,
+            // A file is there or not when it is read.
+            Self::Ldif(_) => {}
+        }
+    }
+
+    /// What is wrong now, as far as is known; asks nothing.
+    pub fn flaws(&self, now: Timestamp) -> Vec<Flaw> {
+        match self {
+            Self::Ldap(ldap) => ldap.flaws(now),
+            Self::Ldif(_) => Vec::new(),
+        }
+    }
+
+    /// How long a write to this server must wait so that its stamp differs from the present one. The server's clock
+    /// stamps, so that it counts as far as it is known.
+    pub fn hold(&self, server: &str, stamp: &Stamp, now: Timestamp) -> Duration {
+        let ahead = match self {
+            Self::Ldap(ldap) => ldap.clock_of(server, now),
+            Self::Ldif(_) => 0,
+        };
+        hold(stamp, Timestamp::from_millis(now.millis().saturating_add(ahead)))
+    }
+
     /// Whether the last operation reached a server, for status and health; asks nothing.
     pub fn is_up(&self) -> bool {
         match self {
@@ -225,10 +304,9 @@ impl Directory {
     }
 }
 
-/// How long a write must wait so that its stamp differs from the present one: stamps have a resolution of one second.
-/// The server's clock is not ours, so that a stamp within a few seconds of now is waited for in full; waiting a second
-/// from the reading is always enough.
-pub fn hold(stamp: &Stamp, now: Timestamp) -> Duration {
+/// Stamps have a resolution of one second. The server's clock is known roughly, so that a stamp within a few seconds of
+/// its present is waited for in full; waiting a second from the reading is always enough.
+fn hold(stamp: &Stamp, now: Timestamp) -> Duration {
     const WHOLE: Duration = Duration::from_millis(1050);
     const CLOCKS: Duration = Duration::from_secs(5);
     match stamp.second() {

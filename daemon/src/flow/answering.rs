@@ -72,7 +72,10 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
     rekeyd.outbox_wake.notify_one();
     if let Err(trouble) = tried {
         log::warn!(event = "request-postponed", attempts = attempts; "a request waits: {trouble}");
+        // Those that were put back together don't come again together.
+        let spread = id.bytes().first().copied().map_or(0, u32::from);
         let wait = backoff(attempts, Duration::from_secs(1), Duration::from_mins(1));
+        let wait = wait + wait.saturating_mul(spread) / 2550;
         report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &trouble.to_string()).await);
     }
 }

@@ -26,8 +26,10 @@ mod link;
 mod rekeyd;
 mod setting;
 mod start;
+mod tries;
 mod trouble;
 mod turns;
+mod watchlist;
 mod ways;
 
 pub use clock::Clock;

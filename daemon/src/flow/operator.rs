@@ -16,7 +16,7 @@ use super::rekeyd::{Gathered, Parts, Rekeyd};
 use super::reset;
 use super::start::addresses;
 use super::trouble::Trouble;
-use crate::directory::{Found, Settled, Written, hold};
+use crate::directory::{Found, Settled, Written};
 use crate::store::{Acceptance, NewRequest, Replacement};
 
 /// How sending a link ended.
@@ -253,7 +253,7 @@ async fn replace(
             return Ok(ReplaceOutcome::Unavailable("the proofs do not fit each other".into()));
         }
     };
-    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
+    tokio::time::sleep(parts.directory.hold(&server, &stamp, rekeyd.now())).await;
     // The store knows of it before the directory does, so that no replacement goes unrecorded whatever happens next.
     let begun = Replacement {
         id: rekeyd.fresh_request(),
@@ -316,7 +316,7 @@ async fn accepted(
             let text = Zeroizing::new(password.expose().to_owned());
             Ok((password, Some(text)))
         }
-        By::Typed(typed) => reset::accept(typed, account, parts).await.map(|password| (password, None)),
+        By::Typed(typed) => reset::accept(rekeyd, typed, account, parts).await.map(|password| (password, None)),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::{Actor, Event, EventKind, Notice, Purpose, Ticket, Timestamp};
 use rekeyd_plugins::Delivered;
@@ -17,15 +17,18 @@ use super::trouble::{self, backoff};
 use super::ways::Ways;
 use crate::store::{Delivery, Error, LeasedNotice};
 
-/// A message in hand for longer is handed out again; longer than it can wait for its turn and then be under way by any
-/// channel's own time limits.
+/// A message in hand for longer is handed out again.
 const LEASE: Duration = Duration::from_mins(45);
+/// A message that has waited in hand for so long is not tried any more; what is left of its lease is longer than one try
+/// can last by any channel's own time limits.
+const STALE: Duration = Duration::from_mins(25);
 /// With nothing to do the outbox is looked at this often, for messages that were put back.
 const IDLE: Duration = Duration::from_millis(500);
 /// The longest wait of a message that is refused for now.
 const LONGEST: Duration = Duration::from_mins(10);
-/// A message that found every way shut is looked at again after so long; the ways themselves say when one may be tried.
-const SHUT: Duration = Duration::from_secs(1);
+/// A message that found every way shut is looked at again after so long at first, and at most: the ways themselves say when
+/// one may be tried.
+const SHUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How many messages are leased ahead, for each that may be under way: few enough that one that comes now is soon under
 /// way, too.
 const AHEAD: usize = 4;
@@ -45,7 +48,7 @@ struct Tried {
 /// recording of those that ended, and the leasing of the next ones.
 pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
     let mut ways = Ways::default();
-    let mut ready: VecDeque<LeasedNotice> = VecDeque::new();
+    let mut ready: VecDeque<(Instant, LeasedNotice)> = VecDeque::new();
     let mut tries: JoinSet<Tried> = JoinSet::new();
     let mut records: JoinSet<()> = JoinSet::new();
     let mut leases: JoinSet<Result<Vec<LeasedNotice>, Error>> = JoinSet::new();
@@ -56,10 +59,20 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
         let open = ways.open(&rekeyd).await;
         while tries.len() < open
             && records.len() < open * RECORDS
-            && let Some(leased) = ready.pop_front()
+            && let Some((since, leased)) = ready.pop_front()
         {
-            let parts = rekeyd.parts();
-            tries.spawn(async move { attempt(&parts, leased).await });
+            if since.elapsed() < STALE {
+                let parts = rekeyd.parts();
+                tries.spawn(async move { attempt(&parts, leased).await });
+            }
+        }
+        // Nobody knows for how long.
+        if ways.are_shut() {
+            for (_, leased) in ready.drain(..) {
+                let delivered = Delivered::Shut("no way is open".into());
+                let (rekeyd, tried) = (Arc::clone(&rekeyd), Tried { leased, channel: String::new(), delivered });
+                records.spawn(async move { record(&rekeyd, tried).await });
+            }
         }
         // The next ones are at hand before the last of these is out, and come many at once: each lease is a change of the
         // store.
@@ -88,7 +101,8 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
             Some(leased) = leases.join_next() => match leased {
                 Ok(Ok(leased)) => {
                     idle = leased.is_empty();
-                    ready.extend(leased);
+                    let since = Instant::now();
+                    ready.extend(leased.into_iter().map(|leased| (since, leased)));
                 }
                 Ok(Err(error)) => trouble::tell(&error, "the outbox can't be read"),
                 Err(error) => log::error!("a look at the outbox ended by a fault of rekeyd: {error}"),
@@ -161,7 +175,8 @@ fn outcome(tried: Tried, first_wait: Duration, now: Timestamp) -> (Delivery, Opt
         }
         Delivered::Shut(why) => {
             log::debug!(event = "notice-later", notice = id; "a message waits for a way: {why}");
-            (Delivery::Later { due: now.plus(SHUT), reason: why }, None)
+            let wait = backoff(leased.attempts, SHUT.0, SHUT.1);
+            (Delivery::Later { due: now.plus(wait), reason: why }, None)
         }
         Delivered::Unsure(why) => {
             log::warn!(event = "notice-unsure", notice = id; "a message may have been taken: {why}");
@@ -259,10 +274,11 @@ mod tests {
     #[test]
     fn r8_a_shut_way_costs_a_message_no_long_wait() {
         let now = Timestamp::from_millis(0);
-        for attempts in [0, 20] {
+        for (attempts, seconds) in [(0, 1), (1, 2), (20, 10)] {
             let Some(tried) = tried(attempts, Delivered::Shut("down".into())) else { continue };
             let (delivery, event) = outcome(tried, Duration::from_mins(1), now);
-            assert!(matches!(delivery, Delivery::Later { due, .. } if due == now.plus(SHUT)) && event.is_none());
+            let wanted = now.plus(Duration::from_secs(seconds));
+            assert!(matches!(delivery, Delivery::Later { due, .. } if due == wanted) && event.is_none());
         }
     }
 }

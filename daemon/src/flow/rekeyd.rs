@@ -1,6 +1,7 @@
 //! What every story works with: the parts that can be exchanged while running, and those that stay.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp};
 use rekeyd_core::policy::rules::Rules;
@@ -9,8 +10,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
+use super::tries::Tries;
 use super::trouble::Trouble;
 use super::turns::Turns;
+use super::watchlist::Watchlist;
 use crate::directory::{Directory, Found};
 use crate::store::Store;
 
@@ -54,11 +57,15 @@ pub struct Parts {
 pub struct Rekeyd {
     parts: RwLock<Arc<Parts>>,
     pub(super) store: Store,
+    pub(super) tries: Tries,
     pub(super) turns: Turns,
+    /// Seats for checks of passwords, which only compute.
+    pub(super) checks: Semaphore,
     /// Seats for those who set a password: what waits for a slow directory holds a password in memory.
     pub(super) sets: Semaphore,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
+    pub(super) watchlist: Mutex<Watchlist>,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -77,10 +84,13 @@ impl Rekeyd {
         Self {
             parts: RwLock::new(Arc::new(parts)),
             store,
+            tries: Tries::default(),
             turns: Turns::default(),
+            checks: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             sets: Semaphore::new(SETS),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
+            watchlist: Mutex::default(),
             clock,
             random: SystemRandom::new(),
             started,

@@ -14,18 +14,21 @@ use rekeyd_core::policy::eligibility::{self, Eligibility, Terms};
 use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
 use rekeyd_core::policy::rules::PasswordRules;
+use tokio::time::{Instant, timeout_at};
 
 use super::link;
 use super::rekeyd::{Gathered, Parts, Rekeyd};
 use super::setting::{Setting, reference_of};
 use super::start::{act_of, rank_of};
 use super::trouble::Trouble;
-use crate::directory::hold;
 use crate::store::{StoredTicket, TicketState};
 
 /// The longest that one setting may take before its holder is told that the outcome is unknown; shorter than the time
 /// that a door gives a whole request, so that it is this answer that is seen.
 const DEADLINE: Duration = Duration::from_secs(12);
+/// The longest that everything before the write may take: then nothing was changed, and it is better to say so than to
+/// begin what can't end in time.
+const BEFORE_WRITE: Duration = Duration::from_secs(7);
 
 /// What a link shows when it is opened.
 #[derive(Clone, Debug)]
@@ -135,6 +138,7 @@ async fn set(
     actor: Actor,
 ) -> Result<SetOutcome, Trouble> {
     let parts = rekeyd.parts();
+    let latest = Instant::now() + BEFORE_WRITE;
     // Only who may get somewhere waits: a ticket that can be claimed, or a repeat of the form that holds it.
     let found = find(rekeyd, &parts, token, rekeyd.now()).await?;
     let Some(stored) = found.filter(|stored| stored.usable || stored.held_by == Some(nonce)) else {
@@ -144,19 +148,26 @@ async fn set(
         log::warn!(event = "shed"; "too many passwords are being set at once");
         return Ok(SetOutcome::Unavailable);
     };
-    let _turn = rekeyd.turns.take(&stored.ticket.account).await;
+    let Ok(_turn) = timeout_at(latest, rekeyd.turns.take(&stored.ticket.account)).await else {
+        log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
+        return Ok(SetOutcome::Unavailable);
+    };
     let hash = rekeyd.store.data_key().token_hash(token);
     let Some(claimed) = rekeyd.store.claim(hash, nonce, rekeyd.now()).await? else {
         return again(rekeyd, &parts, token, nonce).await;
     };
     let ticket = claimed.ticket().clone();
 
-    let Gathered { account, facts } = match rekeyd.read(&parts, &ticket.account).await {
-        Ok(Ok(gathered)) => gathered,
-        Ok(Err(_)) => return void(rekeyd, claimed, actor, "not-found").await,
-        Err(trouble) => {
+    let Gathered { account, facts } = match timeout_at(latest, rekeyd.read(&parts, &ticket.account)).await {
+        Ok(Ok(Ok(gathered))) => gathered,
+        Ok(Ok(Err(_))) => return void(rekeyd, claimed, actor, "not-found").await,
+        Ok(Err(trouble)) => {
             rekeyd.store.release(claimed, false, None).await?;
             return Err(trouble);
+        }
+        Err(_) => {
+            rekeyd.store.release(claimed, false, None).await?;
+            return Err(Trouble::late(BEFORE_WRITE));
         }
     };
     let act = act_of(ticket.purpose, ticket.origin);
@@ -168,7 +179,7 @@ async fn set(
     if let Some(why) = misfit(rekeyd, &parts, &ticket, &account, &terms) {
         return void(rekeyd, claimed, actor, why).await;
     }
-    let password = match accept(password, &account, &parts).await {
+    let password = match accept(rekeyd, password, &account, &parts).await {
         Ok(password) => password,
         Err(weaknesses) => {
             rekeyd.store.release(claimed, false, None).await?;
@@ -177,7 +188,7 @@ async fn set(
     };
     let stamp = terms.stamp().clone();
     // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
-    tokio::time::sleep(hold(&stamp, rekeyd.now())).await;
+    tokio::time::sleep(parts.directory.hold(&terms.server().name, &stamp, rekeyd.now())).await;
     if let Err(error) = rekeyd.store.writing(ticket.id, &terms.server().name, rekeyd.now()).await {
         rekeyd.store.release(claimed, false, None).await?;
         return Err(error.into());
@@ -235,12 +246,15 @@ fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, te
     if still_there { None } else { Some("contact-changed") }
 }
 
-/// Accepts the password for this account, on a thread where a slow check holds nobody up.
+/// Accepts the password for this account, on a thread where a slow check holds nobody up; no more at once than there are
+/// processors, so that a crowd waits here and not everywhere.
 pub(super) async fn accept(
+    rekeyd: &Rekeyd,
     password: NewPassword,
     account: &Account,
     parts: &Arc<Parts>,
 ) -> Result<AcceptedPassword, Vec<Weakness>> {
+    let _seat = rekeyd.checks.acquire().await;
     let (account, parts) = (account.clone(), Arc::clone(parts));
     let checked = tokio::task::spawn_blocking(move || {
         let (rules, _) = parts.rules.password_for(&account);

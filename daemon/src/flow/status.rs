@@ -3,8 +3,11 @@
 use rekeyd_core::domain::{Login, Timestamp};
 use rekeyd_core::policy::eligibility::Refusal;
 
+use super::health;
 use super::operator::refusal_of;
 use super::rekeyd::Rekeyd;
+use super::watchlist::Standing;
+use crate::directory::Flaw;
 use crate::store::{AuditRow, Chain};
 
 /// How the daemon does.
@@ -18,6 +21,8 @@ pub struct Status {
     pub directory: String,
     /// Whether the directory answered last time.
     pub directory_up: bool,
+    /// What is wrong with it.
+    pub directory_flaws: Vec<FlawLine>,
     /// Requests that wait for a worker.
     pub requests_waiting: u64,
     /// When the oldest of them was accepted.
@@ -40,6 +45,19 @@ pub struct Status {
     pub channels: Vec<String>,
     /// What is wrong with channels, by their names.
     pub channel_troubles: Vec<(String, String)>,
+}
+
+/// What is wrong with one server of the directory.
+#[derive(Debug)]
+pub struct FlawLine {
+    /// The server.
+    pub server: String,
+    /// What, in a word.
+    pub kind: &'static str,
+    /// What was seen of it.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A message of the outbox.
@@ -109,6 +127,7 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         started: rekeyd.started(),
         directory: parts.directory.name().to_owned(),
         directory_up: parts.directory.is_up(),
+        directory_flaws: health::standing(rekeyd).into_iter().map(flaw_of).collect(),
         requests_waiting: counts.requests_waiting,
         oldest_request: counts.oldest_request,
         notices_waiting: counts.notices_waiting,
@@ -178,6 +197,11 @@ pub async fn verify(rekeyd: &Rekeyd) -> Result<ChainReport, String> {
         Chain::Broken(row) => ChainReport { whole: false, rows: row },
         Chain::Whole(rows) => ChainReport { whole: true, rows },
     })
+}
+
+fn flaw_of(standing: Standing) -> FlawLine {
+    let Flaw { server, kind, why } = standing.flaw;
+    FlawLine { server, kind: kind.word(), why, since: standing.since }
 }
 
 pub(super) fn line_of(row: AuditRow) -> AuditLine {

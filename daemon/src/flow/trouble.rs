@@ -14,6 +14,14 @@ pub(super) enum Trouble {
     Store(store::Error),
 }
 
+impl Trouble {
+    /// The directory answers too slowly for a story that somebody waits for.
+    pub(super) fn late(limit: Duration) -> Self {
+        let why = format!("the account could not be read within {} s", limit.as_secs());
+        Self::Directory(directory::Error::Unavailable(why))
+    }
+}
+
 impl From<directory::Error> for Trouble {
     fn from(error: directory::Error) -> Self {
         Self::Directory(error)

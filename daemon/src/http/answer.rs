@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::page::{Message, Mood, Next, Page, Text};
 use super::response::Answer;
-use crate::flow::health::Health;
+use crate::flow::health::{DirectoryHealth, Health};
 use crate::flow::reset::{Opened, SetOutcome};
 use crate::flow::{forgotten, not_me, sign_in};
 
@@ -317,10 +317,14 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
 
 /// Whether the door is ready: while the directory is down requests are accepted all the same.
 pub(super) fn ready(health: Health) -> Answer {
-    let word = |up| if up { "up" } else { "down" };
+    let store = if health.store { "up" } else { "down" };
+    let directory = match health.directory {
+        DirectoryHealth::Down => "down",
+        DirectoryHealth::Impaired => "impaired",
+        DirectoryHealth::Up => "up",
+    };
     let status = if health.store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": health.store, "store": word(health.store), "directory": word(health.directory) });
-    Answer::json(status, &body)
+    Answer::json(status, &json!({ "ready": health.store, "store": store, "directory": directory }))
 }
 
 /// The password rules, one text a line.

@@ -16,6 +16,7 @@ mod trail;
 mod watch;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,15 @@ impl Store {
     /// a daemon runs.
     pub fn probe(config: &StoreConfig, ring: &KeyRing) -> Result<String, Error> {
         Sqlite::probe(config, ring)
+    }
+
+    /// Copies the configured store into a new file, all of it as of one moment, whether a daemon runs or not, and holds
+    /// nobody up. When the copy is put back, it shows as one, and its links are void. Blocks.
+    ///
+    /// # Errors
+    /// Words that say which file can't be read or written; then there is no copy.
+    pub fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
+        Sqlite::backup(config, to)
     }
 
     /// Waits until the store is broken for good (the disk fails, the file is damaged) and says why. Nothing can be
@@ -180,6 +190,13 @@ impl Store {
     pub async fn postpone(&self, id: RequestId, due: Timestamp, reason: &str) -> Result<(), Error> {
         match self {
             Self::Sqlite(store) => store.postpone(id, due, reason).await,
+        }
+    }
+
+    /// Makes every request due that was put back and waits for its next turn.
+    pub async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.hurry_requests(now).await,
         }
     }
 

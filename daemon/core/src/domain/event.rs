@@ -11,6 +11,8 @@ pub enum EventKind {
     ChannelUp,
     /// The clock was set by more than a clock is that is kept right.
     ClockSet,
+    /// A server of the directory does not do its work, or does it again.
+    DirectoryFault,
     /// An operator asked for a link on somebody's behalf.
     LinkRequested,
     /// A notice reached its channel's far side.
@@ -50,6 +52,7 @@ impl EventKind {
             Self::ChannelDown => "channel-down",
             Self::ChannelUp => "channel-up",
             Self::ClockSet => "clock-set",
+            Self::DirectoryFault => "directory-fault",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",

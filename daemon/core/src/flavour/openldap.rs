@@ -185,9 +185,11 @@ impl OpenLdap {
         }
     }
 
-    /// Whether the answer to a write says that this server is a copy that takes none.
+    /// Whether the answer to a write says that this server takes none: a copy, or a database that is set to read-only.
     pub(super) fn is_copy(reply: &Reply) -> bool {
-        reply.code == 10 || reply.code == 53 && reply.text.to_lowercase().contains("shadow context")
+        let text = reply.text.to_lowercase();
+        reply.code == 10
+            || reply.code == 53 && ["shadow context", "operation restricted"].iter().any(|why| text.contains(why))
     }
 
     /// What the server's answer to a person's bind means; `Err` where it says nothing about the password.
@@ -402,7 +404,8 @@ pub(super) mod tests {
         for (answer, copy) in [
             (reply(10, ""), true),
             (reply(53, "shadow context; no update referral"), true),
-            (reply(53, "operation restricted"), false),
+            (reply(53, "operation restricted"), true),
+            (reply(53, "not for this entry"), false),
             (reply(0, "shadow context"), false),
         ] {
             assert_eq!(OpenLdap::is_copy(&answer), copy, "{answer:?}");

@@ -1,20 +1,31 @@
 //! Reaching one server: TCP without delay, TLS that is checked, within a time limit. Nothing is sent before TLS stands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, StdStream};
-use rustls::ClientConfig;
+use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
+use super::connection::Connection;
+use super::guard::{Stream, whole_messages};
+use super::request::Request;
 use super::tls;
-use super::wire::{Failure, Link};
+use super::wire::{Failure, bind_request};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
+
+/// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
+const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+/// The longest answer to it that is waited for.
+const LONGEST_ANSWER: usize = 1 << 14;
+/// What is read of it at once.
+const ROOM: usize = 512;
 
 /// How connections are made.
 pub(super) struct Connector {
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<TlsConnector>,
     identity: Identity,
     connect_timeout: Duration,
     operation_timeout: Duration,
@@ -28,7 +39,7 @@ impl Connector {
             matches!(endpoint.transport, Transport::Tcp { security: Security::Tls | Security::StartTls, .. })
         });
         Ok(Self {
-            tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?,
+            tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?.map(TlsConnector::from),
             identity: config.identity.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
@@ -36,19 +47,21 @@ impl Connector {
     }
 
     /// A connection on which rekeyd is known as itself.
-    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Link, Failure> {
+    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         // A missing password is said before anybody is bothered.
         let password = match &self.identity {
             Identity::External => None,
             Identity::Simple { password, .. } => Some(password.read().map_err(Failure::Refused)?),
         };
-        let link = self.anonymous(endpoint).await?;
-        let reply = match (&self.identity, password) {
-            (Identity::Simple { dn, .. }, Some(password)) => link.bind(dn, password).await?,
-            _ => link.bind_external().await?,
+        let mut connection = self.anonymous(endpoint).await?;
+        let request = match (&self.identity, &password) {
+            (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
+            _ => Request::BindExternal,
         };
+        let answered = connection.exchange(&[request], self.operation_timeout).await?.pop();
+        let reply = answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))?.reply;
         match reply.code {
-            0 => Ok(link),
+            0 => Ok(connection),
             // Nobody is told which of the two is wrong, by no server.
             49 => Err(Failure::Refused(format!(
                 "{} does not let rekeyd in: its name or its password is wrong ({})",
@@ -60,62 +73,81 @@ impl Connector {
         }
     }
 
-    /// A connection on which nobody is known yet, for one person's bind.
-    pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Link, Failure> {
-        let until = Instant::now() + self.connect_timeout;
-        let unreachable = |why: String| Failure::Unreachable(format!("{}: {why}", endpoint.url));
-        let late = |_| unreachable(format!("no connection within {} ms", self.connect_timeout.as_millis()));
-        let mut settings = LdapConnSettings::new();
-        let (stream, url) = match &endpoint.transport {
-            Transport::Unix(path) => {
-                let stream = timeout_at(until, UnixStream::connect(path)).await.map_err(late)?;
-                let stream = stream.and_then(UnixStream::into_std).map_err(|error| unreachable(error.to_string()))?;
-                (StdStream::Unix(stream), "ldapi:///".to_owned())
-            }
-            Transport::Tcp { host, port, security } => {
-                let stream = timeout_at(until, TcpStream::connect((host.as_str(), *port))).await.map_err(late)?;
-                let stream = stream.and_then(prepared).map_err(|error| unreachable(error.to_string()))?;
-                if let Some(config) = &self.tls {
-                    settings = settings.set_config(Arc::clone(config));
-                }
-                settings = settings.set_starttls(*security == Security::StartTls);
-                let scheme = if *security == Security::Tls { "ldaps" } else { "ldap" };
-                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                (StdStream::Tcp(stream), format!("{scheme}://{host}:{port}"))
-            }
+    /// A connection on which nobody is known yet.
+    pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+        let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
+        let opened = timeout(self.connect_timeout, self.open(endpoint)).await;
+        let named = |why: &str| format!("{}: {why}", endpoint.url);
+        match opened.unwrap_or_else(|_| Err(Failure::Unreachable(late()))) {
+            Ok(stream) => Connection::new(stream).await,
+            Err(Failure::Refused(why)) => Err(Failure::Refused(named(&why))),
+            Err(failure) => Err(Failure::Unreachable(named(&failure.to_string()))),
+        }
+    }
+
+    async fn open(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
+        let unreachable = |error: std::io::Error| Failure::Unreachable(error.to_string());
+        let (host, port, security) = match &endpoint.transport {
+            Transport::Unix(path) => return UnixStream::connect(path).await.map(Stream::Unix).map_err(unreachable),
+            Transport::Tcp { host, port, security } => (host.as_str(), *port, *security),
         };
-        let settings = settings.set_std_stream(stream);
-        // In a task of its own, since a malformed answer to StartTLS can panic.
-        let shaking = tokio::spawn(async move { LdapConnAsync::with_settings(settings, &url).await });
-        let stop = shaking.abort_handle();
-        let shaken = timeout_at(until, shaking).await.map_err(|elapsed| {
-            stop.abort();
-            late(elapsed)
-        })?;
-        let (connection, ldap) = match shaken {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(LdapError::Io { source })) => {
-                return Err(match tls::words(&source) {
-                    Some(words) => Failure::Refused(format!("{}: {words}", endpoint.url)),
-                    None => unreachable(source.to_string()),
-                });
-            }
-            Ok(Err(LdapError::LdapResult { result })) => {
-                return Err(Failure::Refused(format!("{}: StartTLS is refused ({})", endpoint.url, result.rc)));
-            }
-            Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable("its answer makes no sense".into())),
+        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+        // Sends at once instead of waiting for more: whoever waits for it meets the other side's delayed answer.
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = match security {
+            Security::Clear => return Ok(Stream::Tcp(stream)),
+            Security::StartTls => self.ask_for_tls(stream).await?,
+            Security::Tls => stream,
         };
-        tokio::spawn(async move {
-            // How a connection ends is seen by the operations on it.
-            drop(connection.drive().await);
-        });
-        Ok(Link::new(ldap, self.operation_timeout))
+        let Some(tls) = &self.tls else { return Err(Failure::Refused("TLS is not set up".into())) };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Failure::Refused(format!("no certificate can be for {host}")))?;
+        match tls.connect(name, stream).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(error) => Err(tls::words(&error).map_or_else(|| unreachable(error), Failure::Refused)),
+        }
+    }
+
+    /// Asks for TLS in clear text; nothing that comes before TLS stands is ever taken for a part of it. It is asked for
+    /// here and not by the library, which knows no limits and would take what follows the answer along.
+    async fn ask_for_tls(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
+        let unreachable = |error: std::io::Error| Failure::Unreachable(error.to_string());
+        let senseless = || Failure::Broken("StartTLS is answered with something else".into());
+        stream.write_all(&START_TLS).await.map_err(unreachable)?;
+        let mut answer = Vec::with_capacity(ROOM);
+        loop {
+            if stream.read_buf(&mut answer).await.map_err(unreachable)? == 0 {
+                return Err(Failure::Unreachable("the server ended the connection".into()));
+            }
+            match whole_messages(&answer).map_err(|_| senseless())? {
+                0 if answer.len() < LONGEST_ANSWER => {}
+                0 => return Err(senseless()),
+                _ => break,
+            }
+        }
+        let (rest, message) = parse_tag(&answer).map_err(|_| senseless())?;
+        match result_code(message) {
+            Some(0) if rest.is_empty() => Ok(stream),
+            Some(0) => Err(Failure::Refused("StartTLS is followed by more in clear text".into())),
+            Some(code) => Err(Failure::Refused(format!("StartTLS is refused ({code})"))),
+            None => Err(senseless()),
+        }
     }
 }
 
-/// Sends at once instead of waiting for more: without it the first request after a TLS handshake takes 40 ms longer.
-fn prepared(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.into_std()
+/// The result of the answer to the first request, an extended operation.
+fn result_code(message: StructureTag) -> Option<u64> {
+    let PL::C(parts) = message.payload else { return None };
+    let mut parts = parts.into_iter();
+    let (id, response) = (parts.next()?, parts.next()?);
+    let is_first = matches!(&id.payload, PL::P(bytes) if bytes.as_slice() == [1]);
+    // ExtendedResponse is application 24 (RFC 4511, 4.12).
+    if !is_first || response.class != TagClass::Application || response.id != 24 {
+        return None;
+    }
+    let PL::C(fields) = response.payload else { return None };
+    match fields.into_iter().next()?.payload {
+        PL::P(code) => parse_uint(&code).ok().map(|(_, code)| code),
+        PL::C(_) => None,
+    }
 }

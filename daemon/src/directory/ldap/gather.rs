@@ -1,7 +1,8 @@
 //! Everything about one entry that makes it an account: its groups to any depth, the policy in force, what is hidden
-//! from us, and who shares its addresses. All of it is asked for at the same time.
+//! from us, and who shares its addresses. What can be asked for together is asked for together.
 
-use ldap3::Scope;
+use std::sync::Arc;
+
 use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
 use rekeyd_core::flavour::Reading;
 use rekeyd_core::flavour::entry::Entry;
@@ -9,45 +10,123 @@ use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
 use rekeyd_core::flavour::policy_entry::{self, Policy, PolicyView};
 
-use super::nature::MEMBERSHIP;
+use super::nature::{MEMBERSHIP, Nature};
+use super::request::{Query, Scope};
 use super::upstream::{Session, Upstream};
-use super::wire::{Failure, Query};
+use super::wire::{Failure, Results};
 use super::{Ldap, nature};
 
 /// The most groups in one answer.
 const MOST_GROUPS: u16 = 1000;
+
+/// What is to be asked of one entry, all at once. The answers are taken in this order.
+struct Questions<'q> {
+    groups: Option<Query<'q>>,
+    absent: Option<Query<'q>>,
+    policy: Option<Query<'q>>,
+    shared: Vec<(EmailAddress, Query<'q>)>,
+}
 
 impl Ldap {
     /// Makes an account of an entry.
     pub(super) async fn account(
         &self,
         upstream: &Upstream,
-        session: &Session,
-        entry: Entry,
+        session: &mut Session,
+        entry: &Entry,
         now: Timestamp,
     ) -> Result<Account, Failure> {
-        let (groups, hidden, policy, shared) = tokio::try_join!(
-            self.groups(session, &entry),
-            self.hidden(session, &entry),
-            self.policy(upstream, session, &entry),
-            self.shared(session, &entry)
-        )?;
-        let server = upstream.server();
-        let hidden: Vec<String> = hidden.into_iter().chain(session.nature.blind.iter().cloned()).collect();
-        let reading = Reading {
-            entry: &entry,
-            directory: self.key,
-            server: &server,
-            groups: &groups,
-            policy: &policy,
-            hidden: &hidden,
-            shared: &shared,
-            now,
+        let nature = Arc::clone(&session.nature);
+        let lacking = self.lacking(&nature, entry);
+        let mut walk = Self::walk(&nature, entry);
+        let policy = Self::policy_of(upstream, &nature, entry);
+        let policy_attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
+        let shared = self.addresses(entry).into_iter();
+        let questions = Questions {
+            groups: walk.as_mut().ok().and_then(|walk| self.question(&nature, walk)),
+            absent: (!lacking.is_empty()).then(|| absence(entry, &lacking)),
+            policy: policy.as_ref().err().map(|name| nature::entry_query(name, &policy_attributes)),
+            shared: shared.map(|address| (address.clone(), self.shared_query(&nature, &address))).collect(),
         };
-        let mut account = session.nature.flavour.account(&reading, &self.wanted.mapping);
+        let asked = (questions.groups.is_some(), questions.absent.is_some(), questions.policy.is_some());
+        let (addresses, shared): (Vec<_>, Vec<_>) = questions.shared.into_iter().unzip();
+        let first = questions.groups.into_iter().chain(questions.absent).chain(questions.policy);
+        let all: Vec<Query<'_>> = first.chain(shared).collect();
+        let mut found = session.link.searches(&all).await?.into_iter();
+        let mut next = |asked: bool| if asked { found.next() } else { None };
+        let (groups, absent, policy_entry) = (next(asked.0), next(asked.1), next(asked.2));
+
+        let mut shared = Vec::new();
+        for (address, found) in addresses.into_iter().zip(found) {
+            let (people, more) = self.people_in(found)?;
+            if more || people.len() > 1 {
+                shared.push(address.folded());
+            }
+        }
+        let groups = match walk {
+            Ok(walk) => self.walked(session, walk, groups).await?,
+            Err(doubt) => Err(doubt),
+        };
+        let hidden = match absent {
+            Some(found) if found.entries.is_empty() => hidden_of(session, entry, lacking).await?,
+            _ => Vec::new(),
+        };
+        let policy = match policy {
+            Ok(view) => view,
+            Err(name) => {
+                let entry = policy_entry.and_then(|found| found.entries.into_iter().next());
+                let view = policy_view(session, &name, entry).await?;
+                if let PolicyView::InForce(_) = view {
+                    upstream.learnt_policy(&name, &view);
+                }
+                view
+            }
+        };
+        let hidden: Vec<String> = hidden.into_iter().chain(nature.blind.iter().cloned()).collect();
+        Ok(self.judged(upstream, &nature, entry, &groups, &policy, &hidden, &shared, now))
+    }
+
+    /// Makes of an entry what a sign-in needs of its account.
+    pub(super) async fn glance(
+        &self,
+        upstream: &Upstream,
+        session: &mut Session,
+        entry: &Entry,
+        now: Timestamp,
+    ) -> Result<Account, Failure> {
+        let nature = Arc::clone(&session.nature);
+        let policy = match Self::policy_of(upstream, &nature, entry) {
+            Ok(view) => view,
+            Err(name) => {
+                let view = read_policy(session, &name).await?;
+                if let PolicyView::InForce(_) = view {
+                    upstream.learnt_policy(&name, &view);
+                }
+                view
+            }
+        };
+        let groups = Err("groups are not asked for at a sign-in".to_owned());
+        Ok(self.judged(upstream, &nature, entry, &groups, &policy, &nature.blind, &[], now))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one of the things that are known of the entry")]
+    fn judged(
+        &self,
+        upstream: &Upstream,
+        nature: &Nature,
+        entry: &Entry,
+        groups: &Result<Vec<Dn>, String>,
+        policy: &PolicyView,
+        hidden: &[String],
+        shared: &[String],
+        now: Timestamp,
+    ) -> Account {
+        let server = upstream.server();
+        let reading = Reading { entry, directory: self.key, server: &server, groups, policy, hidden, shared, now };
+        let mut account = nature.flavour.account(&reading, &self.wanted.mapping);
         let name = Dn::parse(&entry.name().0).ok();
         if name.is_some()
-            && name == session.nature.own
+            && name == nature.own
             && !self.wanted.mapping.apart.iter().any(|own| Some(own) == name.as_ref())
         {
             account.standing.add(reading.evidence(
@@ -56,108 +135,151 @@ impl Ldap {
                 "rekeyd's own account",
             ));
         }
-        Ok(account)
+        account
     }
 
     /// The attributes whose absence from this entry proves nothing.
-    pub(super) async fn hidden(&self, session: &Session, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let needed = session.nature.flavour.must_read(&self.wanted.mapping).into_iter();
-        not_absent(session, entry, needed.filter(|name| !entry.has(name)).collect()).await
+    pub(super) async fn hidden(&self, session: &mut Session, entry: &Entry) -> Result<Vec<String>, Failure> {
+        let lacking = self.lacking(&session.nature, entry);
+        not_absent(session, entry, lacking).await
+    }
+
+    /// The attributes that an entry lacks and that say something by it.
+    fn lacking(&self, nature: &Nature, entry: &Entry) -> Vec<String> {
+        let needed = nature.flavour.must_read(&self.wanted.mapping).into_iter();
+        needed.filter(|name| !entry.has(name)).collect()
     }
 
     /// All groups of an account, or why they are not all known.
-    pub(super) async fn groups(&self, session: &Session, account: &Entry) -> Result<Result<Vec<Dn>, String>, Failure> {
-        if let Some(doubt) = &session.nature.groups_in_doubt {
-            return Ok(Err(doubt.clone()));
+    pub(super) async fn groups(
+        &self,
+        session: &mut Session,
+        account: &Entry,
+    ) -> Result<Result<Vec<Dn>, String>, Failure> {
+        let nature = Arc::clone(&session.nature);
+        let mut walk = match Self::walk(&nature, account) {
+            Ok(walk) => walk,
+            Err(doubt) => return Ok(Err(doubt)),
+        };
+        let found = match self.question(&nature, &mut walk) {
+            Some(query) => Some(session.link.search(&query).await?),
+            None => None,
+        };
+        self.walked(session, walk, found).await
+    }
+
+    /// The walk through an account's groups before its first step, or why the groups of nobody are known.
+    fn walk(nature: &Nature, account: &Entry) -> Result<Steps, String> {
+        if let Some(doubt) = &nature.groups_in_doubt {
+            return Err(doubt.clone());
         }
-        let knows = |name: &str| session.nature.defines(name);
-        let mut walk = Walk::new(account.name(), account.texts("memberOf"));
         // Groups of POSIX name their members by login or by number.
         let mut by_login: Vec<Filter> = Vec::new();
-        if knows("memberUid") {
+        if nature.defines("memberUid") {
             by_login.extend(account.texts("uid").map(|login| Filter::equal("memberUid", login)));
         }
-        if let Some(number) = account.texts("gidNumber").next().filter(|_| knows("gidNumber")) {
+        if let Some(number) = account.texts("gidNumber").next().filter(|_| nature.defines("gidNumber")) {
             let class = Filter::equal("objectClass", "posixGroup");
             by_login.push(Filter::And(vec![class, Filter::equal("gidNumber", number)]));
         }
-        loop {
-            let names = walk.question();
-            if names.is_empty() {
-                return Ok(walk.finish());
-            }
-            let mut any = std::mem::take(&mut by_login);
-            for attribute in MEMBERSHIP.into_iter().take(2).filter(|name| knows(name)) {
-                any.extend(names.iter().map(|name| Filter::equal(attribute, name.0.as_str())));
-            }
-            let base = self.wanted.search.group_base.0.as_str();
-            let query =
-                Query { base, scope: Scope::Subtree, filter: Filter::Or(any), attributes: &[], limit: MOST_GROUPS };
-            let found = session.link.search(query).await?;
-            match found.reply.code {
-                0 if found.references => {
-                    walk.give_up(format!("some of the groups below {base} are on another server"));
-                }
-                0 => walk.learn(found.entries.iter().map(|group| group.name().clone())),
-                32 => walk.give_up(format!("{base} is not there, or rekeyd's account may not see it")),
-                _ => walk.give_up(format!("the search for groups has no whole answer: {}", found.reply.words())),
-            }
-        }
+        Ok(Steps { walk: Walk::new(account.name(), account.texts("memberOf")), by_login })
     }
 
-    /// The policy that applies to an entry.
-    async fn policy(&self, upstream: &Upstream, session: &Session, entry: &Entry) -> Result<PolicyView, Failure> {
-        if !session.nature.has_policies() {
+    /// What the next step asks; `None` at the end of the walk.
+    fn question(&self, nature: &Nature, steps: &mut Steps) -> Option<Query<'_>> {
+        let names = steps.walk.question();
+        if names.is_empty() {
+            return None;
+        }
+        let mut any = std::mem::take(&mut steps.by_login);
+        for attribute in MEMBERSHIP.into_iter().take(2).filter(|name| nature.defines(name)) {
+            any.extend(names.iter().map(|name| Filter::equal(attribute, name.0.as_str())));
+        }
+        let base = self.wanted.search.group_base.0.as_str();
+        Some(Query { base, scope: Scope::Subtree, filter: Filter::Or(any), attributes: &[], limit: MOST_GROUPS })
+    }
+
+    /// Goes on from the answer to the first question to the end.
+    async fn walked(
+        &self,
+        session: &mut Session,
+        mut steps: Steps,
+        mut found: Option<Results>,
+    ) -> Result<Result<Vec<Dn>, String>, Failure> {
+        let base = self.wanted.search.group_base.0.as_str();
+        while let Some(results) = found.take() {
+            let walk = &mut steps.walk;
+            match results.reply.code {
+                0 if results.references => {
+                    walk.give_up(format!("some of the groups below {base} are on another server"));
+                }
+                0 => walk.learn(results.entries.iter().map(|group| group.name().clone())),
+                32 => walk.give_up(format!("{base} is not there, or rekeyd's account may not see it")),
+                _ => walk.give_up(format!("the search for groups has no whole answer: {}", results.reply.words())),
+            }
+            if let Some(query) = self.question(&session.nature, &mut steps) {
+                found = Some(session.link.search(&query).await?);
+            }
+        }
+        Ok(steps.walk.finish())
+    }
+
+    /// The policy that applies to an entry as far as that is known, or the name of the one that is to be read.
+    fn policy_of(upstream: &Upstream, nature: &Nature, entry: &Entry) -> Result<PolicyView, String> {
+        if !nature.has_policies() {
             return Ok(PolicyView::None);
         }
         let name = match entry.text("pwdPolicySubentry") {
             Ok(Some(name)) => name,
             Err(bad) => return Ok(PolicyView::Unreadable(bad.why)),
-            Ok(None) => match &session.nature.default_policy {
+            Ok(None) => match &nature.default_policy {
                 Ok(Some(name)) => name.0.as_str(),
                 Ok(None) => return Ok(PolicyView::None),
                 Err(why) => return Ok(PolicyView::Unreadable(why.clone())),
             },
         };
-        if let Some(known) = upstream.known_policy(name) {
-            return Ok(known);
-        }
-        let view = read_policy(session, name).await?;
-        if let PolicyView::InForce(_) = view {
-            upstream.learnt_policy(name, &view);
-        }
-        Ok(view)
+        upstream.known_policy(name).ok_or_else(|| name.to_owned())
     }
 
-    /// Which of an entry's addresses another person has too.
-    async fn shared(&self, session: &Session, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let mut shared = Vec::new();
+    /// The addresses of an entry that another person might have too, where that is to be looked up.
+    fn addresses(&self, entry: &Entry) -> Vec<EmailAddress> {
         if !self.wanted.search.detect_shared {
-            return Ok(shared);
+            return Vec::new();
         }
         let values = self.wanted.mapping.emails.iter().flat_map(|attribute| entry.texts(attribute));
         let mut addresses: Vec<EmailAddress> = values.filter_map(|value| EmailAddress::parse(value).ok()).collect();
         addresses.dedup();
-        for address in addresses {
-            let emails = self.wanted.mapping.emails.iter().filter(|name| session.nature.defines(name));
-            let lists = emails.map(|attribute| Filter::equal(attribute, address.as_str())).collect();
-            let filter = Filter::And(vec![self.wanted.search.filter.clone(), Filter::Or(lists)]);
-            let (people, more) = self.people(session, filter, &[]).await?;
-            if more || people.len() > 1 {
-                shared.push(address.folded());
-            }
-        }
-        Ok(shared)
+        addresses
+    }
+
+    /// Who lists an address.
+    fn shared_query(&self, nature: &Nature, address: &EmailAddress) -> Query<'_> {
+        let emails = self.wanted.mapping.emails.iter().filter(|name| nature.defines(name));
+        let lists = emails.map(|attribute| Filter::equal(attribute, address.as_str())).collect();
+        self.people_query(Filter::And(vec![self.wanted.search.filter.clone(), Filter::Or(lists)]), &[])
     }
 }
 
+/// A walk through groups, and what is asked with its first question only.
+struct Steps {
+    walk: Walk,
+    by_login: Vec<Filter>,
+}
+
 /// Reads a policy, with proof that what it lacks is not there.
-pub(super) async fn read_policy(session: &Session, name: &str) -> Result<PolicyView, Failure> {
+pub(super) async fn read_policy(session: &mut Session, name: &str) -> Result<PolicyView, Failure> {
     let attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
-    let Some(entry) = nature::entry(&session.link, name, &attributes).await? else {
+    let entry = nature::entry(&mut session.link, name, &attributes).await?;
+    policy_view(session, name, entry).await
+}
+
+/// What a policy says, with proof that what it lacks is not there.
+async fn policy_view(session: &mut Session, name: &str, entry: Option<Entry>) -> Result<PolicyView, Failure> {
+    let Some(entry) = entry else {
         return Ok(PolicyView::Unreadable(format!("the policy {name} can't be read")));
     };
-    let lacking = attributes.into_iter().filter(|name| session.nature.defines(name) && !entry.has(name)).collect();
+    let attributes = policy_entry::ATTRIBUTES.map(str::to_owned).into_iter();
+    let lacking = attributes.filter(|name| session.nature.defines(name) && !entry.has(name)).collect();
     let hidden = not_absent(session, &entry, lacking).await?;
     if !hidden.is_empty() {
         let hidden = hidden.join(", ");
@@ -172,21 +294,23 @@ pub(super) async fn read_policy(session: &Session, name: &str) -> Result<PolicyV
 /// Those of an entry's lacking attributes that the server does not confirm as absent. Where we may search an attribute and
 /// not read it, a value that is there is not shown, and the filter for its absence fails; where we may do neither, the
 /// filter is undefined and fails, too.
-async fn not_absent(session: &Session, entry: &Entry, lacking: Vec<String>) -> Result<Vec<String>, Failure> {
-    let base = entry.name().0.as_str();
-    let fits = async |filter: Filter| {
-        let query = Query { base, scope: Scope::Base, filter, attributes: &[], limit: 1 };
-        Ok(!session.link.search(query).await?.entries.is_empty())
-    };
-    let absent = |name: &String| Filter::present(name.as_str()).negated();
-    if lacking.is_empty() || fits(Filter::And(lacking.iter().map(absent).collect())).await? {
+async fn not_absent(session: &mut Session, entry: &Entry, lacking: Vec<String>) -> Result<Vec<String>, Failure> {
+    if lacking.is_empty() || !session.link.search(&absence(entry, &lacking)).await?.entries.is_empty() {
         return Ok(Vec::new());
     }
-    let mut hidden = Vec::new();
-    for name in lacking {
-        if !fits(absent(&name)).await? {
-            hidden.push(name);
-        }
-    }
-    Ok(hidden)
+    hidden_of(session, entry, lacking).await
+}
+
+/// Which of some attributes are not absent, where not all of them are.
+async fn hidden_of(session: &mut Session, entry: &Entry, lacking: Vec<String>) -> Result<Vec<String>, Failure> {
+    let each: Vec<Query<'_>> = lacking.iter().map(|name| absence(entry, std::slice::from_ref(name))).collect();
+    let found = session.link.searches(&each).await?;
+    let hidden = lacking.into_iter().zip(found).filter(|(_, found)| found.entries.is_empty());
+    Ok(hidden.map(|(name, _)| name).collect())
+}
+
+/// Asks whether an entry lacks all of some attributes.
+fn absence<'q>(entry: &'q Entry, lacking: &[String]) -> Query<'q> {
+    let filter = Filter::And(lacking.iter().map(|name| Filter::present(name.as_str()).negated()).collect());
+    Query { base: entry.name().0.as_str(), scope: Scope::Base, filter, attributes: &[], limit: 1 }
 }

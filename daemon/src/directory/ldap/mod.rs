@@ -3,11 +3,21 @@
 //! Look-ups take the first server that answers, verdicts before a write take one that takes writes, and a write goes to
 //! the very server that the verdict was made on. Searches ask for exact attributes and at most two people; absent
 //! attributes count as absent only where the server confirms it by a filter.
+//!
+//! `request` is what can be asked, `connection` asks it by way of the LDAP library, and `guard` stands between that and the
+//! server: it holds answers to limits that the library does not know. `pool` keeps connections by what they are used for,
+//! `breaker` leaves a server alone that fails.
 
+mod breaker;
 mod connect;
+mod connection;
 mod gather;
+mod guard;
 mod nature;
+mod pool;
 mod probe;
+mod pulse;
+mod request;
 mod tls;
 mod upstream;
 mod wire;
@@ -16,21 +26,33 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ldap3::Scope;
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
-use zeroize::Zeroizing;
 
 use self::connect::Connector;
 use self::nature::Wanted;
+use self::request::{Query, Scope};
 use self::upstream::{Session, Upstream};
-use self::wire::{Failure, Query};
+use self::wire::{Failure, Results};
 use super::config::{DirectoryConfig, LdapConfig};
 use super::{Error, Found, Times};
+
+/// The server has too much to do, and did nothing of this.
+const BUSY: u32 = 51;
+
+/// How much of an account is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Depth {
+    /// The entry alone, for a sign-in. Groups and the proofs of absence cost more questions and decide nothing there;
+    /// the account says that it was not asked, so that no other verdict can rest on it.
+    Glance,
+    /// Everything that a verdict may rest on.
+    Whole,
+}
 
 /// A directory of servers that speak LDAP.
 pub struct Ldap {
@@ -89,45 +111,54 @@ impl Ldap {
         self.up.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
+    pub(super) async fn find(&self, login: &Login, depth: Depth, now: Timestamp) -> Result<Found, Error> {
         let mut last = None;
         for upstream in &self.upstreams {
-            if let Some(failure) = upstream.resting() {
+            if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
                 continue;
             }
-            let mut found = self.find_on(upstream, login, now).await;
+            let mut found = self.find_on(upstream, login, depth, now).await;
             if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = found {
                 // A connection that was kept may have ended unnoticed; a second failure is the server's.
-                found = self.find_on(upstream, login, now).await;
+                found = self.find_on(upstream, login, depth, now).await;
             }
             match found {
-                Ok(found) => return Ok(self.answered(found)),
-                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
+                Ok(found) => return Ok(self.answered(upstream, found)),
+                Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last))
     }
 
-    async fn find_on(&self, upstream: &Upstream, login: &Login, now: Timestamp) -> Result<Found, Failure> {
-        let session = upstream.session(&self.wanted).await?;
-        let attributes = session.nature.flavour.attributes(&self.wanted.mapping);
-        for attribute in self.wanted.mapping.logins.iter().filter(|name| session.nature.defines(name)) {
+    async fn find_on(
+        &self,
+        upstream: &Upstream,
+        login: &Login,
+        depth: Depth,
+        now: Timestamp,
+    ) -> Result<Found, Failure> {
+        let mut session = upstream.session(&self.wanted).await?;
+        let nature = Arc::clone(&session.nature);
+        for attribute in self.wanted.mapping.logins.iter().filter(|name| nature.defines(name)) {
             let step = Filter::equal(attribute, login.as_str());
             let filter = Filter::And(vec![self.wanted.search.filter.clone(), step]);
-            let (entries, more) = self.people(&session, filter, &attributes).await?;
+            let (entries, more) = self.people(&mut session, filter, &nature.attributes).await?;
             // The server's own matching is wider than what was typed, and a look-alike must not find another account.
             let mut same: Vec<Entry> =
                 entries.into_iter().filter(|entry| entry.texts(attribute).any(|value| login.is(value))).collect();
             match (same.pop(), same.pop()) {
                 (Some(entry), None) if !more => {
-                    let account = self.account(upstream, &session, entry, now).await?;
+                    let account = match depth {
+                        Depth::Glance => self.glance(upstream, &mut session, &entry, now).await?,
+                        Depth::Whole => self.account(upstream, &mut session, &entry, now).await?,
+                    };
                     return Ok(Found::Account(Box::new(account)));
                 }
                 (None, _) if !more => {}
                 (one, other) => {
                     let ids = one.into_iter().chain(other);
-                    let ids = ids.filter_map(|entry| session.nature.flavour.id(self.key, &entry).ok());
+                    let ids = ids.filter_map(|entry| nature.flavour.id(self.key, &entry).ok());
                     return Ok(Found::Ambiguous(ids.collect()));
                 }
             }
@@ -138,7 +169,7 @@ impl Ldap {
     pub(super) async fn read(&self, id: &AccountId, now: Timestamp) -> Result<Found, Error> {
         let mut last = None;
         for upstream in self.upstreams.iter().filter(|upstream| upstream.server().writable) {
-            if let Some(failure) = upstream.resting() {
+            if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
                 continue;
             }
@@ -147,21 +178,23 @@ impl Ldap {
                 found = self.read_on(upstream, id, now).await;
             }
             match found {
-                Ok(found) => return Ok(self.answered(found)),
-                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
+                Ok(found) => return Ok(self.answered(upstream, found)),
+                Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
         Err(self.no_answer(last.or(Some(Failure::Unreachable("no server takes writes".into())))))
     }
 
     async fn read_on(&self, upstream: &Upstream, id: &AccountId, now: Timestamp) -> Result<Found, Failure> {
-        let session = upstream.session(&self.wanted).await?;
-        let flavour = &session.nature.flavour;
-        let attributes = flavour.attributes(&self.wanted.mapping);
-        let person = vec![self.wanted.search.filter.clone(), Filter::equal(flavour.id_attribute(), id.stable.as_str())];
-        let (mut entries, _) = self.people(&session, Filter::And(person), &attributes).await?;
+        let mut session = upstream.session(&self.wanted).await?;
+        let nature = Arc::clone(&session.nature);
+        let id_is = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+        let person = Filter::And(vec![self.wanted.search.filter.clone(), id_is]);
+        let (mut entries, _) = self.people(&mut session, person, &nature.attributes).await?;
         match (entries.pop(), entries.pop()) {
-            (Some(entry), None) => Ok(Found::Account(Box::new(self.account(upstream, &session, entry, now).await?))),
+            (Some(entry), None) => {
+                Ok(Found::Account(Box::new(self.account(upstream, &mut session, &entry, now).await?)))
+            }
             (None, _) => Ok(Found::NotFound),
             (Some(_), Some(_)) => Ok(Found::Ambiguous(vec![id.clone()])),
         }
@@ -171,18 +204,17 @@ impl Ldap {
         // This very server is asked, also while it rests after a failure: no other one can say what it has written.
         let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
         let settled = async {
-            let session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
-            let flavour = &session.nature.flavour;
-            let filter = Filter::equal(flavour.id_attribute(), id.stable.as_str());
-            let attributes = flavour.attributes(&self.wanted.mapping);
-            let (entries, _) = self.people(&session, filter, &attributes).await?;
-            let stamp = entries.first().and_then(|entry| flavour.stamp(entry, &self.wanted.mapping).ok());
-            Ok(stamp.map_or(Settled::Undecidable, |after| flavour.settled(before, &after)))
+            let mut session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
+            let nature = Arc::clone(&session.nature);
+            let filter = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+            let (entries, _) = self.people(&mut session, filter, &nature.attributes).await?;
+            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &self.wanted.mapping).ok());
+            Ok(stamp.map_or(Settled::Undecidable, |after| nature.flavour.settled(before, &after)))
         };
         match settled.await {
-            Ok(settled) => Ok(self.answered(settled)),
+            Ok(settled) => Ok(self.answered(upstream, settled)),
             Err(failure) => {
-                let failure = self.failed(upstream, failure);
+                let failure = failed(upstream, failure);
                 Err(self.no_answer(Some(failure)))
             }
         }
@@ -193,20 +225,24 @@ impl Ldap {
         let first = self.named(&account.server.name);
         let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
         for upstream in first.into_iter().chain(others) {
-            if let Some(failure) = upstream.resting() {
+            if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
                 continue;
             }
-            let bound = async {
-                let link = upstream.anonymous().await?;
-                link.bind(&account.name, Zeroizing::new(password.expose().to_owned())).await
-            };
-            match bound.await {
+            let bound = async { upstream.bind_link().await?.bind(&account.name, password.expose()).await };
+            let failure = match bound.await {
                 Ok(reply) => match self.wanted.flavour.verified(&reply) {
-                    Ok(verified) => return Ok(self.answered(verified)),
-                    Err(words) => last = Some(worse(last, self.failed(upstream, Failure::Unreachable(words)))),
+                    Ok(verified) => return Ok(self.answered(upstream, verified)),
+                    Err(words) if reply.code == BUSY => Failure::Unreachable(words),
+                    // Whoever answers so may have counted a wrong password before, or asked somebody who did.
+                    Err(words) => Failure::Broken(words),
                 },
-                Err(failure) => last = Some(worse(last, self.failed(upstream, failure))),
+                Err(failure) => failure,
+            };
+            let sent = matches!(failure, Failure::Broken(_) | Failure::Silent(_));
+            last = Some(worse(last, failed(upstream, failure)));
+            if sent {
+                break;
             }
         }
         Err(self.no_answer(last))
@@ -215,12 +251,22 @@ impl Ldap {
     /// People that fit a filter, and whether there are more of them than two.
     async fn people(
         &self,
-        session: &Session,
+        session: &mut Session,
         filter: Filter,
         attributes: &[String],
     ) -> Result<(Vec<Entry>, bool), Failure> {
+        let found = session.link.search(&self.people_query(filter, attributes)).await?;
+        self.people_in(found)
+    }
+
+    fn people_query<'q>(&'q self, filter: Filter, attributes: &'q [String]) -> Query<'q> {
         let base = self.wanted.search.base.0.as_str();
-        let found = session.link.search(Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }).await?;
+        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }
+    }
+
+    /// The people that a search found, and whether there are more.
+    fn people_in(&self, found: Results) -> Result<(Vec<Entry>, bool), Failure> {
+        let base = self.wanted.search.base.0.as_str();
         match found.reply.code {
             0 => Ok((found.entries, false)),
             4 => Ok((found.entries, true)),
@@ -234,25 +280,28 @@ impl Ldap {
         self.upstreams.iter().find(|upstream| upstream.endpoint.url == server)
     }
 
-    fn answered<T>(&self, answer: T) -> T {
+    fn answered<T>(&self, upstream: &Upstream, answer: T) -> T {
+        upstream.answered();
         self.up.store(true, Ordering::Relaxed);
         answer
     }
 
-    fn failed(&self, upstream: &Upstream, failure: Failure) -> Failure {
-        upstream.rest(&failure);
-        self.up.store(false, Ordering::Relaxed);
-        failure
-    }
-
     fn no_answer(&self, last: Option<Failure>) -> Error {
-        self.up.store(false, Ordering::Relaxed);
+        if !matches!(last, Some(Failure::Busy(_))) {
+            self.up.store(false, Ordering::Relaxed);
+        }
         match last {
             Some(Failure::Refused(why)) => Error::Misconfigured(why),
             Some(failure) => Error::Unavailable(failure.to_string()),
             None => Error::Unavailable("no server is configured".into()),
         }
     }
+}
+
+/// Tells a server's record of a failure.
+fn failed(upstream: &Upstream, failure: Failure) -> Failure {
+    upstream.failed(&failure);
+    failure
 }
 
 /// Of two failures the one that somebody must act on.

@@ -2,7 +2,6 @@
 //! account ours is, and how far a write can carry a condition. Learnt from the server itself and, where one is
 //! configured, from the canary: an entry of rekeyd's own whose password it may read.
 
-use ldap3::Scope;
 use rekeyd_core::domain::{Dn, EntryName, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
@@ -11,13 +10,9 @@ use rekeyd_core::flavour::{Flavour, Mapping, policy_entry, ppolicy};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::wire::{Failure, Link, PASSING, Query};
+use super::request::{ASSERTION, PASSWORD_MODIFY, Query, Scope};
+use super::wire::{Failure, Link, PASSING};
 use crate::directory::config::{DefaultPolicy, Identity, LdapConfig, Overlay, Search};
-
-/// The assertion control (RFC 4528).
-const ASSERTION: &str = "1.3.6.1.1.12";
-/// The password-modify operation (RFC 3062).
-const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
 
 /// The attributes by which groups name their members.
 pub(super) const MEMBERSHIP: [&str; 4] = ["member", "uniqueMember", "memberUid", "gidNumber"];
@@ -36,6 +31,8 @@ pub(super) struct Wanted {
 pub(super) struct Nature {
     /// How to speak of its entries.
     pub(super) flavour: Flavour,
+    /// The attributes that are asked for of a person.
+    pub(super) attributes: Vec<String>,
     /// The policy of accounts that name none: its entry, that there is none, or why that is not known.
     pub(super) default_policy: Result<Option<EntryName>, String>,
     /// The names in lower case of the attributes that its schema defines, of those that matter here.
@@ -78,6 +75,8 @@ pub(super) struct Proof {
     pub(super) words: String,
     /// Whether that is as good as it can be.
     pub(super) whole: bool,
+    /// Whether the server takes no writes at all, so that nothing could be shown.
+    pub(super) copy: bool,
     /// Whether its password was written.
     pub(super) written: bool,
     /// What the server says was the moment of that, if it shows it.
@@ -88,7 +87,7 @@ pub(super) struct Proof {
 
 impl Nature {
     /// Learns what a server is. The canary is written only where `proof` is still empty.
-    pub(super) async fn learn(link: &Link, wanted: &Wanted, proof: &mut Option<Proof>) -> Result<Self, Failure> {
+    pub(super) async fn learn(link: &mut Link, wanted: &Wanted, proof: &mut Option<Proof>) -> Result<Self, Failure> {
         let root = root(link).await?;
         let (defined, aliases) = schema(link, &root, wanted).await?;
         // The schema comes with the overlay's module; whether the overlay is on this database is another question.
@@ -110,8 +109,10 @@ impl Nature {
                 link.who_am_i().await?.and_then(|name| name.strip_prefix("dn:").and_then(|dn| Dn::parse(dn).ok()))
             }
         };
+        let flavour = Flavour::OpenLdap(OpenLdap { ppolicy, conditions, defined: defined.clone() });
         Ok(Self {
-            flavour: Flavour::OpenLdap(OpenLdap { ppolicy, conditions, defined: defined.clone() }),
+            attributes: flavour.attributes(&wanted.mapping),
+            flavour,
             default_policy: if ppolicy { default_policy(link, wanted, &root).await? } else { Ok(None) },
             groups_in_doubt: watched_groups(link, wanted, &defined).await?,
             // The canary's password was written, so that whoever sees no mark of it sees nobody's.
@@ -152,13 +153,17 @@ fn defines(defined: &[String], attribute: &str) -> bool {
 }
 
 /// Reads one entry by its name; `None` where there is none, or none that we may see.
-pub(super) async fn entry(link: &Link, name: &str, attributes: &[String]) -> Result<Option<Entry>, Failure> {
-    let filter = Filter::present("objectClass");
-    let found = link.search(Query { base: name, scope: Scope::Base, filter, attributes, limit: 1 }).await?;
+pub(super) async fn entry(link: &mut Link, name: &str, attributes: &[String]) -> Result<Option<Entry>, Failure> {
+    let found = link.search(&entry_query(name, attributes)).await?;
     Ok(found.entries.into_iter().next())
 }
 
-async fn root(link: &Link) -> Result<Root, Failure> {
+/// Asks for one entry by its name.
+pub(super) fn entry_query<'q>(name: &'q str, attributes: &'q [String]) -> Query<'q> {
+    Query { base: name, scope: Scope::Base, filter: Filter::present("objectClass"), attributes, limit: 1 }
+}
+
+async fn root(link: &mut Link) -> Result<Root, Failure> {
     let names = ["supportedControl", "supportedExtension", "namingContexts", "subschemaSubentry"].map(str::to_owned);
     let Some(entry) = entry(link, "", &names).await? else {
         return Err(Failure::Refused("the server's root entry can't be read".into()));
@@ -175,7 +180,11 @@ async fn root(link: &Link) -> Result<Root, Failure> {
 
 /// The names of the attributes that matter here and that the schema defines, and which of them are second names of
 /// others; all in lower case.
-async fn schema(link: &Link, root: &Root, wanted: &Wanted) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
+async fn schema(
+    link: &mut Link,
+    root: &Root,
+    wanted: &Wanted,
+) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
     let place = root.schema.as_deref().unwrap_or("cn=Subschema");
     let Some(entry) = entry(link, place, &["attributeTypes".to_owned()]).await? else {
         return Err(Failure::Refused(format!("the server's schema ({place}) can't be read")));
@@ -214,7 +223,7 @@ fn names_in(description: &str) -> Vec<String> {
 
 /// The policy of accounts that name none, where the configuration leaves it to be found: the only one there is.
 async fn default_policy(
-    link: &Link,
+    link: &mut Link,
     wanted: &Wanted,
     root: &Root,
 ) -> Result<Result<Option<EntryName>, String>, Failure> {
@@ -230,7 +239,7 @@ async fn default_policy(
     };
     let context = root.contexts.iter().find(holds).map_or(wanted.search.base.0.as_str(), String::as_str);
     let filter = Filter::equal("objectClass", "pwdPolicy");
-    let found = link.search(Query { base: context, scope: Scope::Subtree, filter, attributes: &[], limit: 2 }).await?;
+    let found = link.search(&Query { base: context, scope: Scope::Subtree, filter, attributes: &[], limit: 2 }).await?;
     let mut policies = found.entries.into_iter();
     Ok(match (policies.next(), policies.next()) {
         (Some(only), None) => Ok(Some(only.name().clone())),
@@ -244,14 +253,14 @@ async fn default_policy(
 }
 
 /// Whether the groups that verdicts rest on are there and show their members.
-async fn watched_groups(link: &Link, wanted: &Wanted, defined: &[String]) -> Result<Option<String>, Failure> {
+async fn watched_groups(link: &mut Link, wanted: &Wanted, defined: &[String]) -> Result<Option<String>, Failure> {
     let members: Vec<&str> = MEMBERSHIP.into_iter().filter(|name| defines(defined, name)).collect();
     let searchable = Filter::And(members.iter().map(|name| Filter::readable(name)).collect());
     for group in &wanted.watched {
         let name = group.as_str();
         let query = |filter| Query { base: name, scope: Scope::Base, filter, attributes: &[], limit: 1 };
-        if link.search(query(searchable.clone())).await?.entries.is_empty() {
-            let there = !link.search(query(Filter::present("objectClass"))).await?.entries.is_empty();
+        if link.search(&query(searchable.clone())).await?.entries.is_empty() {
+            let there = !link.search(&query(Filter::present("objectClass"))).await?.entries.is_empty();
             let what = if there { "rekeyd's account may not see its members" } else { "it is not there" };
             return Ok(Some(format!("verdicts rest on the group {name}, and {what}")));
         }
@@ -261,17 +270,17 @@ async fn watched_groups(link: &Link, wanted: &Wanted, defined: &[String]) -> Res
 
 /// Whether there is any sign of the password policy overlay: a policy, or an account with the mark of a password. Where
 /// such marks can't be seen it counts as there, since the state of accounts is then unknown and not absent.
-async fn overlay_leaves_signs(link: &Link, wanted: &Wanted, root: &Root) -> Result<bool, Failure> {
+async fn overlay_leaves_signs(link: &mut Link, wanted: &Wanted, root: &Root) -> Result<bool, Failure> {
     if wanted.ldap.default_policy != DefaultPolicy::Discovered {
         return Ok(wanted.ldap.default_policy != DefaultPolicy::None);
     }
     if default_policy(link, wanted, root).await?.is_ok() {
         return Ok(true);
     }
-    let person = async |more: Vec<Filter>| {
+    let mut person = async |more: Vec<Filter>| {
         let filter = Filter::And([vec![wanted.search.filter.clone()], more].concat());
         let base = wanted.search.base.0.as_str();
-        let found = link.search(Query { base, scope: Scope::Subtree, filter, attributes: &[], limit: 1 }).await?;
+        let found = link.search(&Query { base, scope: Scope::Subtree, filter, attributes: &[], limit: 1 }).await?;
         Ok(!found.entries.is_empty())
     };
     Ok(person(vec![Filter::present("pwdChangedTime")]).await?
@@ -283,7 +292,7 @@ const RACES: usize = 5;
 
 /// Writes a random password to the canary with a condition, and looks at what the server made of it.
 async fn prove(
-    link: &Link,
+    link: &mut Link,
     wanted: &Wanted,
     defined: &[String],
     possible: bool,
@@ -293,6 +302,7 @@ async fn prove(
         conditions: Conditions::None,
         words,
         whole: false,
+        copy: false,
         written: false,
         stamped: None,
         overlay: None,
@@ -330,7 +340,10 @@ async fn prove(
                 122 => {}
                 // Kept as a proof, this would hold long after the trouble.
                 passing if PASSING.contains(&passing) => return Err(Failure::Unreachable(reply.words())),
-                _ => return Ok(none(format!("the canary's password can't be set: {}", reply.words()))),
+                _ => {
+                    let words = format!("the canary's password can't be set: {}", reply.words());
+                    return Ok(Proof { copy: wanted.flavour.is_copy(&reply), ..none(words) });
+                }
             }
             let Some(now) = entry(link, &canary.0, &attributes).await? else {
                 return Ok(none(format!("the canary {} can't be read", canary.0)));
@@ -361,7 +374,7 @@ async fn prove(
     }
     let filter = Filter::readable("pwdChangedTime");
     let query = Query { base: &canary.0, scope: Scope::Base, filter, attributes: &[], limit: 1 };
-    let visible = !link.search(query).await?.entries.is_empty();
+    let visible = !link.search(&query).await?.entries.is_empty();
     let overlay = (stamped.is_some() || visible).then_some(stamped.is_some());
     let seen = Proof { written: true, stamped, overlay, ..none(String::new()) };
     if overlay == Some(false) {

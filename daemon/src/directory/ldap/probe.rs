@@ -1,6 +1,7 @@
 //! What `check` says about the servers, in words: whether each is reached, who we are there, what we may see, and how a
 //! password will be written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Finding, Timestamp};
@@ -41,8 +42,8 @@ impl Ldap {
             let mut findings = Findings { server: upstream.endpoint.url.clone(), probes: Vec::new() };
             upstream.forget().await;
             match upstream.session(&self.wanted).await {
-                Ok(session) => {
-                    if let Err(failure) = self.look_around(upstream, &session, now, &mut findings).await {
+                Ok(mut session) => {
+                    if let Err(failure) = self.look_around(upstream, &mut session, now, &mut findings).await {
                         findings.say("answers", failure.to_string(), Grade::Broken, Some("Look at the server's log."));
                     }
                 }
@@ -62,7 +63,7 @@ impl Ldap {
     async fn look_around(
         &self,
         upstream: &Upstream,
-        session: &Session,
+        session: &mut Session,
         now: Timestamp,
         to: &mut Findings,
     ) -> Result<(), Failure> {
@@ -87,7 +88,7 @@ impl Ldap {
         Ok(())
     }
 
-    async fn people_there(&self, session: &Session, to: &mut Findings) -> Result<(), Failure> {
+    async fn people_there(&self, session: &mut Session, to: &mut Findings) -> Result<(), Failure> {
         let search = &self.wanted.search;
         let filter = search.filter.clone();
         let attributes = session.nature.flavour.attributes(&self.wanted.mapping);
@@ -163,7 +164,7 @@ impl Ldap {
         }
     }
 
-    fn groups_there(&self, session: &Session, to: &mut Findings) {
+    fn groups_there(&self, session: &mut Session, to: &mut Findings) {
         match &session.nature.groups_in_doubt {
             Some(doubt) => to.say(
                 "groups",
@@ -178,7 +179,7 @@ impl Ldap {
         }
     }
 
-    fn writing(session: &Session, now: Timestamp, to: &mut Findings) {
+    fn writing(session: &mut Session, now: Timestamp, to: &mut Findings) {
         let (proof, root) = (&session.nature.proof, &session.nature.root);
         if proof.whole {
             to.fine("writing", proof.words.clone());
@@ -230,8 +231,8 @@ impl Ldap {
         }
     }
 
-    async fn policies_there(upstream: &Upstream, session: &Session, to: &mut Findings) -> Result<(), Failure> {
-        match &session.nature.default_policy {
+    async fn policies_there(upstream: &Upstream, session: &mut Session, to: &mut Findings) -> Result<(), Failure> {
+        match &Arc::clone(&session.nature).default_policy {
             Err(why) => to.say(
                 "password policy",
                 why.clone(),

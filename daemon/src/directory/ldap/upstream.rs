@@ -1,18 +1,19 @@
-//! One server as it is used: a few shared connections, a rest after each failure, and what was learnt of it.
+//! One server as it is used: its kept connections, its rests after failures, and what was learnt of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rekeyd_core::domain::Server;
+use rekeyd_core::domain::{Server, Timestamp};
 use rekeyd_core::flavour::policy_entry::PolicyView;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
+use super::breaker::Breaker;
 use super::connect::Connector;
 use super::nature::{Nature, Proof, Wanted};
-use super::wire::{Failure, Link};
+use super::pool::{Place, Pool};
+use super::pulse::Pulse;
+use super::wire::{BindLink, Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
 /// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
@@ -22,21 +23,28 @@ const FRESH_REFUSAL: Duration = Duration::from_mins(1);
 /// How long what the canary has shown holds, unless the server fails before.
 const FRESH_PROOF: Duration = Duration::from_hours(24);
 
+/// So many silences make a server rest that is the only one. Where there is another one, the first silence does.
+const SILENCES: u32 = 5;
+
 /// One server.
 pub(super) struct Upstream {
     pub(super) endpoint: Endpoint,
     connector: Arc<Connector>,
-    slots: Vec<Mutex<Option<Link>>>,
-    turn: AtomicUsize,
-    cool_down: Duration,
-    rest: Lock<Option<(Instant, Failure)>>,
+    /// Connections on which rekeyd is known as itself.
+    own: Arc<Pool>,
+    /// Connections on which people's passwords are tried.
+    binds: Arc<Pool>,
+    deadline: Duration,
+    breaker: Breaker,
     read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
+    pulse: Lock<Option<Pulse>>,
+    unwritten: Lock<Option<(Instant, String)>>,
 }
 
-/// A connection together with what is known of the server behind it.
+/// A connection in the hands of one story, together with what is known of the server behind it.
 pub(super) struct Session {
     pub(super) link: Link,
     pub(super) nature: Arc<Nature>,
@@ -47,14 +55,20 @@ impl Upstream {
         Self {
             endpoint,
             connector,
-            slots: (0..config.connections).map(|_| Mutex::new(None)).collect(),
-            turn: AtomicUsize::new(0),
-            cool_down: config.cool_down,
-            rest: Lock::new(None),
+            own: Pool::new(config.connections),
+            binds: Pool::new(config.sign_in_connections),
+            deadline: config.operation_timeout,
+            breaker: Breaker::new(
+                if config.endpoints.len() > 1 { 1 } else { SILENCES },
+                config.cool_down,
+                Instant::now(),
+            ),
             read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
             policies: Lock::new(HashMap::new()),
+            pulse: Lock::new(None),
+            unwritten: Lock::new(None),
         }
     }
 
@@ -69,48 +83,122 @@ impl Upstream {
         *held(&self.read_only) = Some(Instant::now());
     }
 
-    /// Why it is left alone at the moment, if it is.
+    /// Asks whether a story may ask it now. Who was let in tells how it went, by [`Self::failed`] or [`Self::answered`].
+    ///
+    /// # Errors
+    /// Why it is left alone at the moment.
+    pub(super) fn admit(&self) -> Result<(), Failure> {
+        self.breaker.admit(Instant::now())
+    }
+
+    /// Why it is left alone, if it is.
     pub(super) fn resting(&self) -> Option<Failure> {
-        let now = Instant::now();
-        held(&self.rest).as_ref().filter(|(until, _)| *until > now).map(|(_, failure)| failure.clone())
+        self.breaker.resting()
     }
 
-    /// Whether a rest is over and nothing was learnt of it since.
-    fn is_back(&self) -> bool {
-        let now = Instant::now();
-        held(&self.rest).as_ref().is_some_and(|(until, _)| *until <= now)
+    /// Gives it up at once: it was asked for nothing but whether it is there.
+    pub(super) fn gives_up(&self, failure: &Failure) {
+        self.tell_of_rest(self.breaker.shuts(failure, Instant::now()), failure);
     }
 
-    /// Leaves it alone for a while.
-    pub(super) fn rest(&self, failure: &Failure) {
-        log::debug!(event = "directory-rests", server = self.endpoint.url.as_str(); "{failure}");
-        *held(&self.rest) = Some((Instant::now() + self.cool_down, failure.clone()));
+    /// Ends its rest: it has just been reached. What was learnt of it before its trouble is learnt anew.
+    pub(super) fn is_reached(&self) {
+        self.breaker.reached(Instant::now());
     }
 
-    /// A shared connection with what is known of the server.
+    /// Has its canary written again with the next session, to see whether it takes writes by now.
+    pub(super) async fn doubt(&self) {
+        *self.nature.lock().await = None;
+        *self.proof.lock().await = None;
+    }
+
+    /// The canary's stamp, and how long ago it was written; `None` where nobody knows, or somebody is learning it now.
+    pub(super) fn stamped(&self) -> Option<(Timestamp, Duration)> {
+        let proof = self.proof.try_lock().ok()?;
+        let (since, proof) = proof.as_ref()?;
+        Some((proof.stamped?, since.elapsed()))
+    }
+
+    /// Remembers for a while why a password could not be written, or that one could.
+    pub(super) fn wrote(&self, trouble: Option<String>) {
+        *held(&self.unwritten) = trouble.map(|why| (Instant::now(), why));
+    }
+
+    /// Why passwords can't be written, as far as the last one has shown.
+    pub(super) fn unwritten(&self) -> Option<String> {
+        let unwritten = held(&self.unwritten);
+        unwritten.as_ref().filter(|(since, _)| since.elapsed() < FRESH_REFUSAL).map(|(_, why)| why.clone())
+    }
+
+    /// When it was last asked whether it is there, and how that went.
+    pub(super) fn pulse(&self) -> Option<Pulse> {
+        *held(&self.pulse)
+    }
+
+    /// Remembers that it was asked.
+    pub(super) fn felt(&self, pulse: Pulse) {
+        *held(&self.pulse) = Some(pulse);
+    }
+
+    /// It gave no answer.
+    pub(super) fn failed(&self, failure: &Failure) {
+        if let Failure::Broken(_) | Failure::Unreachable(_) = failure {
+            // The others have most likely ended as well.
+            self.own.clear();
+            self.binds.clear();
+        }
+        self.tell_of_rest(self.breaker.failed(failure, Instant::now()), failure);
+    }
+
+    /// It answered.
+    pub(super) fn answered(&self) {
+        if let Some(rest) = self.breaker.answered(Instant::now()) {
+            let server = self.endpoint.url.as_str();
+            log::warn!(event = "directory-back", server = server; "the directory answers again, after {} s", rest.as_secs());
+        }
+    }
+
+    fn tell_of_rest(&self, begun: Option<Duration>, failure: &Failure) {
+        let server = self.endpoint.url.as_str();
+        if begun.is_some() {
+            log::warn!(event = "directory-rests", server = server; "the directory is left alone for a while: {failure}");
+        } else {
+            log::debug!(event = "directory-failed", server = server; "{failure}");
+        }
+    }
+
+    /// A connection with what is known of the server.
     pub(super) async fn session(&self, wanted: &Wanted) -> Result<Session, Failure> {
         self.session_on(self.link().await?, wanted).await
     }
 
     /// A given connection with what is known of the server.
-    pub(super) async fn session_on(&self, link: Link, wanted: &Wanted) -> Result<Session, Failure> {
+    pub(super) async fn session_on(&self, mut link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
         // A server that comes back may have become another one: restarted with other settings, or restored.
-        let back = self.is_back();
-        if let Some((_, nature)) = known.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH) {
+        let back = self.breaker.has_rested();
+        let fresh = |nature: &Nature| if nature.proof.copy { FRESH_REFUSAL } else { FRESH };
+        if let Some((_, nature)) = known.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one)) {
             return Ok(Session { link, nature: Arc::clone(nature) });
         }
         // Whoever waited here while another one failed need not fail again.
-        if let Some(failure) = self.resting() {
+        if let Some(failure) = self.breaker.shut(Instant::now()) {
             return Err(failure);
         }
         let mut kept = self.proof.lock().await;
-        let fresh = kept.as_ref().filter(|(since, _)| !back && since.elapsed() < FRESH_PROOF);
+        // A copy may become an original at any time.
+        let fresh = |proof: &Proof| if proof.copy { FRESH_REFUSAL } else { FRESH_PROOF };
+        let fresh = kept.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one));
         let mut proof = fresh.map(|(_, proof)| proof.clone());
         let renewed = proof.is_none();
-        let learnt = Nature::learn(&link, wanted, &mut proof).await;
+        let learnt = Nature::learn(&mut link, wanted, &mut proof).await;
         if let Some(proof) = proof.filter(|_| renewed) {
-            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole) {
+            if proof.copy {
+                self.takes_no_writes();
+            } else if proof.written {
+                *held(&self.read_only) = None;
+            }
+            if kept.as_ref().is_some_and(|(_, old)| old.whole && !proof.whole && !proof.copy) {
                 let server = self.endpoint.url.as_str();
                 log::warn!(event = "write-condition-lost", server = server; "from now on: {}", proof.words);
             }
@@ -119,14 +207,12 @@ impl Upstream {
         let nature = learnt.inspect_err(|failure| {
             // A kept connection that has ended says nothing of the server yet.
             if !matches!(failure, Failure::Broken(_) | Failure::Unreachable(_)) {
-                self.rest(failure);
+                self.tell_of_rest(self.breaker.shuts(failure, Instant::now()), failure);
             }
         })?;
         let nature = Arc::new(nature);
         *known = Some((Instant::now(), Arc::clone(&nature)));
-        if self.is_back() {
-            *held(&self.rest) = None;
-        }
+        self.breaker.learnt();
         Ok(Session { link, nature })
     }
 
@@ -135,36 +221,34 @@ impl Upstream {
         *self.nature.lock().await = None;
         *self.proof.lock().await = None;
         held(&self.policies).clear();
-        *held(&self.rest) = None;
+        self.breaker.forget();
         *held(&self.read_only) = None;
     }
 
-    /// A shared connection, made if there is none that can be used.
+    /// A kept connection, or a new one.
     async fn link(&self) -> Result<Link, Failure> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
-        let Some(slot) = self.slots.get(turn) else {
-            return Err(Failure::Unreachable("no connections are configured".into()));
-        };
-        let mut slot = slot.lock().await;
-        if let Some(link) = slot.as_ref().filter(|link| link.is_usable()) {
-            return Ok(link.clone());
+        let mut place = self.own.take(self.deadline).await?;
+        if place.connection.is_none() {
+            if let Some(failure) = self.breaker.shut(Instant::now()) {
+                return Err(failure);
+            }
+            place.connection = Some(self.connector.service(&self.endpoint).await?);
         }
-        if let Some(failure) = self.resting() {
-            return Err(failure);
-        }
-        let link = self.fresh().await.inspect_err(|failure| self.rest(failure))?;
-        *slot = Some(link.clone());
-        Ok(link)
+        Ok(Link::new(place, self.deadline))
     }
 
     /// A connection of one's own, known as rekeyd.
     pub(super) async fn fresh(&self) -> Result<Link, Failure> {
-        self.connector.service(&self.endpoint).await
+        Ok(Link::new(Place::apart(self.connector.service(&self.endpoint).await?), self.deadline))
     }
 
-    /// A connection of one's own, known as nobody yet.
-    pub(super) async fn anonymous(&self) -> Result<Link, Failure> {
-        self.connector.anonymous(&self.endpoint).await
+    /// A connection for one person's bind.
+    pub(super) async fn bind_link(&self) -> Result<BindLink, Failure> {
+        let mut place = self.binds.take(self.deadline).await?;
+        if place.connection.is_none() {
+            place.connection = Some(self.connector.anonymous(&self.endpoint).await?);
+        }
+        Ok(BindLink::new(place, self.deadline))
     }
 
     /// A policy that was read a short while ago.

@@ -1,36 +1,28 @@
-//! One connection and the operations on it, each with a deadline and in a task of its own: the LDAP library can panic on
-//! a malformed answer, and that must end one operation, not the daemon.
+//! The operations on a connection, each with a deadline. Those of rekeyd itself and the binds by which people's passwords
+//! are checked are of different types: no story can use the connection of one for the other.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ldap3::asn1::{PL, StructureTag};
-use ldap3::controls::{Assertion, MakeCritical as _, RawControl};
-use ldap3::exop::{PasswordModify, WhoAmI};
-use ldap3::{Ldap, LdapError, LdapResult, Mod, ResultEntry, Scope, SearchOptions};
 use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Reply;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 use zeroize::Zeroizing;
 
-/// After so many operations a connection is replaced: the library remembers each search for as long as it lives.
-const MOST_USES: u32 = 50_000;
-
-/// After so long without use a connection is replaced: firewalls forget such ones without a word.
-const MOST_IDLE: Duration = Duration::from_mins(5);
+use super::connection::{Answered, Connection};
+use super::pool::Place;
+use super::request::{Query, Request};
 
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
 pub(super) const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
 
 /// Why an operation has no answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Failure {
+    /// All connections that there may be are in use. Nothing was done, and it says nothing of the server.
+    Busy(String),
     /// The connection ended while the operation was under way.
     Broken(String),
     /// The server is reached and does not let us in, or is not what the configuration says.
@@ -43,34 +35,22 @@ pub(super) enum Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Broken(why) | Self::Refused(why) | Self::Silent(why) | Self::Unreachable(why)) = self;
+        let (Self::Broken(why) | Self::Busy(why) | Self::Refused(why) | Self::Silent(why) | Self::Unreachable(why)) =
+            self;
         f.write_str(why)
     }
 }
 
-/// A connection that many operations share.
-#[derive(Clone)]
+/// A connection on which rekeyd is known as itself, in the hands of one story.
 pub(super) struct Link {
-    ldap: Ldap,
+    place: Place,
     deadline: Duration,
-    broken: Arc<AtomicBool>,
-    uses: Arc<AtomicU32>,
-    made: Instant,
-    used: Arc<AtomicU64>,
 }
 
-/// What to search for.
-pub(super) struct Query<'q> {
-    /// Where.
-    pub(super) base: &'q str,
-    /// How deep.
-    pub(super) scope: Scope,
-    /// For what.
-    pub(super) filter: Filter,
-    /// Exactly these attributes; none asks for names only.
-    pub(super) attributes: &'q [String],
-    /// The most entries.
-    pub(super) limit: u16,
+/// A connection on which one person's bind after the other is tried, and nothing else.
+pub(super) struct BindLink {
+    place: Place,
+    deadline: Duration,
 }
 
 /// What a search found.
@@ -84,174 +64,102 @@ pub(super) struct Results {
 }
 
 impl Link {
-    pub(super) fn new(ldap: Ldap, deadline: Duration) -> Self {
-        Self {
-            ldap,
-            deadline,
-            broken: Arc::default(),
-            uses: Arc::default(),
-            made: Instant::now(),
-            used: Arc::default(),
-        }
+    pub(super) fn new(place: Place, deadline: Duration) -> Self {
+        Self { place, deadline }
     }
 
     /// Whether it is good for another operation.
     pub(super) fn is_usable(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed)
-            && self.uses.load(Ordering::Relaxed) < MOST_USES
-            && self.made.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed))) < MOST_IDLE
-            && !self.ldap.clone().is_closed()
+        self.place.connection.as_ref().is_some_and(Connection::is_settled)
     }
 
     /// Searches. A server that can't answer now is a failure; every other end is for the caller to read.
-    pub(super) async fn search(&self, query: Query<'_>) -> Result<Results, Failure> {
-        let (base, scope, limit) = (query.base.to_owned(), query.scope, query.limit);
-        let filter = query.filter.to_string();
-        let attributes = if query.attributes.is_empty() { vec!["1.1".to_owned()] } else { query.attributes.to_vec() };
-        let results = self
-            .run(async move |mut ldap| {
-                ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(limit)));
-                let mut stream = ldap.streaming_search(&base, scope, &filter, attributes).await?;
-                let mut entries = Vec::new();
-                let mut references = false;
-                while let Some(found) = stream.next().await? {
-                    if found.is_ref() || found.is_intermediate() {
-                        references |= found.is_ref();
-                        continue;
-                    }
-                    entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
-                    if entries.len() > usize::from(limit) {
-                        return Err(LdapError::EndOfStream);
-                    }
-                }
-                let result = stream.finish().await;
-                Ok(Results { entries, references, reply: reply(result) })
-            })
-            .await?;
-        if PASSING.contains(&results.reply.code) {
-            return Err(Failure::Unreachable(results.reply.words()));
+    pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Results, Failure> {
+        results(self.one(Request::Search(query)).await?)
+    }
+
+    /// Sends several searches together; their results come in the same order.
+    pub(super) async fn searches(&mut self, queries: &[Query<'_>]) -> Result<Vec<Results>, Failure> {
+        let requests: Vec<Request<'_>> = queries.iter().map(Request::Search).collect();
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(results)
+        exchange(&mut self.place, &requests, self.deadline).await?.into_iter().map(results).collect()
     }
 
     /// Replaces attributes, if the entry fits the condition at that moment.
     pub(super) async fn modify(
-        &self,
+        &mut self,
         name: &EntryName,
         replace: &[(&'static str, Zeroizing<Vec<u8>>)],
         condition: Option<&str>,
     ) -> Result<Reply, Failure> {
-        let name = name.0.clone();
-        let replace = replace.to_vec();
-        let condition = condition.map(str::to_owned);
-        self.run(async move |mut ldap| {
-            let mut controls = vec![policy_control()];
-            if let Some(condition) = condition {
-                controls.push(Assertion { filter: condition }.critical().into());
-            }
-            let changes = replace
-                .iter()
-                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])));
-            let changes = changes.collect();
-            ldap.with_controls(controls).modify(&name, changes).await.map(reply)
-        })
-        .await
+        let parsed = condition.map(Filter::parse).transpose();
+        let condition = parsed.map_err(|bad| Failure::Refused(format!("the condition of a write: {bad}")))?;
+        Ok(self.one(Request::Modify { name, replace, condition: condition.as_ref() }).await?.reply)
     }
 
     /// The password-modify operation.
-    pub(super) async fn set_password(&self, name: &EntryName, password: &Zeroizing<String>) -> Result<Reply, Failure> {
-        let (name, password) = (name.0.clone(), password.clone());
-        self.run(async move |mut ldap| {
-            let change = PasswordModify { user_id: Some(&name), old_pass: None, new_pass: Some(&password) };
-            ldap.with_controls(vec![policy_control()]).extended(change).await.map(|result| reply(result.1))
-        })
-        .await
-    }
-
-    /// A simple bind. The password must not be empty: that would be an anonymous success.
-    pub(super) async fn bind(&self, name: &EntryName, password: Zeroizing<String>) -> Result<Reply, Failure> {
-        if name.0.is_empty() || password.is_empty() || password.contains('\0') {
-            return Err(Failure::Refused("a bind without a name or a password is never sent".into()));
-        }
-        let name = name.0.clone();
-        self.run(async move |mut ldap| {
-            ldap.with_controls(vec![policy_control()]).simple_bind(&name, &password).await.map(reply)
-        })
-        .await
-    }
-
-    /// A bind as whom the kernel says.
-    pub(super) async fn bind_external(&self) -> Result<Reply, Failure> {
-        self.run(async move |mut ldap| ldap.sasl_external_bind().await.map(reply)).await
+    pub(super) async fn set_password(&mut self, name: &EntryName, password: &str) -> Result<Reply, Failure> {
+        Ok(self.one(Request::PasswordModify { name, password }).await?.reply)
     }
 
     /// Who the server says we are, such as `dn:cn=rekeyd,dc=example,dc=org`.
-    pub(super) async fn who_am_i(&self) -> Result<Option<String>, Failure> {
-        self.run(async move |mut ldap| {
-            let answer = ldap.extended(WhoAmI).await?;
-            Ok(answer.0.val.filter(|_| answer.1.rc == 0).and_then(|value| String::from_utf8(value).ok()))
-        })
-        .await
+    pub(super) async fn who_am_i(&mut self) -> Result<Option<String>, Failure> {
+        let Answered { reply, value, .. } = self.one(Request::WhoAmI).await?;
+        Ok(value.filter(|_| reply.code == 0).and_then(|value| String::from_utf8(value).ok()))
     }
 
-    async fn run<T: Send + 'static, F: Future<Output = Result<T, LdapError>> + Send + 'static>(
-        &self,
-        operation: impl FnOnce(Ldap) -> F,
-    ) -> Result<T, Failure> {
-        self.uses.fetch_add(1, Ordering::Relaxed);
-        let age = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used.store(age, Ordering::Relaxed);
-        let task = tokio::spawn(operation(self.ldap.clone()));
-        let stop = task.abort_handle();
-        let failure = match tokio::time::timeout(self.deadline, task).await {
-            Ok(Ok(Ok(answer))) => return Ok(answer),
-            Ok(Ok(Err(LdapError::OpSend { .. }))) => Failure::Unreachable("the connection has ended".into()),
-            Ok(Ok(Err(error))) => Failure::Broken(format!("the connection ended: {error}")),
-            Ok(Err(_)) => Failure::Broken("the server's answer makes no sense".into()),
-            Err(_) => {
-                stop.abort();
-                Failure::Silent(format!("no answer within {} ms", self.deadline.as_millis()))
-            }
+    async fn one(&mut self, request: Request<'_>) -> Result<Answered, Failure> {
+        only(&mut self.place, request, self.deadline).await
+    }
+}
+
+impl BindLink {
+    pub(super) fn new(place: Place, deadline: Duration) -> Self {
+        Self { place, deadline }
+    }
+
+    /// One person's bind. It is sent once: a server counts each wrong one.
+    pub(super) async fn bind(mut self, name: &EntryName, password: &str) -> Result<Reply, Failure> {
+        let reply = only(&mut self.place, bind_request(name, password)?, self.deadline).await?.reply;
+        let plain = match reply.code {
+            0 => reply.policy.is_none_or(|policy| policy.error.is_none() && policy.grace.is_none()),
+            // Nobody is known on the connection any more (RFC 4513, section 4).
+            49 => true,
+            _ => false,
         };
-        self.broken.store(true, Ordering::Relaxed);
-        Err(failure)
-    }
-}
-
-fn policy_control() -> RawControl {
-    RawControl { ctype: ppolicy::OID.to_owned(), crit: false, val: None }
-}
-
-fn reply(result: LdapResult) -> Reply {
-    let control = result.ctrls.into_iter().map(|control| control.1).find(|control| control.ctype == ppolicy::OID);
-    let policy = control.and_then(|control| PolicyAnswer::parse(&control.val.unwrap_or_default()).ok());
-    Reply { code: result.rc, text: result.text, policy }
-}
-
-/// Takes a search result apart without trusting its shape.
-fn entry(found: ResultEntry) -> Option<Entry> {
-    let mut parts = constructed(found.0)?.into_iter();
-    let mut entry = Entry::new(EntryName(String::from_utf8(primitive(parts.next()?)?).ok()?));
-    for attribute in constructed(parts.next()?)? {
-        let mut parts = constructed(attribute)?.into_iter();
-        let name = String::from_utf8(primitive(parts.next()?)?).ok()?;
-        for value in constructed(parts.next()?)? {
-            entry.add(&name, primitive(value)?);
+        if !plain {
+            // A server may hold whoever must change a password to that, for as long as the connection lives.
+            self.place.connection = None;
         }
-    }
-    Some(entry)
-}
-
-fn constructed(tag: StructureTag) -> Option<Vec<StructureTag>> {
-    match tag.payload {
-        PL::C(parts) => Some(parts),
-        PL::P(_) => None,
+        Ok(reply)
     }
 }
 
-fn primitive(tag: StructureTag) -> Option<Vec<u8>> {
-    match tag.payload {
-        PL::P(bytes) => Some(bytes),
-        PL::C(_) => None,
+/// A simple bind. The password must not be empty: that would be an anonymous success.
+pub(super) fn bind_request<'r>(name: &'r EntryName, password: &'r str) -> Result<Request<'r>, Failure> {
+    if name.0.is_empty() || password.is_empty() || password.contains('\0') {
+        return Err(Failure::Refused("a bind without a name or a password is never sent".into()));
     }
+    Ok(Request::Bind { name, password })
+}
+
+async fn exchange(place: &mut Place, requests: &[Request<'_>], deadline: Duration) -> Result<Vec<Answered>, Failure> {
+    match &mut place.connection {
+        Some(connection) => connection.exchange(requests, deadline).await,
+        None => Err(Failure::Unreachable("the connection has ended".into())),
+    }
+}
+
+async fn only(place: &mut Place, request: Request<'_>, deadline: Duration) -> Result<Answered, Failure> {
+    let answered = exchange(place, &[request], deadline).await?.pop();
+    answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
+}
+
+fn results(answered: Answered) -> Result<Results, Failure> {
+    if PASSING.contains(&answered.reply.code) {
+        return Err(Failure::Unreachable(answered.reply.words()));
+    }
+    Ok(Results { entries: answered.entries, references: answered.references, reply: answered.reply })
 }

@@ -130,6 +130,8 @@ async fn r12_what_waits_is_neither_lost_nor_held_up_by_a_clock_that_is_set() {
             let notices = store.lease_notices(9, MINUTE, at(now)).await.unwrap();
             assert_eq!(notices.len(), 1, "{by}");
             assert!(notices[0].notice.deadline > at(now), "{by}");
+            store.delivery(notices[0].notice.id, Delivery::Sent, at(now), None).await.unwrap();
+            assert!(works(&store, 1, now).await, "{by}: its life begins when it is delivered");
             let told = store.audit(None, 9).await.unwrap();
             let told: Vec<_> = told.iter().filter(|row| row.kind == "clock-set").collect();
             assert_eq!(told.len(), 1, "{by}");

@@ -5,6 +5,7 @@ mod claims;
 mod clock;
 mod damage;
 mod files;
+mod growth;
 mod load;
 mod messages;
 mod queue;

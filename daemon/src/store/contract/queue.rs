@@ -83,6 +83,21 @@ async fn r9_fresh_and_deferred_requests_go_in_turn() {
 }
 
 #[tokio::test]
+async fn r4_what_was_put_back_can_be_made_due_and_what_is_in_hand_stays_there() {
+    for place in places() {
+        let store = place.open().store;
+        for n in 1..=2 {
+            assert_eq!(store.accept(request(n, 0), vec![], None).await, Ok(Acceptance::Accepted));
+        }
+        let leased = store.lease_requests(2, MINUTE, at(0)).await.unwrap();
+        store.postpone(leased.first().unwrap().id, at(60), "the directory is down").await.unwrap();
+        store.hurry_requests(at(5)).await.unwrap();
+        let due = store.lease_requests(9, MINUTE, at(5)).await.unwrap();
+        assert_eq!(due.iter().map(|request| request.id).collect::<Vec<_>>(), [leased.first().unwrap().id]);
+    }
+}
+
+#[tokio::test]
 async fn a_full_backlog_is_full_for_everybody_and_counts_nobody() {
     for place in places() {
         let store = open_with(StoreConfig { backlog: 2, ..place.config() }).store;

@@ -21,9 +21,12 @@ const STEP: Duration = Duration::from_mins(2);
 const TRUST: Duration = Duration::from_hours(24);
 
 /// The moments at which something is due or given up. `?1` is by how much the clock was set, `?2` what it showed before.
-const MOVES: [&str; 5] = [
+const MOVES: [&str; 6] = [
     "UPDATE requests SET due = due + ?1, deadline = deadline + ?1 WHERE state = 'waiting' AND ?2 IS NOT NULL",
     "UPDATE outbox SET due = due + ?1, deadline = deadline + ?1 WHERE due IS NOT NULL AND ?2 IS NOT NULL",
+    // Nobody has the links yet, and their life begins when they are delivered.
+    "UPDATE tickets SET issued = issued + ?1, ends = ends + ?1
+     WHERE state = 'live' AND expires IS NULL AND ?2 IS NOT NULL",
     "UPDATE tickets SET claimed_at = claimed_at + ?1 WHERE claimed_at IS NOT NULL AND ?2 IS NOT NULL",
     "UPDATE replacements SET since = since + ?1 WHERE ?2 IS NOT NULL",
     "UPDATE accounts SET frozen_until = frozen_until + ?1 WHERE frozen_until > ?2",

@@ -1,14 +1,16 @@
 //! The store in one SQLite file: one thread that writes in shared commits, a few that read.
 //!
 //! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put
-//!   back from earlier shows.
+//!   back from earlier shows. `backup`: a copy while it is in use.
 //! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `change`: one such thing. `memory`: what
 //!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
-//! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that is set.
+//! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that
+//!   is set.
 
 mod accounts;
+mod backup;
 mod change;
 mod checkup;
 mod claims;
@@ -35,6 +37,7 @@ mod upkeep;
 mod writer;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
@@ -117,6 +120,11 @@ impl Sqlite {
     /// See [`crate::store::Store::probe`].
     pub(in crate::store) fn probe(config: &StoreConfig, ring: &KeyRing) -> Result<String, Error> {
         open::probe(config, ring)
+    }
+
+    /// See [`crate::store::Store::backup`].
+    pub(in crate::store) fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
+        backup::backup(config, to)
     }
 
     /// See [`crate::store::Store::data_key`].

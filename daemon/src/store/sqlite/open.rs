@@ -70,7 +70,7 @@ pub(super) fn open(config: &StoreConfig, ring: &KeyRing, watch: &Watch, chance: 
         let latest = Latest::load(&connection, watch.clone()).map_err(told)?;
         latest.see(watch.now());
         let (memory, voided) = settle(&connection, config, &key, &latest, chance).map_err(told)?;
-        Ok(Ready { connection, key, latest, memory, lock, voided, checkup })
+        Ok(Ready { connection, key, latest, memory, lock, checkup, voided })
     })
 }
 

@@ -235,6 +235,18 @@ impl Sqlite {
             .await
     }
 
+    /// See [`crate::store::Store::hurry_requests`].
+    pub(in crate::store) async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+        self.writer
+            .change(move |desk| {
+                desk.connection
+                    .prepare_cached("UPDATE requests SET due = ?1 WHERE state = 'waiting' AND leased = 0 AND due > ?1")?
+                    .execute([now.millis()])?;
+                Ok(())
+            })
+            .await
+    }
+
     /// See [`crate::store::Store::end_request`].
     pub(in crate::store) async fn end_request(
         &self,

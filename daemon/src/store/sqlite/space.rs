@@ -103,7 +103,7 @@ impl Space {
         // The file stays empty to look at, so that copies of the folder do not carry it along.
         let taken = match fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, RESERVE) {
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if file.metadata()?.len() < RESERVE.unsigned_abs() => {
-                let block = [0; 1 << 16];
+                let block = vec![0; 1 << 16];
                 (0..RESERVE / (1 << 16)).try_for_each(|_| file.write_all(&block)).and_then(|()| file.sync_data())
             }
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),

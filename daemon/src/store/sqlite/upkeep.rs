@@ -42,10 +42,16 @@ fn prune(desk: &Desk<'_>, config: &StoreConfig, now: Timestamp) -> Result<bool, 
     Ok(i64::try_from(most.max(empty).max(told)) == Ok(SLICE))
 }
 
-/// Wipes what was deleted from the log as well, and gives the space back.
-fn sweep(desk: &Desk<'_>) -> Result<(), Fault> {
-    desk.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
-    empty_log(desk.connection)
+/// Wipes what was deleted from the log as well, and gives a slice of the space back; says whether there is more.
+fn sweep(desk: &Desk<'_>) -> Result<bool, Fault> {
+    let mut vacuum = desk.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    // Each step gives one page back.
+    let mut pages = vacuum.query([])?;
+    while pages.next()?.is_some() {}
+    drop(pages);
+    empty_log(desk.connection)?;
+    let free: u32 = desk.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    Ok(free > 0)
 }
 
 /// Moves the write-ahead log into the database and cuts it off. Where a reader still needs it, it stays for another
@@ -102,10 +108,10 @@ impl Sqlite {
     pub(in crate::store) async fn prune(&self, now: Timestamp) -> Result<bool, Error> {
         let config = self.config.clone();
         let more = self.writer.make(Manner::BEHIND, move |desk| prune(desk, &config, now)).await?;
-        if !more {
-            self.writer.upkeep(sweep).await?;
+        if more {
+            return Ok(true);
         }
-        Ok(more)
+        self.writer.upkeep(sweep).await
     }
 
     /// See [`crate::store::Store::ping`].

@@ -1,0 +1,41 @@
+//! A copy of a database that is in use: all of it as of one moment, without holding up a single change.
+//!
+//! It is made by whoever asks for it, over a connection that only reads; the daemon is not needed and notices nothing. The
+//! copy gets an epoch of its own, so that it is known for a copy whenever it is put back.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::Fault;
+use super::open::reader;
+use crate::store::{Error, StoreConfig};
+
+/// Copies the database of a configuration into a new file, on disk when this returns.
+pub(super) fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
+    let source = reader(&config.path)?;
+    let unusable = |error: std::io::Error| Error::Broken(format!("{} can't be written: {error}", to.display()));
+    // Made here, so that nobody else can read it, and so that no other file is written over.
+    let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(unusable)?;
+    let made = fill(&source, to)
+        .map_err(|fault| {
+            Error::Broken(format!("{} can't be copied to {}: {fault}", config.path.display(), to.display()))
+        })
+        .and_then(|()| {
+            copy.sync_all().and_then(|()| File::open(StoreConfig::folder(to))?.sync_all()).map_err(unusable)
+        });
+    if made.is_err() {
+        // Half a copy is none; the error has said what is wrong.
+        drop(fs::remove_file(to));
+    }
+    made
+}
+
+fn fill(source: &Connection, to: &Path) -> Result<(), Fault> {
+    source.execute("VACUUM INTO ?1", [to.to_str().ok_or_else(|| Error::Broken("its path is not UTF-8".into()))?])?;
+    let copy = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    copy.execute("UPDATE meta SET value = randomblob(16) WHERE name IN ('epoch', 'epoch_before')", [])?;
+    copy.close().map_err(|(_, error)| Fault::from(error))
+}
