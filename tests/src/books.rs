@@ -176,9 +176,9 @@ fn table<T, C: FromIterator<T>>(
 }
 
 fn id(row: &Row<'_>, column: &str) -> rusqlite::Result<String> {
-    Ok(BASE64URL_NOPAD.encode(&row.get::<_, [u8; 16]>(column)?))
+    Ok(BASE64URL_NOPAD.encode(&row.get::<_, [u8; 22]>(column)?))
 }
 
 fn maybe_id(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<String>> {
-    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|id| BASE64URL_NOPAD.encode(&id)))
+    Ok(row.get::<_, Option<[u8; 22]>>(column)?.map(|id| BASE64URL_NOPAD.encode(&id)))
 }
