@@ -17,7 +17,7 @@ pub mod list;
 pub mod messages;
 pub mod mime;
 pub mod render;
-mod reply;
+pub mod reply;
 mod rest;
 pub mod secret;
 mod smtp;

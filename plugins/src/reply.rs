@@ -1,5 +1,13 @@
 //! One answer of a smart host: how it is read, what it offers, and what of it may be told.
 
+/// The length of the whole answer at the beginning of what a server said, if there is one; for tests and fuzzing.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn answer_length(heard: &[u8]) -> Result<Option<usize>, &'static str> {
+    Ok(Reply::parse(heard)?.map(|(_, length)| length))
+}
+
 /// An answer: a code of three digits and lines of text.
 #[derive(Debug)]
 pub(crate) struct Reply {

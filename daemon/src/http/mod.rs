@@ -37,3 +37,4 @@ pub use door::Door;
 pub use hook::reads;
 pub use routes::leads;
 pub use server::Server;
+pub use strict::believed;

@@ -14,6 +14,13 @@ pub(super) struct Strict {
     at: At,
 }
 
+/// What hyper sees of bytes that come in pieces of this size; for tests and fuzzing.
+pub fn believed(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let (mut strict, mut bytes) = (Strict::default(), bytes.to_vec());
+    bytes.chunks_mut(piece.max(1)).for_each(|piece| strict.pass(piece));
+    bytes
+}
+
 /// Where in its requests a connection is.
 #[derive(Debug)]
 enum At {

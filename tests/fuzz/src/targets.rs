@@ -6,13 +6,14 @@ use std::str;
 
 use hyper::Uri;
 use rekeyd::config::Config;
-use rekeyd::directory::ldif_format;
+use rekeyd::directory::{ldap, ldif_format};
 use rekeyd::http::form::Form;
-use rekeyd::http::{forwarded, language, leads, reads, request};
+use rekeyd::http::{believed, forwarded, language, leads, reads, request};
 use rekeyd_core::domain::{Dn, EmailAddress, Login, Token};
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::ppolicy::PolicyAnswer;
 use rekeyd_core::flavour::time;
+use rekeyd_plugins::reply;
 
 /// A parser under test.
 pub struct Target {
@@ -33,12 +34,15 @@ pub const TARGETS: &[Target] = &[
     Target { name: "form", what: "bodies of forms", hold: form },
     Target { name: "forwarded", what: "X-Forwarded-For lines", hold: forwarded_for },
     Target { name: "generalized-time", what: "moments from the directory", hold: generalized_time },
+    Target { name: "http-head", what: "heads of requests, whichever way they are cut", hold: http_head },
     Target { name: "hook-json", what: "bodies of calls on the hook", hold: hook_json },
     Target { name: "language", what: "Accept-Language lines", hold: accept_language },
+    Target { name: "ldap-message", what: "what a directory sends", hold: ldap_message },
     Target { name: "ldif", what: "the directory of the trial", hold: ldif },
     Target { name: "login", what: "what people type as their login", hold: login },
     Target { name: "path", what: "request targets, under a base path and without", hold: path },
     Target { name: "ppolicy", what: "the password policy control", hold: ppolicy },
+    Target { name: "smtp-reply", what: "what a mail server says", hold: smtp_reply },
     Target { name: "token", what: "tokens in links", hold: token },
 ];
 
@@ -145,6 +149,15 @@ fn generalized_time(data: &[u8]) {
     }
 }
 
+/// What is believed does not depend on how the bytes are cut, and is the beginning of them with nothing but NUL behind.
+fn http_head(data: &[u8]) {
+    let Some((piece, bytes)) = data.split_first() else { return };
+    let whole = believed(bytes, bytes.len());
+    assert_eq!(believed(bytes, usize::from(*piece)), whole);
+    let kept = whole.iter().zip(bytes).take_while(|(seen, sent)| seen == sent).count();
+    assert!(whole.iter().skip(kept).all(|byte| *byte == 0), "{}", whole.escape_ascii());
+}
+
 /// What is taken is one JSON object with fields of the call alone, none of them twice.
 fn hook_json(data: &[u8]) {
     for (path, fields) in [
@@ -171,6 +184,20 @@ fn accept_language(data: &[u8]) {
     for tag in tags {
         assert_eq!(language::tag(&tag).as_ref(), Some(&tag));
         assert!(["ltr", "rtl"].contains(&language::direction(&tag)));
+    }
+}
+
+/// Whole messages are whole by themselves, and what has become senseless makes no sense with more behind it.
+fn ldap_message(data: &[u8]) {
+    let seen = ldap::whole_messages(data);
+    if let Ok(length) = seen {
+        assert_eq!(data.get(..length).map(ldap::whole_messages), Some(Ok(length)));
+    }
+    let (half, _) = data.split_at(data.len() / 2);
+    match (ldap::whole_messages(half), seen) {
+        (Ok(some), Ok(all)) => assert!(some <= all),
+        (Err(_), seen) => assert!(seen.is_err(), "{}", data.escape_ascii()),
+        (Ok(_), Err(_)) => {}
     }
 }
 
@@ -227,6 +254,14 @@ fn ppolicy(data: &[u8]) {
         assert_eq!(data.first(), Some(&0x30));
         let empty = answer == PolicyAnswer::default();
         assert!(empty || data.len() >= 5, "{answer:?} out of {} bytes", data.len());
+    }
+}
+
+/// A whole answer is whole by itself.
+fn smtp_reply(data: &[u8]) {
+    if let Ok(Some(length)) = reply::answer_length(data) {
+        let alone = data.get(..length).map(reply::answer_length);
+        assert_eq!(alone, Some(Ok(Some(length))), "{}", data.escape_ascii());
     }
 }
 

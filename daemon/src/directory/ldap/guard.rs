@@ -114,13 +114,13 @@ async fn pass(stream: Stream, library: UnixStream) {
 
 /// Bytes that are no message of LDAP, or one beyond the limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// How many bytes at the beginning are whole messages within the limits.
 ///
 /// # Errors
 /// [`Malformed`] as soon as the bytes can't become such messages any more.
-pub(super) fn whole_messages(bytes: &[u8]) -> Result<usize, Malformed> {
+pub fn whole_messages(bytes: &[u8]) -> Result<usize, Malformed> {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let Some(header) = Header::read(rest)? else { break };

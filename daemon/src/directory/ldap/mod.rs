@@ -34,6 +34,7 @@ use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
 use self::connect::Connector;
+pub use self::guard::{Malformed, whole_messages};
 use self::nature::Wanted;
 use self::request::{Query, Scope};
 use self::upstream::{Session, Upstream};
