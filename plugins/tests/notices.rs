@@ -71,7 +71,7 @@ async fn file_a_repeat_replaces_its_own_file_which_only_the_service_reads() {
     }
     let files: Vec<_> = fs::read_dir(&inside).unwrap().map(|item| item.unwrap()).collect();
     let names: Vec<_> = files.iter().map(|file| file.file_name().into_string().unwrap()).collect();
-    assert_eq!(names, ["20261120T184000Z-reset-link-WlpaWlpaWlpaWlpaWlpaWg.eml"]);
+    assert_eq!(names, ["20261120T184000Z-reset-link-WlpaWlpaWlpaWlpaWlpaWlpaWlpaWg.eml"]);
     assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
     fs::remove_dir_all(&inside).unwrap();
