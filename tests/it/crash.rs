@@ -267,8 +267,8 @@ async fn b2_12_a_repeat_after_a_crash_sees_the_same_result() {
         tokio::spawn(async move { clients.fills_in("ada", &token, NEW, &nonce).await.is_some() })
     };
     proxy.stopped().await;
-    // What it sends next is the page: to the directory it has said all, and a mail server greets first.
-    let tracer = kill_at_the_next(&clients.world, SENDS).await;
+    // What it sends next in this way is the page: to the directory it has said all, and a mail server greets first.
+    let tracer = kill_at_the_next(&clients.world, "writev").await;
     proxy.release();
     assert!(!call.await.expect("a call"), "the page was sent");
     clients.world.ends();
