@@ -123,7 +123,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     async fn greet(&mut self) -> io::Result<()> {
-        let mut offers = vec!["localhost", "8BITMIME", "SMTPUTF8", "SIZE 1000000"];
+        let mut offers = vec!["localhost", "PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000"];
         if self.secure || self.shared.tls == Tls::None {
             offers.push("AUTH PLAIN");
         } else {
