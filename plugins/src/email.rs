@@ -175,7 +175,7 @@ impl Email {
                 // The host may close connections that wait; a new one tells more.
                 Err(trouble) if letters > 0 && trouble.breaks_off() => way.forget(),
                 Err(trouble) => {
-                    return self.judged(way, leave, letter, (dialogue, letters), &trouble).await;
+                    return self.judged(way, leave, letter, (dialogue, letters + 1), &trouble).await;
                 }
             }
         };

@@ -238,6 +238,11 @@ impl Dialogue {
             self.must_be_silent()
         });
         let said = said.await;
+        if said.is_err() {
+            // Answers are still owed, so that the next letter can't be told from this one: what was refused is known, and
+            // the connection ends.
+            self.at = Place::Text;
+        }
         match refusal {
             Some(refused) => Err(refused),
             None => said,
