@@ -94,6 +94,9 @@ impl Connector {
         let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
         // Sends at once instead of waiting for more: whoever waits for it meets the other side's delayed answer.
         stream.set_nodelay(true).map_err(unreachable)?;
+        // What the kernel has not sent when the connection ends is dropped: a write that arrived a minute later, also after
+        // a crash, would have been taken for undone by then.
+        stream.set_zero_linger().map_err(unreachable)?;
         let stream = match security {
             Security::Clear => return Ok(Stream::Tcp(stream)),
             Security::StartTls => self.ask_for_tls(stream).await?,

@@ -16,6 +16,7 @@ use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Reply;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
+use tokio::task::AbortHandle;
 
 use super::guard::{self, Sight, Stream};
 use super::request::{Query, Request, Scope};
@@ -30,6 +31,8 @@ const MOST_USES: u32 = 50_000;
 pub(super) struct Connection {
     ldap: Ldap,
     sight: Sight,
+    /// The library's task and the guard's.
+    tasks: [AbortHandle; 2],
     uses: u32,
     /// Whether every request has its whole answer.
     settled: bool,
@@ -52,16 +55,16 @@ impl Connection {
     /// [`Failure::Unreachable`] where the system has no more descriptors.
     pub(super) async fn new(stream: Stream) -> Result<Self, Failure> {
         let unreachable = |why: String| Failure::Unreachable(why);
-        let (end, sight) = guard::before(stream).map_err(|error| unreachable(error.to_string()))?;
+        let (end, sight, passing) = guard::before(stream).map_err(|error| unreachable(error.to_string()))?;
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(end));
         // The address is that of the pair of sockets: it has none.
         let opened = LdapConnAsync::with_settings(settings, "ldapi:///").await;
         let (driver, ldap) = opened.map_err(|error| unreachable(error.to_string()))?;
-        tokio::spawn(async move {
+        let driving = tokio::spawn(async move {
             // How a connection ends is seen by the operations on it.
             drop(driver.drive().await);
         });
-        Ok(Self { ldap, sight, uses: 0, settled: true })
+        Ok(Self { ldap, sight, tasks: [driving.abort_handle(), passing], uses: 0, settled: true })
     }
 
     /// Whether it is certain that nothing is under way on it, and the server is there.
@@ -103,6 +106,13 @@ impl Connection {
         };
         self.settled = true;
         Ok(answered)
+    }
+}
+
+impl Drop for Connection {
+    /// What was not sent yet is not sent any more: nobody waits for its answer, and it may be taken for undone.
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
@@ -48,11 +49,12 @@ impl Sight {
     }
 }
 
-/// Puts the guard before a server. Gives the end for the library, which the guard serves until either side ends.
+/// Puts the guard before a server. Gives the end for the library, which the guard serves until either side ends or it is
+/// aborted.
 ///
 /// # Errors
 /// Where the system has no more descriptors.
-pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight)> {
+pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight, AbortHandle)> {
     let sight = match &stream {
         Stream::Tcp(stream) => stream.as_fd(),
         Stream::Tls(stream) => stream.get_ref().0.as_fd(),
@@ -62,8 +64,8 @@ pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight)> {
     let (theirs, ours) = Pair::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
-    tokio::spawn(pass(stream, ours));
-    Ok((theirs, sight))
+    let passing = tokio::spawn(pass(stream, ours)).abort_handle();
+    Ok((theirs, sight, passing))
 }
 
 /// Passes bytes on in both directions until one of them ends.
