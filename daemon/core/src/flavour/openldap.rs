@@ -165,9 +165,9 @@ impl OpenLdap {
         match reply.code {
             10 => Outcome::NotDone("the server is a read-only copy".into()),
             12 => refused(Rejection::MissingRight("the server no longer takes the assertion control".into())),
-            1 | 3 | 11 | 51 => Outcome::NotDone(reply.words()),
-            // A proxy says so, too, of an operation that it has sent on and whose answer it has lost.
-            52 | 80 => Outcome::Unsure(reply.words()),
+            1 | 51 => Outcome::NotDone(reply.words()),
+            // A proxy says so, too, of an operation that it has sent on and whose answer it has lost or not waited for.
+            3 | 11 | 52 | 80 => Outcome::Unsure(reply.words()),
             32 | 122 => Outcome::Stale,
             8 | 13 | 50 if must_change => refused(Rejection::MissingRight(format!(
                 "rekeyd's account needs `access to attrs=pwdReset by dn.exact=\"its name\" manage`, besides write on \
