@@ -15,6 +15,8 @@ use super::turn::Turn;
 
 /// How far behind its last entry the next one of the same source stands, in milliseconds.
 const STEP: i64 = 1000;
+/// How far behind everybody else a source may stand at most, in milliseconds; so a clock that is set back does no harm.
+const FARTHEST: i64 = 600_000;
 /// What has waited for so long takes turns with what is younger, in milliseconds: a backlog is worked off, and whoever
 /// comes now does not wait for its end.
 const YOUNG: i64 = 5000;
@@ -45,7 +47,7 @@ impl Fair {
         if last.len() >= SWEEP && last.len() == last.capacity() {
             last.retain(|_, place| *place > now);
         }
-        let place = last.get(&whom).map_or(now, |place| (place + STEP).max(now));
+        let place = last.get(&whom).map_or(now, |place| (place + STEP).clamp(now, now + FARTHEST));
         last.insert(whom, place);
         place
     }

@@ -63,20 +63,28 @@ impl Space {
     }
 
     /// Why nothing new is taken, if that is still so. `write` tries a change of the database.
-    pub(super) fn still_short(&self, write: impl FnOnce() -> Result<(), Fault>) -> Option<Error> {
-        let short = self.short.borrow().clone()?;
+    ///
+    /// # Errors
+    /// What that change failed with, where it is not for want of space: a disk that fails is no full one.
+    pub(super) fn still_short(&self, write: impl FnOnce() -> Result<(), Fault>) -> Result<Option<Error>, Fault> {
+        let Some(short) = self.short.borrow().clone() else { return Ok(None) };
         if self.tried.get().elapsed() < AGAIN {
-            return Some(short);
+            return Ok(Some(short));
         }
         self.tried.set(Instant::now());
-        let written = self.take_reserve().map_err(|error| error.to_string());
-        if let Err(why) = written.and_then(|()| write().map_err(|fault| fault.into_error().to_string())) {
-            log::debug!("still no space: {why}");
-            return Some(short);
+        if let Err(error) = self.take_reserve() {
+            log::debug!("still no space: {error}");
+            return Ok(Some(short));
         }
-        self.short.replace(None);
-        log::warn!(event = "store-has-space"; "the store takes everything again");
-        None
+        match write() {
+            Ok(()) => {
+                self.short.replace(None);
+                log::warn!(event = "store-has-space"; "the store takes everything again");
+                Ok(None)
+            }
+            Err(fault) if fault.is_a_lock() || cause(&fault, &self.probe).is_some() => Ok(Some(short)),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Gives the reserve back to the file system, for what is owed; says whether there was any.

@@ -265,10 +265,12 @@ impl Hand {
 
     /// Runs and commits a batch, then answers each of its jobs.
     fn commit(&self, mut batch: Vec<Waiting>, exit: &mut Exit) {
+        // Nothing is tried again once it is broken, and looking for space may show that it is.
+        let short = if self.why_broken().is_none() { self.shortage() } else { None };
         if let Some(why) = self.why_broken() {
             return refuse(batch, &Error::Broken(why));
         }
-        if let Some(short) = self.shortage() {
+        if let Some(short) = short {
             batch = refuse_new(batch, &short);
         }
         let outcome = match self.attempt(&mut batch, Some(exit)) {
@@ -293,7 +295,8 @@ impl Hand {
 
     /// What is short, if the disk was full and is still: it is looked at again once a second.
     fn shortage(&self) -> Option<Error> {
-        self.space.still_short(|| self.latest.keep(&self.connection))
+        let looked = self.space.still_short(|| self.latest.keep(&self.connection));
+        self.judge(looked).unwrap_or_else(Some)
     }
 
     /// What is owed is tried alone, and with the reserve's space where it needs that.
