@@ -2,8 +2,9 @@
 //!
 //! * `open`: from a path to a database that can be trusted. `checkup`: whether the file is whole. `epoch`: how a copy put
 //!   back from earlier shows. `backup`: a copy while it is in use.
-//! * `writer`, `readers`: the threads. `lanes`: what waits for the one that writes. `change`: one such thing. `memory`: what
-//!   need not be counted. `fault`: whom an error concerns. `space`: a full disk.
+//! * `writer`, `hand`: the thread that writes, from outside and at work. `lanes`: what waits for it. `change`: one such
+//!   thing. `readers`: the other threads. `memory`: what need not be counted. `fault`: whom an error concerns. `space`: a
+//!   full disk.
 //! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that
@@ -19,6 +20,7 @@ mod epoch;
 mod events;
 mod fair;
 mod fault;
+mod hand;
 mod issue;
 mod lanes;
 mod latest;

@@ -15,10 +15,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::checkup::{Checkup, damaged};
 use super::fault::Fault;
+use super::hand::LOG_SIZE;
 use super::latest::Latest;
 use super::memory::Memory;
 use super::seal::draw;
-use super::writer::{Desk, LOG_SIZE};
+use super::writer::Desk;
 use super::{epoch, requests, space};
 use crate::store::{Error, StoreConfig, Watch};
 
