@@ -260,7 +260,7 @@ impl Inner {
 
     /// Replaces a password under the file's lock, if the account is still what the permit was given for.
     fn write(&self, id: &AccountId, change: Change) -> Written {
-        let Change::Modify { replace, condition: Some(condition) } = change else {
+        let Change::Modify { replace, condition: Some(condition), .. } = change else {
             return Written::NotDone("this directory takes conditional writes only".into());
         };
         let locked = match self.store.lock(self.flavour.id_attribute()) {

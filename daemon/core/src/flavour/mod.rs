@@ -14,6 +14,7 @@ pub mod ppolicy;
 pub mod time;
 
 use std::fmt;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -84,7 +85,23 @@ pub enum Change {
         replace: Vec<(&'static str, Zeroizing<Vec<u8>>)>,
         /// The filter that the entry must fit at that moment (RFC 4528).
         condition: Option<String>,
+        /// A critical control that has the server apply its rules on old passwords to a reset, too: its OID, where the
+        /// server has one (Active Directory's policy hints, MS-ADTS 3.1.1.3.4.1.27).
+        hints: Option<&'static str>,
     },
+}
+
+/// What a directory demands of a password, as far as it shows that, for the words of a refusal.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Demands {
+    /// The least length, in the directory's own count.
+    pub length: Option<u32>,
+    /// How many earlier passwords are refused.
+    pub history: Option<u32>,
+    /// Whether several kinds of characters are wanted.
+    pub complex: bool,
+    /// How long a password must stand before the next.
+    pub least_age: Option<Duration>,
 }
 
 /// A server's answer to a write or a bind.
@@ -346,12 +363,16 @@ pub enum Rejection {
     MissingRight(String),
     /// The server wants the old password (`pwdSafeModify`), so no reset is possible there.
     MustSupplyOld,
+    /// The connection is not protected as the server wants it for passwords.
+    NoTls(String),
     /// The server holds it to be too simple.
     NotComplex,
     /// The account may not be changed now, or not by anybody.
     NotAllowed,
     /// Refused, without a rule named.
     Other(String),
+    /// The account is one that the directory protects from whoever is no administrator (AdminSDHolder).
+    Protected(String),
     /// Longer than the server takes.
     TooLong,
     /// Shorter than the server takes.
@@ -367,9 +388,11 @@ impl Rejection {
             Self::InHistory => "in-history",
             Self::MissingRight(_) => "missing-right",
             Self::MustSupplyOld => "must-supply-old",
+            Self::NoTls(_) => "no-tls",
             Self::NotComplex => "not-complex",
             Self::NotAllowed => "not-allowed",
             Self::Other(_) => "other",
+            Self::Protected(_) => "protected",
             Self::TooLong => "too-long",
             Self::TooShort => "too-short",
             Self::TooYoung => "too-young",
@@ -388,9 +411,11 @@ impl fmt::Display for Rejection {
             Self::InHistory => "it was used before",
             Self::MissingRight(_) => "the directory does not let rekeyd set this password",
             Self::MustSupplyOld => "the directory wants the old password as well",
+            Self::NoTls(_) => "the directory takes passwords on protected connections only",
             Self::NotComplex => "the directory holds it to be too simple",
             Self::NotAllowed => "the directory does not allow this password to be changed now",
             Self::Other(_) => "the directory refused it without naming a rule",
+            Self::Protected(_) => "the directory protects this account",
             Self::TooLong => "it is longer than the directory takes",
             Self::TooShort => "it is shorter than the directory takes",
             Self::TooYoung => "the present password is too young to be changed",

@@ -119,7 +119,7 @@ impl OpenLdap {
         if !permit.must_change() {
             return Ok(match condition {
                 Some(condition) => {
-                    Change::Modify { replace: vec![("userPassword", bytes())], condition: Some(condition) }
+                    Change::Modify { replace: vec![("userPassword", bytes())], condition: Some(condition), hints: None }
                 }
                 None => Change::Exop { password: password() },
             });
@@ -139,7 +139,7 @@ impl OpenLdap {
             ));
         }
         let flag = Zeroizing::new(b"TRUE".to_vec());
-        Ok(Change::Modify { replace: vec![("userPassword", bytes()), ("pwdReset", flag)], condition })
+        Ok(Change::Modify { replace: vec![("userPassword", bytes()), ("pwdReset", flag)], condition, hints: None })
     }
 
     /// What the server's answer to a write means.

@@ -44,7 +44,7 @@ impl Ldap {
         let mandate = permit.into_mandate();
         let written = match change {
             Ok(Change::Exop { password }) => self.by_operation(upstream, session, &target, &password).await,
-            Ok(Change::Modify { replace, condition }) => {
+            Ok(Change::Modify { replace, condition, .. }) => {
                 self.by_modify(upstream, session, &target, &replace, condition.as_deref()).await
             }
             Err(rejection) => Written::Rejected(rejection),
