@@ -13,6 +13,7 @@ mod checker;
 mod crash;
 mod crowds;
 mod demo;
+mod differential;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        differential::all(),
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
