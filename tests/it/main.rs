@@ -36,6 +36,7 @@ mod pages;
 mod races;
 mod rig;
 mod running;
+mod scenarios;
 mod search;
 mod sequence;
 mod smuggling;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         races::all(),
         rig::all(),
         running::all(),
+        scenarios::all(),
         search::all(),
         sequence::all(),
         smuggling::all(),

@@ -97,6 +97,8 @@ impl Estate {
             Server::ActiveDirectory(samba) => estate.delegate(&samba).await,
             Server::Ds389(_) => estate.grant().await,
         }
+        // A group that the policy names must be there, and some products want a member.
+        estate.add_group("admins", &[&estate.service]).await;
         estate
     }
 
@@ -250,6 +252,13 @@ impl Estate {
         }
         attributes.extend(members.iter().map(|member| ("member", *member)));
         self.add(&self.group(name), &attributes).await;
+    }
+
+    /// Puts somebody into a group.
+    pub async fn join(&self, group: &str, dn: &str) {
+        let change = vec![Mod::Add("member", HashSet::from([dn]))];
+        let result = self.admin().await.modify(group, change).await.expect("an answer");
+        assert!(result.rc == 0, "{dn} can not join {group}: {result:?}");
     }
 
     /// Gives an attribute exactly these values as the administrator; none removes it.

@@ -21,6 +21,14 @@ impl Ground {
         }
     }
 
+    /// The estate, of a world on one.
+    pub(crate) fn estate(&self) -> &Estate {
+        match self {
+            Self::Branch(_) => panic!("a world on a branch has no estate"),
+            Self::Estate(estate) => estate,
+        }
+    }
+
     /// The OpenLDAP server below a branch.
     pub(crate) fn slapd(&self) -> &Slapd {
         &self.branch().slapd

@@ -17,6 +17,8 @@ const LONG_AGO: &str = "20250101000000Z";
 /// Long ago in the count of Active Directory.
 const LONG_AGO_THERE: &str = "132000000000000000";
 
+const DOMAIN_ADMINS: &str = "CN=Domain Admins,CN=Users,DC=ad,DC=example,DC=org";
+
 /// The password that is right in a situation.
 pub fn password(name: &str) -> &'static str {
     match name {
@@ -107,13 +109,14 @@ impl Estate {
             "disabled" => self.set(dn, "employeeType", &["disabled"]).await,
             "account-expired" => self.set(dn, "pwdEndTime", &["20251231000000Z"]).await,
             "not-yet-valid" => self.set(dn, "pwdStartTime", &["20991231000000Z"]).await,
+            "long-wanted" => self.policy_for(dn, "long", &[("pwdMinLength", "14")]).await,
             "may-not-change" => self.policy_for(dn, "fixed", &[("pwdAllowUserChange", "FALSE")]).await,
             "too-young" => {
                 self.policy_for(dn, "young", &[("pwdMinAge", "86400")]).await;
                 let now = self.values(dn, "modifyTimestamp").await;
                 self.set(dn, "pwdChangedTime", &[&now[0]]).await;
             }
-            _ => self.join(name, dn).await,
+            _ => self.join_groups(name, dn).await,
         }
     }
 
@@ -133,6 +136,7 @@ impl Estate {
             "disabled" => self.set(dn, "userAccountControl", &["514"]).await,
             "account-expired" => self.set(dn, "accountExpires", &[LONG_AGO_THERE]).await,
             "too-young" => self.settings_for(dn, name, &[("msDS-MinimumPasswordAge", "-864000000000")]).await,
+            "long-wanted" => self.settings_for(dn, name, &[("msDS-MinimumPasswordLength", "14")]).await,
             // "User cannot change password" is a rule that keeps everybody, and the person, from changing it.
             "may-not-change" => {
                 let right = "ab721a53-1e2f-11d0-9819-00aa0040529b";
@@ -142,10 +146,10 @@ impl Estate {
             "hidden" => samba.allow(dn, &format!("(OD;;RP;4c164200-20c0-11d0-a768-00aa006e0529;;{service})")).await,
             "domain-admin" => {
                 self.add_group("helpers", &[dn]).await;
-                self.join_domain_admins(&self.group("helpers")).await;
+                self.join(DOMAIN_ADMINS, &self.group("helpers")).await;
             }
             "primary-admin" => {
-                self.join_domain_admins(dn).await;
+                self.join(DOMAIN_ADMINS, dn).await;
                 self.set(dn, "primaryGroupID", &["512"]).await;
                 self.leave(&format!("CN=Domain Users,CN=Users,{}", crate::samba::SUFFIX), dn).await;
             }
@@ -156,7 +160,7 @@ impl Estate {
                 let never = Mod::Replace(b"logonHours".to_vec(), crate::samba::one(&[0; 21]));
                 samba.change(dn, vec![never]).await;
             }
-            _ => self.join(name, dn).await,
+            _ => self.join_groups(name, dn).await,
         }
     }
 
@@ -189,6 +193,7 @@ impl Estate {
                 self.policy_for(dn, "later", &rules).await;
                 self.is_given_password(dn).await;
             }
+            "long-wanted" => self.policy_for(dn, "long", &[("passwordMinLength", "14")]).await,
             "may-not-change" => self.policy_for(dn, "fixed", &[("passwordChange", "off")]).await,
             "too-young" => self.policy_for(dn, "young", &[("passwordMinAge", "86400")]).await,
             "hidden" => {
@@ -199,7 +204,7 @@ impl Estate {
                 );
                 self.set(dn, "aci", &[&rule]).await;
             }
-            _ => self.join(name, dn).await,
+            _ => self.join_groups(name, dn).await,
         }
     }
 
@@ -210,39 +215,35 @@ impl Estate {
     }
 
     /// The situations that groups make.
-    async fn join(&self, name: &str, dn: &str) {
+    async fn join_groups(&self, name: &str, dn: &str) {
         match name {
             "nested-admin" => {
                 self.add_group("staff", &[dn]).await;
-                self.add_group("admins", &[&self.group("staff")]).await;
+                self.join(&self.group("admins"), &self.group("staff")).await;
             }
             "loop" => {
                 self.add_group("left", &[dn]).await;
                 self.add_group("right", &[&self.group("left")]).await;
-                let right = self.group("right");
-                let change = vec![Mod::Add("member", HashSet::from([right.as_str()]))];
-                let mut ldap = self.admin().await;
-                ldap.modify(&self.group("left"), change).await.expect("an answer").success().expect("a loop");
+                self.join(&self.group("left"), &self.group("right")).await;
             }
             _ => {}
         }
     }
 
     /// Puts somebody under a password policy of its own, as the general one but for these rules.
-    pub async fn policy_for(&self, dn: &str, name: &str, rules: &[(&str, &str)]) {
+    async fn policy_for(&self, dn: &str, name: &str, rules: &[(&str, &str)]) {
         let policy = format!("cn={},{}", self.login(name), self.base());
-        if self.product() == Product::OpenLdap {
-            let general = [
+        let (general, link): (&[_], _) = if self.product() == Product::OpenLdap {
+            let general = &[
                 ("objectClass", "device"),
                 ("objectClass", "pwdPolicy"),
                 ("pwdAttribute", "userPassword"),
                 ("pwdCheckQuality", "2"),
                 ("pwdMinLength", "8"),
             ];
-            self.add(&policy, &[&general[..], rules].concat()).await;
-            self.set(dn, "pwdPolicySubentry", &[&policy]).await;
+            (general, "pwdPolicySubentry")
         } else {
-            let general = [
+            let general = &[
                 ("objectClass", "ldapsubentry"),
                 ("objectClass", "passwordpolicy"),
                 ("objectClass", "extensibleObject"),
@@ -250,9 +251,11 @@ impl Estate {
                 ("passwordMinLength", "8"),
                 ("passwordMinCategories", "1"),
             ];
-            self.add(&policy, &[&general[..], rules].concat()).await;
-            self.set(dn, "pwdpolicysubentry", &[&policy]).await;
-        }
+            (general, "pwdpolicysubentry")
+        };
+        let kept = general.iter().filter(|(name, _)| !rules.iter().any(|(other, _)| other == name));
+        self.add(&policy, &kept.chain(rules).copied().collect::<Vec<_>>()).await;
+        self.set(dn, link, &[&policy]).await;
     }
 
     /// Puts somebody under password settings of its own, as a domain begins but for these.
@@ -284,13 +287,6 @@ impl Estate {
         let state = [("userAccountControl", "4096"), ("mail", &address(&login))];
         self.add(dn, &[&class[..], &state[..]].concat()).await;
         self.give_password(dn, FIRST).await;
-    }
-
-    async fn join_domain_admins(&self, dn: &str) {
-        let group = format!("CN=Domain Admins,CN=Users,{}", crate::samba::SUFFIX);
-        let change = vec![Mod::Add("member", HashSet::from([dn]))];
-        let done = self.admin().await.modify(&group, change).await.expect("an answer");
-        assert!(done.rc == 0, "{dn}: {done:?}");
     }
 
     async fn leave(&self, group: &str, dn: &str) {

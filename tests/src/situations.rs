@@ -114,8 +114,8 @@ pub const ALL: &[Situation] = &[
         ..nowhere("no-password")
     },
     Situation {
-        // Nothing tells who has set it there.
-        openldap: Some(helped(&[], Open)),
+        // What is there from the start has no time of change.
+        openldap: Some(refused("never-activated", &["never-activated"], Open)),
         active_directory: Some(refused("undecided", &["undecided"], Open)),
         ds389: Some(refused("never-activated", &["must-change", "never-activated"], ChangeFirst)),
         ..nowhere("first-password")
@@ -137,10 +137,7 @@ pub const ALL: &[Situation] = &[
         ..nowhere("password-expired")
     },
     Situation {
-        openldap: Some(
-            helped(&["locked-by-failures"], Shut)
-                .then(&[("pwdAccountLockedTime", Nothing), ("pwdFailureTime", Nothing)]),
-        ),
+        openldap: Some(helped(&["locked-by-failures"], Shut).then(&[("pwdAccountLockedTime", Nothing)])),
         active_directory: Some(helped(&["locked-by-failures"], Shut).then(&[("lockoutTime", Just("0"))])),
         ds389: Some(helped(&["locked-by-failures"], Shut).then(&[("passwordRetryCount", Just("0"))])),
         ..nowhere("locked-by-failures")
@@ -185,12 +182,16 @@ pub const ALL: &[Situation] = &[
         ..nowhere("not-yet-valid")
     },
     Situation {
-        openldap: Some(refused("not-by-holder", &["holder-may-not-change"], Open)),
-        active_directory: Some(refused("not-by-holder", &["holder-may-not-change"], Open)),
-        ds389: Some(refused("not-by-holder", &["holder-may-not-change"], Open)),
+        openldap: Some(refused("holder-may-not-change", &["holder-may-not-change"], Open)),
+        active_directory: Some(refused("holder-may-not-change", &["holder-may-not-change"], Open)),
+        ds389: Some(refused("holder-may-not-change", &["holder-may-not-change"], Open)),
         ..nowhere("may-not-change")
     },
-    everywhere("hidden", refused("unknown", &["unknown"], Open)),
+    Situation {
+        // What would show that there is a password can't be seen either.
+        openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
+        ..everywhere("hidden", refused("unknown", &["unknown"], Open))
+    },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

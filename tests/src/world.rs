@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::{
     branch::Branch,
     builder::Builder,
+    estate::Estate,
     ground::Ground,
     http::Door,
     mail::Message,
@@ -89,6 +90,11 @@ impl World {
     /// The people, and the directory that holds them.
     pub fn branch(&self) -> &Branch {
         self.ground.branch()
+    }
+
+    /// The estate, in a world on one.
+    pub fn estate(&self) -> &Estate {
+        self.ground.estate()
     }
 
     /// The directory's server.
