@@ -3,8 +3,10 @@
 //!
 //! Another product is another variant of [`Flavour`] and another file here.
 
+pub mod ds389;
 pub mod entry;
 pub mod filter;
+pub mod freeipa;
 pub mod groups;
 pub mod mapping;
 pub mod markers;
