@@ -5,6 +5,7 @@
 //! matches, and a password is written only with a [`Permit`].
 
 pub mod config;
+pub mod endpoint;
 pub mod ldap;
 pub mod ldif;
 mod ldif_file;
@@ -20,7 +21,8 @@ use rekeyd_core::policy::permit::{Mandate, Permit};
 use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
-use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
+use self::config::{Identity, Kind, LdapConfig};
+use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 
@@ -174,10 +176,11 @@ impl Directory {
             faults
                 .extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
         }
-        if let Identity::Simple { password, .. } = &ldap.identity {
+        for identity in [Some(&ldap.identity), ldap.operator.as_ref()].into_iter().flatten() {
+            let Identity::Simple { password, .. } = identity else { continue };
             faults.extend(password.read().err().map(|what| Fault {
                 line: password.line,
-                key: "directory.bind_password_file".into(),
+                key: format!("directory.{}", password.key),
                 what,
                 remedy: "Let the service, and nobody else, read the file.".into(),
             }));

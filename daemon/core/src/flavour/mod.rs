@@ -3,14 +3,18 @@
 //!
 //! Another product is another variant of [`Flavour`] and another file here.
 
+pub mod ds389;
 pub mod entry;
 pub mod filter;
+pub mod freeipa;
 pub mod groups;
+pub mod mapping;
 pub mod markers;
 pub mod openldap;
 mod openldap_state;
 pub mod policy_entry;
 pub mod ppolicy;
+pub mod product;
 pub mod time;
 
 use std::fmt;
@@ -23,9 +27,10 @@ use crate::domain::{
 };
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::markers::Markers;
-use crate::flavour::openldap::OpenLdap;
+use crate::flavour::openldap::{Conditions, OpenLdap};
 use crate::flavour::policy_entry::PolicyView;
 use crate::flavour::ppolicy::PolicyAnswer;
+use crate::flavour::product::Product;
 use crate::policy::permit::Permit;
 
 /// A directory product, as one of its servers presents itself.
@@ -178,6 +183,25 @@ impl Reading<'_> {
 }
 
 impl Flavour {
+    /// A product before anything is known of one of its servers.
+    pub fn before_all(product: Product) -> Self {
+        match product {
+            Product::ActiveDirectory | Product::Ds389 | Product::FreeIpa | Product::OpenLdap => {
+                Self::OpenLdap(OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() })
+            }
+        }
+    }
+
+    /// The attributes of the entries in which a product keeps its password policies.
+    pub fn policy_attributes(product: Product) -> impl Iterator<Item = &'static str> {
+        match product {
+            Product::ActiveDirectory | Product::Ds389 | Product::FreeIpa | Product::OpenLdap => {
+                policy_entry::ATTRIBUTES.iter()
+            }
+        }
+        .copied()
+    }
+
     /// The attribute with the stable id.
     pub fn id_attribute(&self) -> &'static str {
         match self {

@@ -14,7 +14,8 @@ use super::guard::{Stream, whole_messages};
 use super::request::Request;
 use super::tls;
 use super::wire::{Failure, bind_request};
-use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
+use crate::directory::config::{Identity, LdapConfig};
+use crate::directory::endpoint::{Endpoint, Security, Transport};
 
 /// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
 const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";

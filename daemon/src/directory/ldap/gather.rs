@@ -37,11 +37,11 @@ impl Ldap {
         now: Timestamp,
     ) -> Result<Account, Failure> {
         let nature = Arc::clone(&session.nature);
-        let lacking = self.lacking(&nature, entry);
+        let lacking = lacking(&nature, entry);
         let mut walk = Self::walk(&nature, entry);
         let policy = Self::policy_of(upstream, &nature, entry);
         let policy_attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
-        let shared = self.addresses(entry).into_iter();
+        let shared = self.addresses(&nature, entry).into_iter();
         let questions = Questions {
             groups: walk.as_mut().ok().and_then(|walk| self.question(&nature, walk)),
             absent: (!lacking.is_empty()).then(|| absence(entry, &lacking)),
@@ -123,12 +123,9 @@ impl Ldap {
     ) -> Account {
         let server = upstream.server();
         let reading = Reading { entry, directory: self.key, server: &server, groups, policy, hidden, shared, now };
-        let mut account = nature.flavour.account(&reading, &self.wanted.mapping);
+        let mut account = nature.flavour.account(&reading, &nature.mapping);
         let name = Dn::parse(&entry.name().0).ok();
-        if name.is_some()
-            && name == nature.own
-            && !self.wanted.mapping.apart.iter().any(|own| Some(own) == name.as_ref())
-        {
+        if name.is_some() && name == nature.own && !nature.mapping.apart.iter().any(|own| Some(own) == name.as_ref()) {
             account.standing.add(reading.evidence(
                 rekeyd_core::domain::Finding::NotAPerson,
                 "entry",
@@ -140,14 +137,8 @@ impl Ldap {
 
     /// The attributes whose absence from this entry proves nothing.
     pub(super) async fn hidden(&self, session: &mut Session, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let lacking = self.lacking(&session.nature, entry);
+        let lacking = lacking(&session.nature, entry);
         not_absent(session, entry, lacking).await
-    }
-
-    /// The attributes that an entry lacks and that say something by it.
-    fn lacking(&self, nature: &Nature, entry: &Entry) -> Vec<String> {
-        let needed = nature.flavour.must_read(&self.wanted.mapping).into_iter();
-        needed.filter(|name| !entry.has(name)).collect()
     }
 
     /// All groups of an account, or why they are not all known.
@@ -226,7 +217,7 @@ impl Ldap {
 
     /// The policy that applies to an entry as far as that is known, or the name of the one that is to be read.
     fn policy_of(upstream: &Upstream, nature: &Nature, entry: &Entry) -> Result<PolicyView, String> {
-        if !nature.has_policies() {
+        if !nature.has_policies {
             return Ok(PolicyView::None);
         }
         let name = match entry.text("pwdPolicySubentry") {
@@ -242,11 +233,11 @@ impl Ldap {
     }
 
     /// The addresses of an entry that another person might have too, where that is to be looked up.
-    fn addresses(&self, entry: &Entry) -> Vec<EmailAddress> {
+    fn addresses(&self, nature: &Nature, entry: &Entry) -> Vec<EmailAddress> {
         if !self.wanted.search.detect_shared {
             return Vec::new();
         }
-        let values = self.wanted.mapping.emails.iter().flat_map(|attribute| entry.texts(attribute));
+        let values = nature.mapping.emails.iter().flat_map(|attribute| entry.texts(attribute));
         let mut addresses: Vec<EmailAddress> = values.filter_map(|value| EmailAddress::parse(value).ok()).collect();
         addresses.dedup();
         addresses
@@ -254,10 +245,16 @@ impl Ldap {
 
     /// Who lists an address.
     fn shared_query(&self, nature: &Nature, address: &EmailAddress) -> Query<'_> {
-        let emails = self.wanted.mapping.emails.iter().filter(|name| nature.defines(name));
+        let emails = nature.mapping.emails.iter().filter(|name| nature.defines(name));
         let lists = emails.map(|attribute| Filter::equal(attribute, address.as_str())).collect();
-        self.people_query(Filter::And(vec![self.wanted.search.filter.clone(), Filter::Or(lists)]), &[])
+        self.people_query(Filter::And(vec![nature.people.clone(), Filter::Or(lists)]), &[])
     }
+}
+
+/// The attributes that an entry lacks and that say something by it.
+fn lacking(nature: &Nature, entry: &Entry) -> Vec<String> {
+    let needed = nature.flavour.must_read(&nature.mapping).into_iter();
+    needed.filter(|name| !entry.has(name)).collect()
 }
 
 /// A walk through groups, and what is asked with its first question only.

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
@@ -82,11 +82,6 @@ impl Ldap {
                 mapping: config.mapping.clone(),
                 search: config.search.clone(),
                 watched: config.watched_groups.clone(),
-                flavour: Flavour::OpenLdap(OpenLdap {
-                    ppolicy: true,
-                    conditions: Conditions::Full,
-                    defined: Vec::new(),
-                }),
                 ldap: ldap.clone(),
             },
             up: AtomicBool::new(false),
@@ -141,9 +136,9 @@ impl Ldap {
     ) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        for attribute in self.wanted.mapping.logins.iter().filter(|name| nature.defines(name)) {
+        for attribute in nature.mapping.logins.iter().filter(|name| nature.defines(name)) {
             let step = Filter::equal(attribute, login.as_str());
-            let filter = Filter::And(vec![self.wanted.search.filter.clone(), step]);
+            let filter = Filter::And(vec![nature.people.clone(), step]);
             let (entries, more) = self.people(&mut session, filter, &nature.attributes).await?;
             // The server's own matching is wider than what was typed, and a look-alike must not find another account.
             let mut same: Vec<Entry> =
@@ -190,7 +185,7 @@ impl Ldap {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
         let id_is = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
-        let person = Filter::And(vec![self.wanted.search.filter.clone(), id_is]);
+        let person = Filter::And(vec![nature.people.clone(), id_is]);
         let (mut entries, _) = self.people(&mut session, person, &nature.attributes).await?;
         match (entries.pop(), entries.pop()) {
             (Some(entry), None) => {
@@ -209,7 +204,7 @@ impl Ldap {
             let nature = Arc::clone(&session.nature);
             let filter = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
             let (entries, _) = self.people(&mut session, filter, &nature.attributes).await?;
-            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &self.wanted.mapping).ok());
+            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &nature.mapping).ok());
             Ok(stamp.map_or(Settled::Undecidable, |after| nature.flavour.settled(before, &after)))
         };
         match settled.await {
@@ -232,7 +227,7 @@ impl Ldap {
             }
             let bound = async { upstream.bind_link().await?.bind(&account.name, password.expose()).await };
             let failure = match bound.await {
-                Ok(reply) => match self.wanted.flavour.verified(&reply) {
+                Ok(reply) => match self.flavour_of(upstream).verified(&reply) {
                     Ok(verified) => return Ok(self.answered(upstream, verified)),
                     Err(words) if reply.code == BUSY => Failure::Unreachable(words),
                     // Whoever answers so may have counted a wrong password before, or asked somebody who did.
@@ -275,6 +270,12 @@ impl Ldap {
             10 => Err(Failure::Refused(format!("{base} is on another server"))),
             _ => Err(Failure::Refused(format!("the search for people is refused: {}", found.reply.words()))),
         }
+    }
+
+    /// How a server speaks; as the others do, before anything is known of it.
+    fn flavour_of(&self, upstream: &Upstream) -> Flavour {
+        let known = [upstream].into_iter().chain(&self.upstreams).find_map(Upstream::flavour);
+        known.unwrap_or_else(|| Flavour::before_all(self.wanted.ldap.product.unwrap_or(Product::OpenLdap)))
     }
 
     fn named(&self, server: &str) -> Option<&Upstream> {

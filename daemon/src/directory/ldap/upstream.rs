@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::{Server, Timestamp};
+use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::policy_entry::PolicyView;
 use tokio::sync::Mutex;
 
@@ -14,7 +15,8 @@ use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
 use super::wire::{BindLink, Failure, Link};
-use crate::directory::config::{Endpoint, LdapConfig};
+use crate::directory::config::LdapConfig;
+use crate::directory::endpoint::Endpoint;
 
 /// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
@@ -39,6 +41,8 @@ pub(super) struct Upstream {
     read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
+    /// How it speaks, as it was learnt last.
+    flavour: Lock<Option<Flavour>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
     pulse: Lock<Option<Pulse>>,
     unwritten: Lock<Option<(Instant, String)>>,
@@ -66,6 +70,7 @@ impl Upstream {
             read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
+            flavour: Lock::new(None),
             policies: Lock::new(HashMap::new()),
             pulse: Lock::new(None),
             unwritten: Lock::new(None),
@@ -76,6 +81,11 @@ impl Upstream {
     pub(super) fn server(&self) -> Server {
         let read_only = held(&self.read_only).is_some_and(|since| since.elapsed() < FRESH_REFUSAL);
         Server { name: self.endpoint.url.clone(), writable: !read_only }
+    }
+
+    /// How it speaks, as far as that was ever learnt.
+    pub(super) fn flavour(&self) -> Option<Flavour> {
+        held(&self.flavour).clone()
     }
 
     /// Remembers for a while that it is a copy that takes no writes; it may become an original.
@@ -211,6 +221,7 @@ impl Upstream {
             }
         })?;
         let nature = Arc::new(nature);
+        *held(&self.flavour) = Some(nature.flavour.clone());
         *known = Some((Instant::now(), Arc::clone(&nature)));
         self.breaker.learnt();
         Ok(Session { link, nature })

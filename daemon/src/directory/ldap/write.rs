@@ -8,6 +8,7 @@ use rekeyd_core::flavour::{Change, Flavour, Outcome, Rejection, Reply, Settled};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
+use super::nature::Nature;
 use super::upstream::{Session, Upstream};
 use super::wire::{Failure, Link};
 use super::{Ldap, failed, nature};
@@ -61,9 +62,9 @@ impl Ldap {
         condition: Option<&str>,
     ) -> Written {
         let nature = Arc::clone(&session.nature);
-        let flavour = &nature.flavour;
+
         let first = session.link.modify(&target.name, replace, condition).await;
-        let failure = match first.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let failure = match first.and_then(|reply| self.concluded(upstream, &nature.flavour, target, &reply)) {
             Ok(written) => return written,
             Err(failure) => failure,
         };
@@ -78,7 +79,7 @@ impl Ldap {
             Err(failure) => return unanswered(upstream, failure, sent),
         };
         let second = again.modify(&target.name, replace, condition).await;
-        let refused = match second.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let refused = match second.and_then(|reply| self.concluded(upstream, &nature.flavour, target, &reply)) {
             Ok(written) if !sent || matches!(written, Written::Done) => return written,
             // The first write would meet these as well, if it came only now.
             Ok(written @ (Written::Rejected(_) | Written::Stale)) => Some(written),
@@ -88,8 +89,8 @@ impl Ldap {
         };
         // Refused because it had been done (the condition fails, or the password is in the history by now), or nobody
         // knows: the mark tells whether it was done. An unchanged one without a refusal says nothing yet.
-        match self.look(&mut again, flavour, target).await {
-            Ok(Some(stamp)) if flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
+        match self.look(&mut again, &nature, target).await {
+            Ok(Some(stamp)) if nature.flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
                 self.answered(upstream, Written::Done)
             }
             Ok(Some(stamp)) => {
@@ -109,16 +110,16 @@ impl Ldap {
         password: &Zeroizing<String>,
     ) -> Written {
         let nature = Arc::clone(&session.nature);
-        let flavour = &nature.flavour;
+
         // Two tries, since a kept connection may have ended unnoticed and nothing is written before the look.
         let mut link = session.link;
-        let mut looked = self.look(&mut link, flavour, target).await;
+        let mut looked = self.look(&mut link, &nature, target).await;
         if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
             link = match upstream.fresh().await {
                 Ok(link) => link,
                 Err(failure) => return unanswered(upstream, failure, false),
             };
-            looked = self.look(&mut link, flavour, target).await;
+            looked = self.look(&mut link, &nature, target).await;
         }
         match looked {
             Ok(Some(now)) if now == target.stamp && now.guard() == target.stamp.guard() => {}
@@ -126,7 +127,7 @@ impl Ldap {
             Err(failure) => return unanswered(upstream, failure, false),
         }
         let answer = link.set_password(&target.name, password).await;
-        let failure = match answer.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let failure = match answer.and_then(|reply| self.concluded(upstream, &nature.flavour, target, &reply)) {
             Ok(written) => return written,
             Err(failure) => failure,
         };
@@ -135,8 +136,8 @@ impl Ldap {
         }
         // A changed mark says that it was done. An unchanged one says nothing yet: it may still be under way.
         if let Ok(mut link) = upstream.fresh().await
-            && let Ok(Some(now)) = self.look(&mut link, flavour, target).await
-            && flavour.settled(&target.stamp, &now) == Settled::Changed
+            && let Ok(Some(now)) = self.look(&mut link, &nature, target).await
+            && nature.flavour.settled(&target.stamp, &now) == Settled::Changed
         {
             return self.answered(upstream, Written::Done);
         }
@@ -144,11 +145,10 @@ impl Ldap {
     }
 
     /// The mark of the entry as it is now; `None` where it is gone or another one has its name.
-    async fn look(&self, link: &mut Link, flavour: &Flavour, target: &Target) -> Result<Option<Stamp>, Failure> {
-        let attributes = flavour.attributes(&self.wanted.mapping);
-        let Some(entry) = nature::entry(link, &target.name.0, &attributes).await? else { return Ok(None) };
-        let same = flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
-        Ok(flavour.stamp(&entry, &self.wanted.mapping).ok().filter(|_| same))
+    async fn look(&self, link: &mut Link, nature: &Nature, target: &Target) -> Result<Option<Stamp>, Failure> {
+        let Some(entry) = nature::entry(link, &target.name.0, &nature.attributes).await? else { return Ok(None) };
+        let same = nature.flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
+        Ok(nature.flavour.stamp(&entry, &nature.mapping).ok().filter(|_| same))
     }
 
     /// What an answer means; one that does not know it itself is none.
