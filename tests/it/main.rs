@@ -30,6 +30,7 @@ mod law;
 mod leaks;
 mod mail_faults;
 mod mail_flow;
+mod mishaps;
 mod operators;
 mod oracle;
 mod pages;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         leaks::all(),
         mail_faults::all(),
         mail_flow::all(),
+        mishaps::all(),
         operators::all(),
         oracle::all(),
         pages::all(),

@@ -13,7 +13,7 @@
 //!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
 //! * [`estate`] is a branch on any product: on [`slapd`], on a domain controller of Active Directory ([`samba`]) or on
-//!   [`ds389`]; a world stands on it or on a [`branch`]. [`situations`] is the one list of what can be the matter with an account, and [`making`] brings it about.
+//!   [`ds389`], perhaps through a [`relay`]; a world stands on it or on a [`branch`]. [`situations`] is the one list of what can be the matter with an account, and [`making`] brings it about.
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
 //!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
 //!   [`cuts`] at every call to the system in turn.
@@ -56,6 +56,7 @@ pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
+pub mod relay;
 pub mod samba;
 pub mod scratch;
 pub mod secrets;

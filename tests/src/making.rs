@@ -66,11 +66,35 @@ impl Estate {
             }
             _ => {
                 self.add_active(&dn, &self.login_of(name), &[]).await;
-                match self.product() {
-                    Product::OpenLdap => self.bring_about_openldap(name, &dn).await,
-                    Product::ActiveDirectory => self.bring_about_active_directory(name, &dn).await,
-                    Product::Ds389 => self.bring_about_ds389(name, &dn).await,
-                }
+                self.befalls(name, &dn).await;
+            }
+        }
+    }
+
+    /// Brings a situation about for somebody who was active so far.
+    pub async fn befalls(&self, name: &str, dn: &str) {
+        match self.product() {
+            Product::OpenLdap => self.bring_about_openldap(name, dn).await,
+            Product::ActiveDirectory => self.bring_about_active_directory(name, dn).await,
+            Product::Ds389 => self.bring_about_ds389(name, dn).await,
+        }
+    }
+
+    /// Takes the right to write somebody's password away from the daemon.
+    pub async fn forbid_writing(&self, name: &str) {
+        let (dn, service) = (self.dn_of(name), self.service());
+        match &self.server {
+            Server::OpenLdap(slapd) => slapd.forbid(&dn, service).await,
+            Server::ActiveDirectory(samba) => {
+                let right = "00299570-246d-11d0-a768-00aa006e0529";
+                samba.allow(&dn, &format!("(OD;;CR;{right};;{})", self.service_in_log)).await;
+            }
+            Server::Ds389(_) => {
+                let rule = format!(
+                    "(targetattr = \"userPassword\")(version 3.0; acl \"forbidden\"; deny (write) \
+                     userdn = \"ldap:///{service}\";)"
+                );
+                self.set(&dn, "aci", &[&rule]).await;
             }
         }
     }
