@@ -3,6 +3,7 @@
 //!
 //! Another product is another variant of [`Flavour`] and another file here.
 
+pub mod active_directory;
 pub mod entry;
 pub mod filter;
 pub mod groups;
