@@ -56,18 +56,18 @@ impl Guid {
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g, h, i, rest @ ..] = turned(self.0);
-        write!(f, "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{g:02x}-{h:02x}{i:02x}-")?;
-        for (place, byte) in rest.iter().enumerate() {
-            write!(f, "{}{byte:02x}", if place == 2 { "-" } else { "" })?;
+        for (place, byte) in turned(self.0).iter().enumerate() {
+            write!(f, "{}{byte:02x}", if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" })?;
         }
         Ok(())
     }
 }
 
 /// From the order of the text to that of the bytes, and back.
-const fn turned([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> [u8; 16] {
-    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
+const fn turned(bytes: [u8; 16]) -> [u8; 16] {
+    let [a1, a2, a3, a4, b1, b2, c1, c2, rest @ ..] = bytes;
+    let [d1, d2, d3, d4, d5, d6, d7, d8] = rest;
+    [a4, a3, a2, a1, b2, b1, c2, c1, d1, d2, d3, d4, d5, d6, d7, d8]
 }
 
 #[cfg(test)]

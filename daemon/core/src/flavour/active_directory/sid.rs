@@ -45,14 +45,16 @@ impl Sid {
 
     /// Splits an identifier off, as it stands in an access list.
     pub(super) fn split(value: &[u8]) -> Result<(Self, &[u8]), BadSid> {
-        let [1, count, a, b, c, d, e, f, rest @ ..] = value else { return Err(BadSid) };
+        let [1, count, rest @ ..] = value else { return Err(BadSid) };
+        let (authority, rest) = rest.split_first_chunk::<6>().ok_or(BadSid)?;
+        let authority = authority.iter().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte));
         let count = usize::from(*count);
         if count > MOST {
             return Err(BadSid);
         }
         let (parts, rest) = rest.split_at_checked(count * 4).ok_or(BadSid)?;
         let parts = parts.as_chunks::<4>().0.iter().map(|part| u32::from_le_bytes(*part)).collect();
-        Ok((Self { authority: u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]), parts }, rest))
+        Ok((Self { authority, parts }, rest))
     }
 
     /// Reads the text, `S-1-5-21-…`.

@@ -146,10 +146,10 @@ impl Look<'_, '_> {
         if let Some(number) = entry.texts("msDS-SecondaryKrbTgtNumber").next() {
             self.found(Finding::NotAPerson, "msDS-SecondaryKrbTgtNumber", number);
         }
-        if let Some(own) = own(entry)? {
-            if !own.is_of_a_domain() || own.rid().is_none_or(|rid| rid < FIRST_OF_PEOPLE) {
-                self.found(Finding::NotAPerson, "objectSid", own.to_string());
-            }
+        let own = own(entry)?;
+        let built_in = |sid: &&Sid| !sid.is_of_a_domain() || sid.rid().is_none_or(|rid| rid < FIRST_OF_PEOPLE);
+        if let Some(own) = own.as_ref().filter(built_in) {
+            self.found(Finding::NotAPerson, "objectSid", own.to_string());
         }
         if entry.flag("isCriticalSystemObject")? == Some(true) {
             self.found(Finding::NotAPerson, "isCriticalSystemObject", "TRUE");
