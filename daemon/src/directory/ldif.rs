@@ -18,7 +18,7 @@ use rekeyd_core::flavour::mapping;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
 use rekeyd_core::flavour::product::Product;
-use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified};
+use rekeyd_core::flavour::{Change, Demands, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
 
@@ -112,7 +112,7 @@ impl Ldif {
         let mandate = permit.into_mandate();
         let change = match change {
             Ok(change) => change,
-            Err(rejection) => return (mandate, Written::Rejected(rejection)),
+            Err(rejection) => return (mandate, Written::Rejected(rejection, Demands::default())),
         };
         let Ok(_permit) = self.hashing.acquire().await else {
             return (mandate, Written::NotDone("the directory is closed".into()));
@@ -289,9 +289,11 @@ impl Inner {
                 entry.replace(attribute, vec![value.to_vec()]);
                 continue;
             }
-            let Ok(new) = std::str::from_utf8(&value) else { return Written::Rejected(Rejection::NotComplex) };
+            let Ok(new) = std::str::from_utf8(&value) else {
+                return Written::Rejected(Rejection::NotComplex, Demands::default());
+            };
             if let Err(rejection) = password::replace(&mut entry, new, &policy) {
-                return Written::Rejected(rejection);
+                return Written::Rejected(rejection, plain_policy().demands());
             }
         }
         match locked.replace(entry) {
@@ -546,7 +548,7 @@ mod tests {
         ));
         let Found::Account(again) = trial.directory.read(&account.id, NOW).await.unwrap() else { panic!("gone") };
         let written = trial.directory.write(by_link(&again, OLD)).await.1;
-        assert!(matches!(written, Written::Rejected(Rejection::InHistory)), "{written:?}");
+        assert!(matches!(written, Written::Rejected(Rejection::InHistory, _)), "{written:?}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ mod ldif_password;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use rekeyd_core::settings::Fault;
@@ -70,8 +70,8 @@ pub enum Written {
     Done,
     /// Certainly nothing was written: no server took the write.
     NotDone(String),
-    /// The directory refused the password or the write, and says why.
-    Rejected(Rejection),
+    /// The directory refused the password or the write, and says why; with what it demands, where it shows that.
+    Rejected(Rejection, Demands),
     /// The account changed between reading and writing (locked meanwhile, or a newer password); nothing was written.
     Stale,
     /// No answer: it may or may not have been written. The server is the one to ask again.
@@ -95,6 +95,8 @@ pub struct Flaw {
 /// The kinds of flaw.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FlawKind {
+    /// It had not taken over in time a password that another server took.
+    Behind,
     /// Its clock and ours differ by more than stamps can bear.
     Clock,
     /// It can't be reached, or ends connections.
@@ -113,6 +115,7 @@ impl FlawKind {
     /// The word in the trail and in the status.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Behind => "behind",
             Self::Clock => "clock",
             Self::Down => "down",
             Self::ReadOnly => "read-only",

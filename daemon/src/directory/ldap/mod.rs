@@ -18,6 +18,7 @@ mod pool;
 mod probe;
 mod pulse;
 mod request;
+mod spread;
 mod tls;
 mod upstream;
 mod wire;
@@ -33,7 +34,7 @@ use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
-use self::connect::Connector;
+use self::connect::{Connector, Who};
 pub use self::guard::{Malformed, whole_messages};
 use self::nature::Wanted;
 use self::request::{Query, Scope};
@@ -59,8 +60,8 @@ pub(super) enum Depth {
 pub struct Ldap {
     key: DirectoryKey,
     name: String,
-    wanted: Wanted,
-    upstreams: Vec<Upstream>,
+    wanted: Arc<Wanted>,
+    upstreams: Vec<Arc<Upstream>>,
     up: AtomicBool,
 }
 
@@ -77,13 +78,15 @@ impl Ldap {
         Ok(Self {
             key,
             name: config.name.clone(),
-            upstreams: upstreams.map(|one| Upstream::new(one.clone(), ldap, Arc::clone(&connector))).collect(),
-            wanted: Wanted {
+            upstreams: upstreams
+                .map(|one| Arc::new(Upstream::new(one.clone(), ldap, Arc::clone(&connector))))
+                .collect(),
+            wanted: Arc::new(Wanted {
                 mapping: config.mapping.clone(),
                 search: config.search.clone(),
                 watched: config.watched_groups.clone(),
                 ldap: ldap.clone(),
-            },
+            }),
             up: AtomicBool::new(false),
         })
     }
@@ -184,7 +187,7 @@ impl Ldap {
     async fn read_on(&self, upstream: &Upstream, id: &AccountId, now: Timestamp) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        let id_is = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+        let Some(id_is) = nature.flavour.id_filter(id) else { return Ok(Found::NotFound) };
         let person = Filter::And(vec![nature.people.clone(), id_is]);
         let (mut entries, _) = self.people(&mut session, person, &nature.attributes).await?;
         match (entries.pop(), entries.pop()) {
@@ -200,11 +203,13 @@ impl Ldap {
         // This very server is asked, also while it rests after a failure: no other one can say what it has written.
         let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
         let settled = async {
-            let mut session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
+            let mut session = upstream.session_on(upstream.fresh(Who::Rekeyd).await?, &self.wanted).await?;
             let nature = Arc::clone(&session.nature);
-            let filter = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+            let Some(filter) = nature.flavour.id_filter(id) else { return Ok(Settled::Undecidable) };
             let (entries, _) = self.people(&mut session, filter, &nature.attributes).await?;
-            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &nature.mapping).ok());
+            let Some(found) = entries.first() else { return Ok(Settled::Undecidable) };
+            let entry = gather::whole(&mut session, found).await?;
+            let stamp = nature.flavour.stamp(&entry, &nature.mapping).ok();
             Ok(stamp.map_or(Settled::Undecidable, |after| nature.flavour.settled(before, &after)))
         };
         match settled.await {
@@ -219,7 +224,8 @@ impl Ldap {
     pub(super) async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         let mut last = None;
         let first = self.named(&account.server.name);
-        let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let others = others.filter(|other| other.endpoint.url != account.server.name);
         for upstream in first.into_iter().chain(others) {
             if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
@@ -257,7 +263,7 @@ impl Ldap {
 
     fn people_query<'q>(&'q self, filter: Filter, attributes: &'q [String]) -> Query<'q> {
         let base = self.wanted.search.base.0.as_str();
-        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }
+        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2, control: None }
     }
 
     /// The people that a search found, and whether there are more.
@@ -274,12 +280,13 @@ impl Ldap {
 
     /// How a server speaks; as the others do, before anything is known of it.
     fn flavour_of(&self, upstream: &Upstream) -> Flavour {
-        let known = [upstream].into_iter().chain(&self.upstreams).find_map(Upstream::flavour);
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let known = [upstream].into_iter().chain(others).find_map(Upstream::flavour);
         known.unwrap_or_else(|| Flavour::before_all(self.wanted.ldap.product.unwrap_or(Product::OpenLdap)))
     }
 
     fn named(&self, server: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| upstream.endpoint.url == server)
+        self.upstreams.iter().map(Arc::as_ref).find(|upstream| upstream.endpoint.url == server)
     }
 
     fn answered<T>(&self, upstream: &Upstream, answer: T) -> T {

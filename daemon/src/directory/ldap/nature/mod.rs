@@ -2,12 +2,16 @@
 //! and how far a write can carry a condition. Learnt from the server itself and, where one is configured, from the canary:
 //! an entry of rekeyd's own whose password it may read.
 
+mod active_directory;
+mod ds389;
+mod freeipa;
 mod openldap;
 mod proof;
 mod root;
 mod schema;
 
 use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::flavour::active_directory::sight::Sight;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::mapping::{self, Configured};
@@ -40,12 +44,19 @@ pub(super) struct Nature {
     pub(super) mapping: Mapping,
     /// What makes an entry a person's.
     pub(super) people: Filter,
-    /// The attributes that are asked for of a person.
+    /// The attributes that are asked for of people in a search.
     pub(super) attributes: Vec<String>,
+    /// Those that are asked for of one entry alone, where a search does not show them all, and what is asked for with
+    /// them.
+    pub(super) alone: Option<Alone>,
     /// Whether it keeps password policies, and the state of accounts by them.
     pub(super) has_policies: bool,
     /// The policy of accounts that name none: its entry, that there is none, or why that is not known.
     pub(super) default_policy: Result<Option<EntryName>, String>,
+    /// Whether what an account names as its own policy counts.
+    pub(super) has_own_policies: bool,
+    /// What we may see of an entry, where its own access list says so and filters prove nothing.
+    pub(super) sight: Option<Sight>,
     /// Our own entry.
     pub(super) own: Option<Dn>,
     /// Why the groups of nobody are known.
@@ -59,6 +70,14 @@ pub(super) struct Nature {
     schema: Schema,
 }
 
+/// What one entry is asked for alone.
+pub(super) struct Alone {
+    /// The attributes.
+    pub(super) attributes: Vec<String>,
+    /// The control without which the server does not show them all.
+    pub(super) control: (&'static str, &'static [u8]),
+}
+
 /// What is known of any server before its product says more.
 struct Ground<'w> {
     wanted: &'w Wanted,
@@ -66,6 +85,7 @@ struct Ground<'w> {
     schema: Schema,
     mapping: Mapping,
     people: Filter,
+    own: Option<Dn>,
 }
 
 /// What each product's own file learns.
@@ -73,6 +93,8 @@ struct Learnt {
     flavour: Flavour,
     has_policies: bool,
     default_policy: Result<Option<EntryName>, String>,
+    has_own_policies: bool,
+    sight: Option<Sight>,
     groups_in_doubt: Option<String>,
     blind: Vec<String>,
     proof: Proof,
@@ -88,8 +110,9 @@ impl Nature {
         };
         let mapping = wanted.mapping.on(product);
         let people = wanted.search.filter.clone().unwrap_or_else(|| mapping::people(product));
-        let mut matters = Flavour::before_all(product).attributes(&mapping);
-        matters.extend(MEMBERSHIP.into_iter().chain(Flavour::policy_attributes(product)).map(str::to_owned));
+        let flavour = Flavour::before_all(product);
+        let mut matters = flavour.attributes(&mapping);
+        matters.extend(MEMBERSHIP.iter().chain(flavour.policy_attributes()).map(|name| (*name).to_owned()));
         let mut asked = Vec::new();
         people.attributes(&mut asked);
         matters.extend(asked.into_iter().map(str::to_owned));
@@ -100,27 +123,46 @@ impl Nature {
                 link.who_am_i().await?.and_then(|name| name.strip_prefix("dn:").and_then(|dn| Dn::parse(dn).ok()))
             }
         };
-        let ground = Ground { wanted, root, schema, mapping, people };
+        let ground = Ground { wanted, root, schema, mapping, people, own };
         let learnt = match product {
+            Product::ActiveDirectory => active_directory::learn(link, &ground, proof).await?,
+            Product::Ds389 => ds389::learn(link, &ground, proof).await?,
+            Product::FreeIpa => freeipa::learn(link, &ground, proof).await?,
             Product::OpenLdap => openldap::learn(link, &ground, proof).await?,
-            other => return Err(Failure::Refused(format!("{other} is not spoken here yet"))),
         };
-        let Ground { root, schema, mapping, people, .. } = ground;
-        let Learnt { flavour, has_policies, default_policy, groups_in_doubt, blind, proof } = learnt;
+        let Ground { root, schema, mapping, people, own, .. } = ground;
+        let flavour = learnt.flavour;
+        let mut attributes = flavour.attributes(&mapping);
+        let alone = flavour.alone().map(|(only, control)| {
+            let all = attributes.clone();
+            attributes.retain(|name| !only.contains(&name.as_str()));
+            Alone { attributes: all, control }
+        });
         Ok(Self {
-            attributes: flavour.attributes(&mapping),
+            attributes,
+            alone,
             flavour,
             mapping,
             people,
-            has_policies,
-            default_policy,
+            has_policies: learnt.has_policies,
+            default_policy: learnt.default_policy,
+            has_own_policies: learnt.has_own_policies,
+            sight: learnt.sight,
             own,
-            groups_in_doubt,
-            blind,
+            groups_in_doubt: learnt.groups_in_doubt,
+            blind: learnt.blind,
             root,
-            proof,
+            proof: learnt.proof,
             schema,
         })
+    }
+
+    /// Asks for one entry with everything that a verdict on it needs.
+    pub(super) fn whole<'q>(&'q self, name: &'q str) -> Query<'q> {
+        match &self.alone {
+            Some(alone) => Query { control: Some(alone.control), ..entry_query(name, &alone.attributes) },
+            None => entry_query(name, &self.attributes),
+        }
     }
 
     /// The name under which the server shows an attribute, where that is another one than this.
@@ -142,7 +184,8 @@ pub(super) async fn entry(link: &mut Link, name: &str, attributes: &[String]) ->
 
 /// Asks for one entry by its name.
 pub(super) fn entry_query<'q>(name: &'q str, attributes: &'q [String]) -> Query<'q> {
-    Query { base: name, scope: Scope::Base, filter: Filter::present("objectClass"), attributes, limit: 1 }
+    let filter = Filter::present("objectClass");
+    Query { base: name, scope: Scope::Base, filter, attributes, limit: 1, control: None }
 }
 
 /// Whether the groups that verdicts rest on are there and show their members.
@@ -151,7 +194,7 @@ async fn watched_groups(link: &mut Link, wanted: &Wanted, schema: &Schema) -> Re
     let searchable = Filter::And(members.iter().map(|name| Filter::readable(name)).collect());
     for group in &wanted.watched {
         let name = group.as_str();
-        let query = |filter| Query { base: name, scope: Scope::Base, filter, attributes: &[], limit: 1 };
+        let query = |filter| Query { base: name, scope: Scope::Base, filter, attributes: &[], limit: 1, control: None };
         if link.search(&query(searchable.clone())).await?.entries.is_empty() {
             let there = !link.search(&query(Filter::present("objectClass"))).await?.entries.is_empty();
             let what = if there { "rekeyd's account may not see its members" } else { "it is not there" };

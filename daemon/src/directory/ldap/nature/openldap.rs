@@ -1,7 +1,7 @@
 //! What one OpenLDAP server is: whether the password policy overlay is on this database, which policy is the default, and how
 //! far a write can carry a condition. The last is proved on the canary.
 
-use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::proof::{Proof, random_password};
 use super::{Ground, Learnt, entry, watched_groups};
 use crate::directory::config::{DefaultPolicy, Overlay};
-use crate::directory::ldap::request::{Query, Scope};
+use crate::directory::ldap::request::{Modify, Query, Scope};
 use crate::directory::ldap::wire::{Failure, Link, PASSING};
 
 /// Learns it. The canary is written only where `proof` is still empty.
@@ -34,6 +34,8 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
         flavour: Flavour::OpenLdap(OpenLdap { ppolicy, conditions, defined }),
         has_policies: ppolicy,
         default_policy: if ppolicy { default_policy(link, ground).await? } else { Ok(None) },
+        has_own_policies: true,
+        sight: None,
         groups_in_doubt: watched_groups(link, wanted, &ground.schema).await?,
         // The canary's password was written, so that whoever sees no mark of it sees nobody's.
         blind: if ppolicy && proof.written && proof.stamped.is_none() {
@@ -53,14 +55,12 @@ async fn default_policy(link: &mut Link, ground: &Ground<'_>) -> Result<Result<O
         DefaultPolicy::Named(name) => return Ok(Ok(Some(name.clone()))),
         DefaultPolicy::Discovered => {}
     }
-    let base = Dn::parse(&wanted.search.base.0).ok();
-    let holds = |context: &&String| {
-        Dn::parse(context)
-            .is_ok_and(|context| base.as_ref().is_some_and(|base| *base == context || base.is_below(&context)))
-    };
-    let context = ground.root.contexts.iter().find(holds).map_or(wanted.search.base.0.as_str(), String::as_str);
+    let base = wanted.search.base.0.as_str();
+    let context = ground.root.context_of(base).unwrap_or(base);
     let filter = Filter::equal("objectClass", "pwdPolicy");
-    let found = link.search(&Query { base: context, scope: Scope::Subtree, filter, attributes: &[], limit: 2 }).await?;
+    let found = link
+        .search(&Query { base: context, scope: Scope::Subtree, filter, attributes: &[], limit: 2, control: None })
+        .await?;
     let mut policies = found.entries.into_iter();
     Ok(match (policies.next(), policies.next()) {
         (Some(only), None) => Ok(Some(only.name().clone())),
@@ -86,7 +86,9 @@ async fn overlay_leaves_signs(link: &mut Link, ground: &Ground<'_>) -> Result<bo
     let mut person = async |more: Vec<Filter>| {
         let filter = Filter::And([vec![ground.people.clone()], more].concat());
         let base = wanted.search.base.0.as_str();
-        let found = link.search(&Query { base, scope: Scope::Subtree, filter, attributes: &[], limit: 1 }).await?;
+        let found = link
+            .search(&Query { base, scope: Scope::Subtree, filter, attributes: &[], limit: 1, control: None })
+            .await?;
         Ok(!found.entries.is_empty())
     };
     Ok(person(vec![Filter::present("pwdChangedTime")]).await?
@@ -125,7 +127,8 @@ async fn prove(link: &mut Link, ground: &Ground<'_>, possible: bool) -> Result<P
                 Ok(stamp) => stamp,
                 Err(bad) => return Ok(none(format!("{} of the canary: {}", bad.attribute, bad.why))),
             };
-            let reply = link.modify(canary, &replace, stamp.guard()).await?;
+            let modify = Modify { replace: &replace, condition: stamp.guard(), hints: None };
+            let reply = link.modify(canary, modify).await?;
             match reply.code {
                 0 => {
                     reached = Some(*conditions);
@@ -167,7 +170,7 @@ async fn prove(link: &mut Link, ground: &Ground<'_>, possible: bool) -> Result<P
         link.set_password(canary, &password).await?;
     }
     let filter = Filter::readable("pwdChangedTime");
-    let query = Query { base: &canary.0, scope: Scope::Base, filter, attributes: &[], limit: 1 };
+    let query = Query { base: &canary.0, scope: Scope::Base, filter, attributes: &[], limit: 1, control: None };
     let visible = !link.search(&query).await?.entries.is_empty();
     let overlay = (stamped.is_some() || visible).then_some(stamped.is_some());
     let seen = Proof { written: true, stamped, overlay, ..none(String::new()) };

@@ -1,5 +1,6 @@
 //! What a server says of itself in its root entry.
 
+use rekeyd_core::domain::{Dn, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::ppolicy;
 use rekeyd_core::flavour::product::{self, Product, Unrecognised};
@@ -26,6 +27,8 @@ pub(in crate::directory::ldap) struct Root {
     pub(super) contexts: Vec<String>,
     /// Where its schema is.
     pub(super) schema: Option<String>,
+    /// What its clock said.
+    pub(super) clock: Option<Timestamp>,
     /// The whole entry.
     pub(super) entry: Entry,
 }
@@ -41,7 +44,9 @@ impl Root {
         let (assertion, policy_control) =
             (lists("supportedControl", ASSERTION), lists("supportedControl", ppolicy::OID));
         let schema = entry.texts("subschemaSubentry").next().map(str::to_owned);
+        let clock = entry.moment("currentTime").ok().flatten();
         Ok(Self {
+            clock,
             detected: Product::detect(&entry),
             assertion,
             password_modify: modify,
@@ -50,5 +55,13 @@ impl Root {
             schema,
             entry,
         })
+    }
+
+    /// The naming context that an entry is in, if it is in one.
+    pub(super) fn context_of(&self, name: &str) -> Option<&str> {
+        let name = Dn::parse(name).ok()?;
+        let holds =
+            |context: &&String| Dn::parse(context).is_ok_and(|context| name == context || name.is_below(&context));
+        self.contexts.iter().filter(holds).max_by_key(|context| context.len()).map(String::as_str)
     }
 }
