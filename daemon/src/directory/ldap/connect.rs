@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::guard::{Stream, whole_messages};
 use super::request::Request;
 use super::tls;
-use super::wire::{Failure, bind_request};
+use super::wire::{Failure, PASSING, bind_request};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
 
 /// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
@@ -58,7 +58,8 @@ impl Connector {
             (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
             _ => Request::BindExternal,
         };
-        let answered = connection.exchange(&[request], self.operation_timeout).await?.pop();
+        let answered =
+            connection.exchange(&[request], self.operation_timeout).await.map_err(Failure::asked_for_ourselves)?.pop();
         let reply = answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))?.reply;
         match reply.code {
             0 => Ok(connection),
@@ -68,7 +69,9 @@ impl Connector {
                 endpoint.url,
                 reply.words()
             ))),
-            51 | 52 | 80 => Err(Failure::Unreachable(format!("{}: {}", endpoint.url, reply.words()))),
+            code if PASSING.contains(&code) => {
+                Err(Failure::Unreachable(format!("{}: {}", endpoint.url, reply.words())))
+            }
             _ => Err(Failure::Refused(format!("{} does not let rekeyd in: {}", endpoint.url, reply.words()))),
         }
     }
