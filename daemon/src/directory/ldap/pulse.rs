@@ -31,8 +31,9 @@ pub(super) struct Pulse {
 }
 
 impl Ldap {
-    /// Asks those that are due.
+    /// Asks those that are due, and ends connections that nobody uses.
     pub(in crate::directory) async fn examine(&self, now: Timestamp) {
+        self.upstreams.iter().for_each(Upstream::sweep);
         let writer = self.has_writer();
         let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();

@@ -158,6 +158,13 @@ impl Upstream {
         self.tell_of_rest(self.breaker.failed(failure, Instant::now()), failure);
     }
 
+    /// Ends kept connections that are of no use any more.
+    pub(super) fn sweep(&self) {
+        let now = tokio::time::Instant::now();
+        self.own.sweep(now);
+        self.binds.sweep(now);
+    }
+
     /// It answered.
     pub(super) fn answered(&self) {
         if let Some(rest) = self.breaker.answered(Instant::now()) {
