@@ -13,16 +13,13 @@ use rekeyd_core::flavour::filter::Filter;
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry, watched_groups};
 use crate::directory::config::DefaultPolicy;
-use crate::directory::ldap::request::{Query, Scope};
+use crate::directory::ldap::request::Query;
 use crate::directory::ldap::wire::{Failure, Link};
 
 /// The Account Policy plugin, and its settings.
 const IDLE: &str = "cn=Account Policy Plugin,cn=plugins,cn=config";
 const IDLE_SETTINGS: &str = "cn=config,cn=Account Policy Plugin,cn=plugins,cn=config";
 const LIMIT: &str = "accountInactivityLimit";
-
-/// The most policies of one kind.
-const MOST: u16 = 1000;
 
 /// What the policies that can apply say of a write.
 struct Policies {
@@ -123,6 +120,5 @@ async fn below(
 ) -> Result<Vec<Entry>, Failure> {
     let base = ground.wanted.search.base.0.as_str();
     let base = ground.root.context_of(base).unwrap_or(base);
-    let query = Query { base, scope: Scope::Subtree, filter, attributes, limit: MOST, control: None };
-    Ok(link.search(&query).await?.entries)
+    Ok(link.search(&Query::below(base, filter, attributes)).await?.entries)
 }
