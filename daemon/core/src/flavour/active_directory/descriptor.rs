@@ -228,7 +228,7 @@ mod tests {
         assert!(!allows(&[], 0x100, &[ONE]));
         assert!(allows(&[allow.clone(), deny.clone()], 0x100, &[ONE]));
         assert!(!allows(&[deny.clone(), allow.clone()], 0x100, &[ONE]));
-        assert!(!allows(&[allow.clone()], 0x10, &[ONE]));
+        assert!(!allows(std::slice::from_ref(&allow), 0x10, &[ONE]));
         for (first, expected) in [
             (ace(6, 0, 0x100, Some(ONE), SELF), false),
             (ace(6, 0, 0x100, Some(OTHER), SELF), true),
@@ -250,7 +250,7 @@ mod tests {
             (ace(9, 0, 0x100, None, GROUP), false),
             (ace(0xb, 0, 0x100, None, GROUP), false),
         ] {
-            assert_eq!(allows(&[only.clone()], 0x100, &[ONE]), expected, "{only:?}");
+            assert_eq!(allows(std::slice::from_ref(&only), 0x100, &[ONE]), expected, "{only:?}");
         }
     }
 

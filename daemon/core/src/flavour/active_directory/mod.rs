@@ -35,6 +35,15 @@ pub const DESCRIPTOR_CONTROL: (&str, [u8; 5]) = ("1.2.840.113556.1.4.801", [0x30
 /// The controls that have the directory look at old passwords in a reset, the better known first.
 const HINTS: [&str; 2] = ["1.2.840.113556.1.4.2239", "1.2.840.113556.1.4.2066"];
 
+/// The value of either: old passwords count.
+pub const HINTS_VALUE: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
+
+/// Groups whose members rule over others and that have a number of their own in each domain, by `sAMAccountName`, which
+/// is the same in all languages: who rules the name server runs programs on controllers, and those of Exchange may
+/// change access lists. What is found of them goes into [`ActiveDirectory::powerful`].
+pub const POWERFUL_BY_NAME: [&str; 4] =
+    ["DnsAdmins", "Exchange Trusted Subsystem", "Exchange Windows Permissions", "Organization Management"];
+
 /// What the root DSE lists among `supportedCapabilities`: a domain controller, and one that takes no writes.
 const CONTROLLER: &str = "1.2.840.113556.1.4.800";
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
@@ -157,7 +166,7 @@ impl ActiveDirectory {
     /// The attributes whose absence means something, so that it must be proved that they would be seen: by
     /// [`sight::Sight::hidden`], since filters prove nothing here.
     pub fn must_read(&self, markers: &Markers) -> Vec<String> {
-        let own = ["adminCount", "isCriticalSystemObject", "lockoutTime", "servicePrincipalName"];
+        let own = ["adminCount", "servicePrincipalName"];
         let mut all: Vec<String> = own.into_iter().chain(markers.attributes()).map(str::to_owned).collect();
         all.sort_unstable();
         all.dedup();
@@ -224,14 +233,20 @@ impl ActiveDirectory {
         Ok(groups)
     }
 
-    /// How a permitted password is written. `unlock` says that policy lets a reset lift a lock by failures.
+    /// How a permitted password is written. `unlock` says that policy lets a reset lift a lock by failures; one without
+    /// end never comes here, since it counts as an administrator's.
     ///
     /// # Errors
     /// [`Rejection`] where must-change is asked for and would have no effect.
     pub fn change(&self, permit: &Permit, unlock: bool) -> Result<Change, Rejection> {
-        let seen = Seen::of(permit.stamp());
-        let mut replace = vec![("unicodePwd", quoted(permit.password().expose()))];
-        if permit.must_change() {
+        self.modify(permit.stamp(), permit.password().expose(), permit.must_change(), unlock)
+    }
+
+    fn modify(&self, stamp: &Stamp, password: &str, must_change: bool, unlock: bool) -> Result<Change, Rejection> {
+        let seen = Seen::of(stamp);
+        let zero = || Zeroizing::new(b"0".to_vec());
+        let mut replace = vec![("unicodePwd", quoted(password))];
+        if must_change {
             if seen.number("userAccountControl").is_none_or(|flags| flags & i64::from(control::NEVER_EXPIRES) != 0) {
                 return Err(Rejection::MissingRight(
                     "this account's password never expires (DONT_EXPIRE_PASSWORD), so that nobody can be made to \
@@ -239,10 +254,10 @@ impl ActiveDirectory {
                         .into(),
                 ));
             }
-            replace.push(("pwdLastSet", Zeroizing::new(b"0".to_vec())));
+            replace.push(("pwdLastSet", zero()));
         }
         if unlock && seen.number("lockoutTime").is_some_and(|since| since != 0) {
-            replace.push(("lockoutTime", Zeroizing::new(b"0".to_vec())));
+            replace.push(("lockoutTime", zero()));
         }
         Ok(Change::Modify { replace, condition: None, hints: self.hints })
     }
@@ -406,7 +421,9 @@ mod tests {
         let mut root = Entry::new(EntryName(String::new()));
         root.add("vendorName", "Samba Team (https://www.samba.org)");
         root.add("supportedCapabilities", CONTROLLER);
-        controls.iter().for_each(|control| root.add("supportedControl", *control));
+        for control in controls {
+            root.add("supportedControl", *control);
+        }
         root
     }
 
@@ -506,6 +523,40 @@ mod tests {
         }
         assert!(!ActiveDirectory::is_protected(&stamp));
         assert!(ActiveDirectory::is_protected(&ActiveDirectory::stamp(&recorded("mark")).unwrap()));
+    }
+
+    #[test]
+    fn t52_a_write_touches_nothing_else() {
+        let modify = |server: &ActiveDirectory, name, must_change, unlock| {
+            let stamp = ActiveDirectory::stamp(&recorded(name)).unwrap();
+            let change = server.modify(&stamp, "Pass-w0rd", must_change, unlock);
+            change.map(|change| match change {
+                Change::Modify { replace, condition: None, hints } => {
+                    let others = replace.iter().skip(1);
+                    assert!(others.clone().all(|(_, value)| value.as_slice() == b"0"));
+                    assert_eq!(replace.first().map(|(name, _)| *name), Some("unicodePwd"));
+                    (others.map(|(name, _)| *name).collect::<Vec<_>>(), hints)
+                }
+                _ => panic!("{name}"),
+            })
+        };
+        for (name, must_change, unlock, expected) in [
+            ("active", false, false, &[][..]),
+            ("active", false, true, &[]),
+            ("active", true, true, &["pwdLastSet"]),
+            ("locked", false, false, &[]),
+            ("locked", false, true, &["lockoutTime"]),
+            ("locked", true, true, &["pwdLastSet", "lockoutTime"]),
+        ] {
+            assert_eq!(modify(&server(), name, must_change, unlock), Ok((expected.to_vec(), None)), "{name}");
+        }
+        assert!(matches!(modify(&server(), "mustnever", true, false), Err(Rejection::MissingRight(_))));
+        assert_eq!(modify(&server(), "mustnever", false, false), Ok((vec![], None)));
+        let hints = Some("1.2.840.113556.1.4.2239");
+        let windows = ActiveDirectory { hints, ..server() };
+        assert_eq!(modify(&windows, "active", false, false), Ok((vec![], hints)));
+        // A stamp that came without its reading can't show that must-change would work.
+        assert!(server().modify(&Stamp::new("pwdLastSet=1", None), "Pass-w0rd", true, false).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ const PWD_LAST_SET: [Guid; 2] =
     [Guid::known(0xbf96_7a0a_0de6_11d0_a285_00aa_0030_49e2), Guid::known(0x4c16_4200_20c0_11d0_a768_00aa_006e_0529)];
 /// `lockoutTime`, which is in no set.
 const LOCKOUT_TIME: Guid = Guid::known(0x2863_0ebf_41d5_11d1_a9c1_0000_f803_67c1);
-/// `member`-like power over the account itself: its flags.
+/// The account's flags, in the same set.
 const USER_ACCOUNT_CONTROL: [Guid; 2] =
     [Guid::known(0xbf96_7a68_0de6_11d0_a285_00aa_0030_49e2), Guid::known(0x4c16_4200_20c0_11d0_a768_00aa_006e_0529)];
 
@@ -177,7 +177,9 @@ mod tests {
             let mut entry = Entry::new(EntryName("CN=x".into()));
             entry.add("lDAPDisplayName", name);
             entry.add("schemaIDGUID", Guid::from_text(id).unwrap().bytes());
-            set.iter().for_each(|set| entry.add("attributeSecurityGUID", Guid::from_text(set).unwrap().bytes()));
+            if let Some(set) = set {
+                entry.add("attributeSecurityGUID", Guid::from_text(set).unwrap().bytes());
+            }
             entry.add("searchFlags", "1");
             Property::read(&entry).unwrap()
         })
@@ -202,7 +204,9 @@ mod tests {
     #[test]
     fn t51_confidential_attributes_want_one_more_right() {
         let mut schema = schema();
-        schema.iter_mut().for_each(|property| property.confidential = true);
+        for property in &mut schema {
+            property.confidential = true;
+        }
         let plain = Sight { schema: schema.clone(), ..ours() };
         assert_eq!(plain.hidden(&recorded("active"), ALL).len(), 4);
         let admins = Sid::from_text("S-1-5-32-544").unwrap();

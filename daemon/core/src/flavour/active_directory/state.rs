@@ -294,6 +294,8 @@ mod tests {
     use crate::domain::{Dn, Server};
     use crate::flavour::active_directory::tests::{NOW, recorded, server};
     use crate::flavour::policy_entry::PolicyView;
+    use crate::policy::eligibility::{Act, Cell, cell};
+    use crate::policy::rules::Rules;
 
     fn standing_at(server: &ActiveDirectory, entry: &Entry, now: Timestamp) -> Standing {
         let reading = Reading {
@@ -334,34 +336,40 @@ mod tests {
             Disabled, Expired, HolderMayNotChange, LockedByAdmin, LockedByFailures, MustChange, NeverActivated,
             NotAPerson, PasswordElsewhere, PasswordExpired, Privileged, Undecided, Unknown,
         };
-        for (name, expected) in [
-            ("active", &[][..]),
-            ("gone", &[PasswordExpired]),
-            ("added", &[MustChange]),
-            ("must", &[MustChange, NeverActivated]),
+        for (name, lets_in, expected) in [
+            ("active", Some(true), &[][..]),
+            ("gone", Some(false), &[PasswordExpired]),
+            ("added", Some(false), &[MustChange]),
+            ("must", Some(false), &[MustChange, NeverActivated]),
             // The server lets it sign in, since its password never expires.
-            ("mustnever", &[NeverActivated]),
-            ("nopw", &[Disabled, MustChange, NeverActivated]),
-            ("noreq", &[Undecided]),
-            ("smart", &[PasswordElsewhere, Undecided]),
+            ("mustnever", Some(true), &[NeverActivated]),
+            ("nopw", Some(false), &[Disabled, MustChange, NeverActivated]),
+            ("noreq", Some(true), &[Undecided]),
+            ("smart", None, &[PasswordElsewhere, Undecided]),
             // Its access list may not be read.
-            ("disabled", &[Disabled, Undecided, Unknown]),
-            ("ended", &[Expired, Undecided]),
-            ("locked", &[LockedByFailures]),
+            ("disabled", Some(false), &[Disabled, Undecided, Unknown]),
+            ("ended", Some(false), &[Expired, Undecided]),
+            ("locked", Some(false), &[LockedByFailures]),
             // A fine-grained policy locks it without end.
-            ("tool", &[LockedByAdmin, Undecided]),
-            ("nested", &[Privileged, Undecided]),
-            ("looped", &[Privileged]),
-            ("primary", &[Privileged, Undecided]),
-            ("mark", &[Privileged]),
-            ("cannot", &[HolderMayNotChange, Undecided]),
-            ("inner", &[NotAPerson, PasswordExpired, Unknown]),
-            ("Administrator", &[NotAPerson, Privileged, Undecided]),
-            ("Guest", &[Disabled, NeverActivated, NotAPerson]),
-            ("krbtgt", &[Disabled, NotAPerson, Privileged, Undecided]),
-            ("DC1", &[NotAPerson, Privileged, Undecided]),
+            ("tool", Some(false), &[LockedByAdmin, Undecided]),
+            ("nested", Some(true), &[Privileged, Undecided]),
+            ("looped", Some(true), &[Privileged]),
+            ("primary", Some(true), &[Privileged, Undecided]),
+            ("mark", Some(true), &[Privileged]),
+            ("cannot", Some(true), &[HolderMayNotChange, Undecided]),
+            ("inner", None, &[NotAPerson, PasswordExpired, Unknown]),
+            ("Administrator", Some(true), &[NotAPerson, Privileged, Undecided]),
+            ("Guest", None, &[Disabled, NeverActivated, NotAPerson]),
+            ("krbtgt", None, &[Disabled, NotAPerson, Privileged, Undecided]),
+            ("DC1", None, &[NotAPerson, Privileged, Undecided]),
         ] {
-            assert_eq!(findings(&server(), &recorded(name)), expected, "{name}");
+            let found = findings(&server(), &recorded(name));
+            assert_eq!(found, expected, "{name}");
+            // What the server did with the right password at that moment.
+            if let Some(lets_in) = lets_in {
+                let denies = |finding: &Finding| cell(*finding, Act::SignIn, &Rules::default()) == Cell::No;
+                assert_eq!(found.iter().any(denies), !lets_in, "{name}");
+            }
         }
     }
 
