@@ -92,8 +92,7 @@ pub const MAY_LACK: [&str; 8] = [
     "servicePrincipalName",
 ];
 
-/// Those of them that the server computes. It answers for `tokenGroups` only when that one entry is read (scope *base*),
-/// and none of them works in a filter.
+/// Those of them that the server computes: they work in no filter.
 pub const CONSTRUCTED: [&str; 5] = [
     "tokenGroups",
     "msDS-User-Account-Control-Computed",
@@ -101,6 +100,10 @@ pub const CONSTRUCTED: [&str; 5] = [
     "msDS-ResultantPSO",
     "msDS-KeyVersionNumber",
 ];
+
+/// The one that is shown only when a single entry is read (scope *base*). A wider search that asks for it fails as a whole
+/// on Samba (operations error).
+pub const BASE_ONLY: &str = "tokenGroups";
 
 /// Each password counts the version of an account's key up. The usual tools make an account and then set its password,
 /// which counts twice; one that is made together with its password begins with one.
@@ -158,7 +161,7 @@ impl ActiveDirectory {
         root.texts("supportedCapabilities").any(|capability| capability == READ_ONLY)
     }
 
-    /// The attributes to ask for when one account is read. A search over many leaves [`CONSTRUCTED`] out.
+    /// The attributes to ask for when one account is read. A wider search leaves [`BASE_ONLY`] out.
     pub fn attributes() -> impl Iterator<Item = &'static str> {
         MUST_HAVE.into_iter().chain(MAY_LACK)
     }
