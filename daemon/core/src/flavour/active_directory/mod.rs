@@ -15,7 +15,7 @@ pub mod state;
 
 use zeroize::Zeroizing;
 
-use crate::domain::{Dn, Stamp, Standing};
+use crate::domain::{Dn, Stamp, Standing, Timestamp};
 use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::policy::PasswordSettings;
 use crate::flavour::active_directory::sid::Sid;
@@ -263,6 +263,17 @@ impl ActiveDirectory {
             replace.push(("lockoutTime", zero()));
         }
         Ok(Change::Modify { replace, condition: None, hints: self.hints })
+    }
+
+    /// How the canary is given a password that nobody knows.
+    pub fn canary(&self, password: &str) -> Change {
+        Change::Modify { replace: vec![("unicodePwd", quoted(password))], condition: None, hints: self.hints }
+    }
+
+    /// When the present password was set, as far as it is shown.
+    pub fn set_at(entry: &Entry) -> Option<Timestamp> {
+        let set = entry.text("pwdLastSet").ok().flatten()?;
+        filetime::parse(set.as_bytes()).ok().filter(|set| *set > 0).and_then(|set| filetime::moment(set).ok())
     }
 
     /// Whether the directory protects an account from whoever is no administrator, by its stamp.

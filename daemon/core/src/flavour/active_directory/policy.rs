@@ -97,6 +97,7 @@ impl PasswordSettings {
             history: Some(self.history).filter(|history| whole && *history > 0),
             complex: self.complex,
             least_age: Some(self.least_age).filter(|age| whole && !age.is_zero()),
+            free_from: None,
         }
     }
 }
@@ -131,8 +132,13 @@ mod tests {
         let domain = PasswordSettings::of_the_domain(&entry(OF_THE_DOMAIN, of_the_domain)).unwrap();
         assert_eq!(PasswordSettings::of_an_object(&entry(OF_AN_OBJECT, of_an_object)), Ok(domain.clone()));
         assert_eq!(domain.lock, Some(Duration::from_mins(30)));
-        let all =
-            Demands { length: Some(7), history: Some(24), complex: true, least_age: Some(Duration::from_hours(24)) };
+        let all = Demands {
+            length: Some(7),
+            history: Some(24),
+            complex: true,
+            least_age: Some(Duration::from_hours(24)),
+            free_from: None,
+        };
         assert_eq!(domain.demands(true), all);
         assert_eq!(domain.demands(false), Demands { history: None, least_age: None, ..all });
     }
