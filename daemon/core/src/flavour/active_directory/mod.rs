@@ -139,21 +139,27 @@ pub struct ActiveDirectory {
 }
 
 impl ActiveDirectory {
-    /// What a root DSE says; `None` where it is not a domain controller's.
-    pub fn detect(root: &Entry) -> Option<Self> {
-        root.texts("supportedCapabilities").any(|capability| capability == CONTROLLER).then(|| Self {
-            maker: if root.texts("vendorName").any(|vendor| vendor.contains("Samba")) {
-                Maker::Samba
-            } else {
-                Maker::Microsoft
-            },
-            hints: HINTS.into_iter().find(|hints| root.texts("supportedControl").any(|control| control == *hints)),
+    /// Before anything else is known of it.
+    pub fn new(maker: Maker) -> Self {
+        Self {
+            maker,
+            hints: None,
             made_with: MADE_WITH,
             policy: None,
             objects: Vec::new(),
             watched: Vec::new(),
             powerful: Vec::new(),
-        })
+        }
+    }
+
+    /// What a root DSE says; `None` where it is not a domain controller's.
+    pub fn detect(root: &Entry) -> Option<Self> {
+        if !root.texts("supportedCapabilities").any(|capability| capability == CONTROLLER) {
+            return None;
+        }
+        let samba = root.texts("vendorName").any(|vendor| vendor.contains("Samba"));
+        let hints = HINTS.into_iter().find(|hints| root.texts("supportedControl").any(|control| control == *hints));
+        Some(Self { hints, ..Self::new(if samba { Maker::Samba } else { Maker::Microsoft }) })
     }
 
     /// Whether the server of a root DSE is a read-only domain controller.
@@ -167,7 +173,8 @@ impl ActiveDirectory {
     }
 
     /// The attributes whose absence means something, so that it must be proved that they would be seen: by
-    /// [`sight::Sight::hidden`], since filters prove nothing here.
+    /// [`sight::Sight::hidden`], since filters prove nothing here. What the server computes it computes from attributes
+    /// that the reader may not see, too.
     pub fn must_read(&self, markers: &Markers) -> Vec<String> {
         let own = ["adminCount", "servicePrincipalName"];
         let mut all: Vec<String> = own.into_iter().chain(markers.attributes()).map(str::to_owned).collect();
@@ -211,7 +218,9 @@ impl ActiveDirectory {
         let whole = filetime::parse(set.as_bytes()).ok().filter(|number| number % filetime::IN_A_SECOND == 0);
         let second = whole.filter(|_| version.is_none()).and_then(|number| filetime::moment(number).ok());
         let mut guard = vec![Filter::equal(ID, Guid::from_text(&Self::id(entry)?).map_or([0; 16], |id| id.bytes()))];
-        for name in ["pwdLastSet", "userAccountControl", "accountExpires", "lockoutTime", "adminCount"] {
+        for name in
+            ["pwdLastSet", "userAccountControl", "accountExpires", "lockoutTime", "primaryGroupID", "adminCount"]
+        {
             let present = entry.text(name)?;
             guard.push(present.map_or_else(|| Filter::present(name).negated(), |value| Filter::equal(name, value)));
         }
@@ -529,6 +538,7 @@ mod tests {
             ("userAccountControl", "514"),
             ("accountExpires", "1"),
             ("lockoutTime", "0"),
+            ("primaryGroupID", "512"),
             ("adminCount", "1"),
         ] {
             let mut other = entry.clone();
