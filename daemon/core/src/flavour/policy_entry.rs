@@ -103,6 +103,7 @@ impl Policy {
             history: some(self.in_history),
             complex: self.complex && checked,
             least_age: self.min_age,
+            free_from: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rekeyd_core::domain::Timestamp;
 
+use super::connect::Who;
 use super::upstream::Upstream;
 use super::wire::Failure;
 use super::{Ldap, nature};
@@ -76,7 +77,7 @@ impl Ldap {
     async fn asked(&self, upstream: &Upstream, troubled: bool) -> Result<Duration, Failure> {
         let mut session = if troubled {
             // Whoever comes meanwhile is spared the wait: its rest ends once it is reached.
-            let link = upstream.fresh().await?;
+            let link = upstream.fresh(Who::Rekeyd).await?;
             upstream.is_reached();
             upstream.session_on(link, &self.wanted).await?
         } else {
@@ -87,7 +88,7 @@ impl Ldap {
         match nature::entry(&mut session.link, "", &attributes).await {
             // A kept connection may have ended unnoticed.
             Err(Failure::Broken(_) | Failure::Unreachable(_)) => {
-                nature::entry(&mut upstream.fresh().await?, "", &attributes).await?
+                nature::entry(&mut upstream.fresh(Who::Rekeyd).await?, "", &attributes).await?
             }
             other => other?,
         };
@@ -119,6 +120,9 @@ impl Ldap {
         }
         if let Some(why) = upstream.unwritten() {
             return Some((FlawKind::Writes, why));
+        }
+        if let Some(why) = upstream.behind() {
+            return Some((FlawKind::Behind, why));
         }
         let took = upstream.pulse().map(|pulse| pulse.took).unwrap_or_default();
         if took > self.wanted.ldap.operation_timeout / LATE {
