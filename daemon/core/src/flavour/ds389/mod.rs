@@ -56,9 +56,9 @@ impl Default for Ds389 {
 }
 
 impl Ds389 {
-    /// Until when the server refuses another password, by the least age of the present one.
-    pub fn too_young_until(entry: &Entry, now: Timestamp) -> Option<Timestamp> {
-        entry.moment(YOUNG).ok().flatten().filter(|moment| *moment > now)
+    /// From when on the server takes another password than the present one, where it is to have a least age.
+    pub fn free_from(entry: &Entry) -> Option<Timestamp> {
+        entry.moment(YOUNG).ok().flatten()
     }
 
     /// The attributes to ask for by name; most are operational, and some are computed only for whoever names them.
@@ -332,8 +332,8 @@ pub(super) mod tests {
             assert_eq!(Ds389::must_be_changed(&recorded(lines)), expected, "{lines}");
         }
         let young = recorded("passwordAllowChangeTime: 20261122021211Z");
-        assert_eq!(Ds389::too_young_until(&young, NOW), young.moment("passwordAllowChangeTime").unwrap());
-        assert_eq!(Ds389::too_young_until(&recorded("passwordAllowChangeTime: 20261122011159Z"), NOW), None);
+        assert_eq!(Ds389::free_from(&young).map(Timestamp::seconds), Some(1_795_313_531));
+        assert_eq!(Ds389::free_from(&recorded("passwordAllowChangeTime: later")), None);
         let seeds = recorded("nsRole: cn=all,dc=y\nmemberOf: cn=g,dc=y");
         assert_eq!(Ds389::seeds(&seeds).collect::<Vec<_>>(), ["cn=g,dc=y", "cn=all,dc=y"]);
     }

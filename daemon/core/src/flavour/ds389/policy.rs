@@ -178,7 +178,7 @@ mod tests {
         let all = strict.as_ref().map(|policy| (policy.lockout, policy.lockout_duration, policy.max_age));
         assert_eq!(all, Ok((true, None, Some(Duration::from_hours(2400)))));
         let least_age = Some(Duration::from_hours(1));
-        let demands = Demands { length: Some(8), history: Some(6), complex: true, least_age };
+        let demands = Demands { length: Some(8), history: Some(6), complex: true, least_age, free_from: None };
         assert_eq!(strict.map(|policy| policy.demands()), Ok(demands));
         let lax = [("passwordCheckSyntax", "on"), ("passwordMinCategories", "1")];
         assert_eq!(read(&entry("cn=config", RECORDED, &lax)).map(|policy| policy.demands().complex), Ok(false));
