@@ -325,6 +325,7 @@ impl Estate {
 
     /// How often the daemon has set the password of an entry, as the server's own log tells.
     pub async fn password_writes(&self, dn: &str) -> usize {
+        let dn = &self.as_the_server_writes_it(dn).await;
         match &self.server {
             Server::OpenLdap(server) => {
                 server.writes(dn).await.iter().filter(|write| write.is_by_service() && write.sets_password()).count()
@@ -332,6 +333,13 @@ impl Estate {
             Server::ActiveDirectory(server) => server.password_writes(dn, &self.service_in_log),
             Server::Ds389(server) => server.password_writes(dn, &self.service_in_log),
         }
+    }
+
+    /// A name has several spellings, and a log has one.
+    async fn as_the_server_writes_it(&self, dn: &str) -> String {
+        let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", ["1.1"]).await.expect("an answer");
+        let (entries, _) = found.success().unwrap_or_else(|fault| panic!("{dn} can not be read: {fault}"));
+        SearchEntry::construct(entries.into_iter().next().expect("the entry")).dn
     }
 
     /// Makes the daemon's identity in a domain, with the rights of the sample: reset, unlock, must-change, nothing else.
@@ -375,15 +383,19 @@ impl Estate {
                 .to_owned(),
         ];
         self.set(&self.base, "aci", &[&rules[0], &rules[1], &rules[2]]).await;
-        let mut ldap = self.admin().await;
-        let reads = format!(
-            "(targetattr = \"password* || nsslapd-pwpolicy-local || cn || objectClass\")\
-             (target = \"ldap:///cn=config\")\
-             (version 3.0; acl \"{login} reads the policy\"; allow (read, search, compare) userdn = \"ldap:///{service}\";)"
-        );
-        let result = ldap.modify("cn=config", vec![Mod::Add("aci", HashSet::from([reads.as_str()]))]).await;
-        let result = result.expect("an answer");
-        assert!(result.rc == 0, "the policy can not be opened: {result:?}");
+        // The general policy and the settings of the plugin that ends idle accounts.
+        for (entry, attributes) in [
+            ("cn=config", "password* || nsslapd-pwpolicy-local || cn || objectClass"),
+            ("cn=Account Policy Plugin,cn=plugins,cn=config", "*"),
+        ] {
+            let rule = format!(
+                "(targetattr = \"{attributes}\")(target = \"ldap:///{entry}\")(version 3.0; acl \"{login} reads it\"; \
+                 allow (read, search, compare) userdn = \"ldap:///{service}\";)"
+            );
+            let change = vec![Mod::Add("aci", HashSet::from([rule.as_str()]))];
+            let result = self.admin().await.modify(entry, change).await.expect("an answer");
+            assert!(result.rc == 0, "{entry} can not be opened: {result:?}");
+        }
     }
 }
 

@@ -108,9 +108,9 @@ pub const ALL: &[Situation] = &[
     },
     Situation {
         openldap: Some(refused("never-activated", &["never-activated"], Shut)),
-        // Such an account can't be told from one that got its first password from an administrator.
         active_directory: Some(refused("never-activated", &["must-change", "never-activated"], Shut)),
-        ds389: Some(refused("never-activated", &["never-activated"], Shut)),
+        // Nobody may see whether there is a password; an old one of before the policy would leave as few signs.
+        ds389: Some(refused("undecided", &["undecided"], Shut)),
         ..nowhere("no-password")
     },
     Situation {
@@ -190,6 +190,7 @@ pub const ALL: &[Situation] = &[
     Situation {
         // What would show that there is a password can't be seen either.
         openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
+        ds389: Some(refused("unknown", &["undecided", "unknown"], Open)),
         ..everywhere("hidden", refused("unknown", &["unknown"], Open))
     },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
