@@ -243,7 +243,7 @@ async fn r13_a_foreign_lock_makes_it_busy_and_loses_nothing() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        assert!(store.claim(hash(1), [1; 16], at(1)).await.unwrap().is_some());
+        assert!(store.claim(hash(1), [1; 16], None, at(1)).await.unwrap().is_some());
         let foreign = Connection::open(database(&place)).unwrap();
         foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
         let began = std::time::Instant::now();
@@ -273,7 +273,7 @@ async fn r1_the_files_of_a_running_store_are_enough_to_go_on() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
-        assert!(store.claim(hash(2), [1; 16], at(1)).await.unwrap().is_some());
+        assert!(store.claim(hash(2), [1; 16], None, at(1)).await.unwrap().is_some());
         assert_eq!(store.accept(request(3, 1), vec![], None).await, Ok(Acceptance::Accepted));
         // What a killed process or a lost power supply leaves behind: the files as they are now, not closed.
         let left = Place::Sqlite(tempfile::tempdir().unwrap());
