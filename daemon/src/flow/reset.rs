@@ -146,13 +146,21 @@ async fn set(
     let Some(stored) = found.filter(|stored| stored.usable || stored.held_by == Some(nonce)) else {
         return Ok(SetOutcome::Gone);
     };
+    let turn = timeout_at(latest, rekeyd.turns.queue_since(&stored.ticket.account, before)).await;
+    let (_turn, others_ended) = match turn {
+        Ok(Some(turn)) => turn,
+        Ok(None) => {
+            log::warn!(event = "shed"; "too many settings of one account's password are under way");
+            return Ok(SetOutcome::Unavailable);
+        }
+        Err(_) => {
+            log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
+            return Ok(SetOutcome::Unavailable);
+        }
+    };
+    // Who waits for a turn has no seat, so that one account never takes more than one.
     let Ok(_seat) = rekeyd.sets.try_acquire() else {
         log::warn!(event = "shed"; "too many passwords are being set at once");
-        return Ok(SetOutcome::Unavailable);
-    };
-    let turn = timeout_at(latest, rekeyd.turns.take_since(&stored.ticket.account, before)).await;
-    let Ok((_turn, others_ended)) = turn else {
-        log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
         return Ok(SetOutcome::Unavailable);
     };
     let set = Set { rekeyd, parts: &parts, token, nonce, actor };
