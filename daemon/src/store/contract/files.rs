@@ -314,3 +314,27 @@ async fn t130_a_last_row_forged_with_fitting_hashes_is_named() {
         assert_eq!(place.open().store.verify_audit().await, Ok(Chain::Broken(2)));
     }
 }
+
+#[tokio::test]
+async fn r16_a_copy_has_its_name_once_it_has_an_epoch_of_its_own() {
+    for place in places() {
+        let store = place.open().store;
+        store.record(event(EventKind::Thawed, "ada", 0)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (to, part) = (folder.path().join("copy.db"), folder.path().join("copy.db.part"));
+        let epoch = |file: &Path| -> Vec<u8> {
+            let sql = "SELECT value FROM meta WHERE name = 'epoch'";
+            Connection::open(file).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        fs::write(&part, "somebody else's").unwrap();
+        assert!(Store::backup(&place.config(), &to).is_err(), "it takes no other file's place");
+        assert_eq!(fs::read(&part).unwrap(), b"somebody else's");
+        assert!(!to.exists());
+        fs::remove_file(&part).unwrap();
+        Store::backup(&place.config(), &to).unwrap();
+        assert!(!part.exists());
+        assert_ne!(epoch(&to), epoch(&database(&place)));
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Store::backup(&place.config(), &to).is_err(), "nor that of an earlier copy");
+    }
+}
