@@ -22,6 +22,7 @@ pub mod sign_in;
 pub mod status;
 
 mod clock;
+mod faults;
 mod link;
 mod rekeyd;
 mod setting;
@@ -33,4 +34,5 @@ mod watchlist;
 mod ways;
 
 pub use clock::Clock;
+pub use faults::Faults;
 pub use rekeyd::{Identity, Parts, Rekeyd};

@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
+use super::faults::Faults;
 use super::tries::Tries;
 use super::trouble::Trouble;
 use super::turns::Turns;
@@ -66,6 +67,7 @@ pub struct Rekeyd {
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
     pub(super) watchlist: Mutex<Watchlist>,
+    pub(super) faults: Faults,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -78,8 +80,8 @@ pub(super) struct Gathered {
 }
 
 impl Rekeyd {
-    /// Puts the parts together.
-    pub fn new(parts: Parts, store: Store, clock: Clock) -> Self {
+    /// Puts the parts together. `faults` is counted by whoever is told of panics.
+    pub fn new(parts: Parts, store: Store, clock: Clock, faults: Faults) -> Self {
         let started = clock.now();
         Self {
             parts: RwLock::new(Arc::new(parts)),
@@ -91,6 +93,7 @@ impl Rekeyd {
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
             watchlist: Mutex::default(),
+            faults,
             clock,
             random: SystemRandom::new(),
             started,

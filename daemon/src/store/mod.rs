@@ -227,18 +227,18 @@ impl Store {
         }
     }
 
-    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else.
-    pub async fn claim(&self, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Error> {
+    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else. `server` is where
+    /// the password is about to be written, so that a crash can be settled: from `now` on the write may be under way. A
+    /// claim without one writes nothing.
+    pub async fn claim(
+        &self,
+        hash: TokenHash,
+        nonce: [u8; 16],
+        server: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
         match self {
-            Self::Sqlite(store) => store.claim(hash, nonce, now).await,
-        }
-    }
-
-    /// Notes the server just before the password is written there, so that a crash can be settled; from `now` on the
-    /// write may be under way.
-    pub async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.writing(ticket, server, now).await,
+            Self::Sqlite(store) => store.claim(hash, nonce, server, now).await,
         }
     }
 
