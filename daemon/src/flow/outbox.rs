@@ -138,7 +138,7 @@ async fn attempt(parts: &Parts, leased: LeasedNotice) -> Tried {
 /// Records how a try went.
 async fn record(rekeyd: &Rekeyd, tried: Tried) {
     let now = rekeyd.now();
-    let first_wait = rekeyd.parts().rules.lives.retry;
+    let first_wait = rekeyd.parts().general.lives.retry;
     let id = tried.leased.notice.id;
     let (delivery, event) = outcome(tried, first_wait, now);
     if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
