@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekeyd_core::domain::DirectoryKey;
 use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
@@ -17,10 +18,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Config};
-use crate::directory::Directory;
-use crate::flow::{self, Clock, Faults, Parts, Rekeyd};
-use crate::store::Store;
+use crate::config::{self, Config, ConfiguredDirectory};
+use crate::flow::{self, Clock, Directories, Faults, Parts, Rekeyd};
+use crate::store::{self, Store};
 use crate::{admin, http, logging};
 
 /// How long what is in hand may take to end after a stop was asked for.
@@ -291,16 +291,29 @@ async fn renew(run: &Run, new: Config, store: &Store) -> Result<(Config, Parts),
 async fn parts_of(run: &Run, config: &Config, store: &Store) -> Result<Parts, Failure> {
     let faulty = |fault: Fault| Failure::Configuration(vec![fault]);
     let messages = Arc::new(Messages::load(config.messages.clone()).map_err(Failure::Configuration)?);
-    let key = store.directory_key(&config.directory.name).await.map_err(|error| Failure::Store(error.to_string()))?;
+    let mut directories = Vec::with_capacity(config.directories.len());
+    for one in &config.directories {
+        directories.push(one.open(key_of(one, store).await?).map_err(faulty)?);
+    }
     let channels = config.open_channels(&messages).map_err(Failure::Configuration)?;
     Ok(Parts {
-        directory: Directory::open(&config.directory, key).map_err(faulty)?,
+        directories: Directories::new(directories),
         channels: channels.into_iter().map(|channel| (run.around)(channel)).collect(),
         identity: config.identity(),
         keys: config.keys().map_err(faulty)?,
-        rules: config.rules.clone(),
+        general: config.rules.clone(),
         messages,
     })
+}
+
+/// The key by which a directory is remembered, under whatever name it was known before.
+async fn key_of(one: &ConfiguredDirectory, store: &Store) -> Result<DirectoryKey, Failure> {
+    let name = one.directory.name.as_str();
+    let failed = |error: store::Error| Failure::Store(error.to_string());
+    if store.rename_directory(&one.formerly, name).await.map_err(failed)? {
+        log::warn!(event = "directory-renamed", directory = name; "the directory goes on under this name");
+    }
+    store.directory_key(name).await.map_err(failed)
 }
 
 /// Renews the epoch and prunes what has outlived its retention, now and then.

@@ -245,8 +245,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::directory::Directory;
-    use crate::flow::{Clock, Faults, Parts};
+    use crate::flow::{Clock, Directories, Faults, Parts};
     use crate::store::Store;
 
     /// A door in a folder of its own, in front of a small directory.
@@ -280,10 +279,10 @@ mod tests {
             let key = opened.store.directory_key("trial").await.unwrap();
             let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
             let parts = Parts {
-                directory: Directory::open(&config.directory, key).unwrap(),
+                directories: Directories::new(vec![config.directories[0].open(key).unwrap()]),
                 channels: config.open_channels(&messages).unwrap(),
                 identity: config.identity(),
-                rules: config.rules.clone(),
+                general: config.rules.clone(),
                 messages,
                 keys,
             };
@@ -381,7 +380,7 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
         let world = World::start().await;
         let (code, status) = world.ask("GET", "/v1/status", "").await;
         assert_eq!(
-            (code, &status["requests_waiting"], &status["directory"]["name"]),
+            (code, &status["requests_waiting"], &status["directories"][0]["name"]),
             (200, &json!(0), &json!("trial"))
         );
         assert_eq!(status["panics"], 0);
@@ -390,6 +389,8 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
 
         let (code, told) = world.post("/v1/explain", json!({"login": "turing"})).await;
         assert_eq!((code, &told["account"]["findings"][0]["finding"]), (200, &json!("disabled")));
+        let (code, told) = world.post("/v1/explain", json!({"login": "turing", "directory": "trial"})).await;
+        assert_eq!((code, &told["account"]["directory"]), (200, &json!("trial")));
         let (code, told) = world.post("/v1/explain", json!({"login": "nobody"})).await;
         assert_eq!((code, &told["found"]), (200, &json!("not-found")));
 
@@ -440,6 +441,8 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
             ("GET", "/", "", 404),
             ("GET", "/v1/../v1/status", "", 404),
             ("POST", "/v1/erase", "{}", 404),
+            ("POST", "/v1/explain", r#"{"login":"ada","directory":"other"}"#, 400),
+            ("GET", "/v1/audit?login=ada&directory=other", "", 400),
             ("POST", "/v1/status", "{}", 405),
             ("GET", "/v1/explain", "", 405),
             ("DELETE", "/v1/status", "", 405),

@@ -140,7 +140,7 @@ async fn attempt(parts: &Parts, leased: LeasedNotice) -> Tried {
 /// Records how a try went.
 async fn record(rekeyd: Arc<Rekeyd>, tried: Tried, stop: watch::Receiver<bool>) {
     let now = rekeyd.now();
-    let first_wait = rekeyd.parts().rules.lives.retry;
+    let first_wait = rekeyd.parts().general.lives.retry;
     let id = tried.leased.notice.id;
     let (delivery, event) = outcome(tried, first_wait, now);
     let kept = until_kept(stop, AGAIN, || rekeyd.store.delivery(id, delivery.clone(), now, event.clone()));

@@ -51,7 +51,7 @@ pub enum Look {
     Gone,
     /// It can be used.
     Live(Opened),
-    /// The store can't be asked now.
+    /// The store can't be asked now, or the account's directory is out of the configuration.
     Unavailable,
 }
 
@@ -89,12 +89,18 @@ pub enum SetOutcome {
 pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
     let parts = rekeyd.parts();
     match find(rekeyd, &parts, token, now).await {
-        Ok(Some(stored)) if stored.usable => Look::Live(Opened {
-            purpose: stored.ticket.purpose,
-            login: stored.ticket.login,
-            expires: stored.ticket.expires,
-            rules: parts.rules.password_of(stored.ticket.profile.as_deref()).clone(),
-        }),
+        Ok(Some(stored)) if stored.usable => match parts.directories.of(&stored.ticket.account) {
+            Ok(one) => Look::Live(Opened {
+                purpose: stored.ticket.purpose,
+                login: stored.ticket.login,
+                expires: stored.ticket.expires,
+                rules: one.rules.password_of(stored.ticket.profile.as_deref()).clone(),
+            }),
+            Err(trouble) => {
+                log::warn!(event = "set-unavailable"; "a link can't be used now: {trouble}");
+                Look::Unavailable
+            }
+        },
         Ok(_) => Look::Gone,
         Err(trouble) => {
             log::error!("a link can't be looked up: {trouble}");
@@ -158,6 +164,7 @@ async fn set(
             return Ok(SetOutcome::Unavailable);
         }
     };
+    let one = parts.directories.of(&stored.ticket.account)?;
     // Who waits for a turn has no seat, so that one account never takes more than one.
     let Ok(_seat) = rekeyd.sets.try_acquire() else {
         log::warn!(event = "shed"; "too many passwords are being set at once");
@@ -180,7 +187,7 @@ async fn set(
         Err(_) => return Err(Trouble::late(BEFORE_WRITE)),
     };
     let act = act_of(ticket.purpose, ticket.origin);
-    let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &parts.rules, rekeyd.now());
+    let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &one.rules, rekeyd.now());
     let terms = match verdict {
         Eligibility::Allow(terms) => terms,
         Eligibility::Refuse(why) => return set.refuse(why.code()).await,
@@ -194,7 +201,7 @@ async fn set(
     };
     let (server, stamp) = (terms.server().name.clone(), terms.stamp().clone());
     // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
-    tokio::time::sleep(parts.directory.hold(&server, &stamp, rekeyd.now())).await;
+    tokio::time::sleep(one.directory.hold(&server, &stamp, rekeyd.now())).await;
     // The last thing before the write, and on disk before it: whatever voided the ticket since it was found ("not me", an
     // operator, a restore) is seen here.
     let Some(claimed) = set.claim(Some(&server)).await? else { return set.again().await };
@@ -206,10 +213,11 @@ async fn set(
             return Ok(SetOutcome::Unavailable);
         }
     };
-    let (mandate, written) = parts.directory.write(permit).await;
+    let (mandate, written) = one.directory.write(permit).await;
     let Mandate::Ticket(claimed) = mandate else { return Ok(SetOutcome::Unsure) };
     let Set { actor, .. } = set;
-    let setting = Setting { parts: &parts, ticket: &ticket, account: &account, nonce, actor };
+    let setting =
+        Setting { parts: &parts, directory: &one.directory, ticket: &ticket, account: &account, nonce, actor };
     Ok(setting.conclude(rekeyd, claimed, written).await)
 }
 
@@ -277,7 +285,7 @@ fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, te
     let still_there = account
         .contacts
         .iter()
-        .filter(|contact| parts.rules.contacts.permits(contact))
+        .filter(|contact| parts.rules_of(&account.id).contacts.permits(contact))
         .any(|contact| data.address_hash(&contact.address.folded()) == ticket.contact);
     if still_there { None } else { Some("contact-changed") }
 }
@@ -293,7 +301,7 @@ pub(super) async fn accept(
     let _seat = rekeyd.checks.acquire().await;
     let (account, parts) = (account.clone(), Arc::clone(parts));
     let checked = tokio::task::spawn_blocking(move || {
-        let (rules, _) = parts.rules.password_for(&account);
+        let (rules, _) = parts.rules_of(&account.id).password_for(&account);
         password::accept(password, &account, rules).map_err(|(_, weaknesses)| weaknesses)
     });
     checked.await.unwrap_or_else(|_| Err(Vec::new()))

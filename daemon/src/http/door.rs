@@ -182,7 +182,7 @@ impl Door {
         }
         match route.endpoint {
             Endpoint::Health => return Ok(Answer::new(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
-            Endpoint::Ready => return Ok(answer::ready(health::ready(&self.rekeyd).await)),
+            Endpoint::Ready => return Ok(answer::ready(&health::ready(&self.rekeyd).await)),
             _ => {}
         }
         let client = client.map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
@@ -314,8 +314,7 @@ mod tests {
     use ring::rand::SystemRandom;
 
     use super::*;
-    use crate::directory::Directory;
-    use crate::flow::{Clock, Faults, Parts};
+    use crate::flow::{Clock, Directories, Faults, Parts};
     use crate::store::Store;
 
     /// A body whose reading ends in a fault.
@@ -349,10 +348,12 @@ mod tests {
         let store = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap().store;
         let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
         let parts = Parts {
-            directory: Directory::open(&config.directory, store.directory_key("trial").await.unwrap()).unwrap(),
+            directories: Directories::new(vec![
+                config.directories.first().unwrap().open(store.directory_key("trial").await.unwrap()).unwrap(),
+            ]),
             channels: config.open_channels(&messages).unwrap(),
             identity: config.identity(),
-            rules: config.rules.clone(),
+            general: config.rules.clone(),
             messages,
             keys,
         };

@@ -33,7 +33,7 @@ pub use self::replacement::Replacement;
 pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
 pub use self::sqlite::Sqlite;
 pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
-pub use self::trail::{AuditRow, Chain, ClockSet, Counts};
+pub use self::trail::{AuditRow, Chain, ClockSet, Counts, LeftBehind};
 pub use self::watch::Watch;
 
 /// What rekeyd remembers.
@@ -157,6 +157,28 @@ impl Store {
     pub async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
         match self {
             Self::Sqlite(store) => store.directory_key(name).await,
+        }
+    }
+
+    /// Has the directory that was known by one of its former names go on under its present one, with all that is remembered
+    /// of its accounts; says whether it does. It does not where the present name has accounts of its own already.
+    pub async fn rename_directory(&self, formerly: &[String], name: &str) -> Result<bool, Error> {
+        match self {
+            Self::Sqlite(store) => store.rename_directory(formerly, name).await,
+        }
+    }
+
+    /// The directories that were ever seen, with their keys.
+    pub async fn directory_names(&self) -> Result<Vec<(DirectoryKey, String)>, Error> {
+        match self {
+            Self::Sqlite(store) => store.directory_names().await,
+        }
+    }
+
+    /// What is kept for directories that are not among those present, until they are back.
+    pub async fn left_behind(&self, present: Vec<DirectoryKey>, now: Timestamp) -> Result<Vec<LeftBehind>, Error> {
+        match self {
+            Self::Sqlite(store) => store.left_behind(present, now).await,
         }
     }
 

@@ -8,7 +8,8 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
     for place in places() {
         let store = place.open().store;
         let sources = || vec![counter("source", "192.0.2.7", 2, MINUTE)];
-        assert_eq!(store.accept(request(1, 0), sources(), None).await, Ok(Acceptance::Accepted));
+        let first = NewRequest { directory: Some(DirectoryKey(7)), ..request(1, 0) };
+        assert_eq!(store.accept(first, sources(), None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 1);
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 0, "it is leased");
         drop(store);
@@ -16,9 +17,11 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
         let store = place.open().store;
         let leased = store.lease_requests(10, MINUTE, at(1)).await.unwrap();
         assert_eq!(leased.len(), 1, "the lease of a process that is gone is void");
-        let LeasedRequest { id, purpose, origin, login, actor, languages, at: when, deadline, attempts } = &leased[0];
+        let LeasedRequest { id, purpose, origin, login, directory, actor, languages, at: when, deadline, attempts } =
+            &leased[0];
         assert_eq!(*id, RequestId::from_bytes([1; 22]));
         assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
+        assert_eq!(*directory, Some(DirectoryKey(7)));
         assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
         assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
         assert_eq!(store.accept(request(2, 0), sources(), None).await, Ok(Acceptance::Accepted));

@@ -16,6 +16,7 @@ mod change;
 mod checkup;
 mod claims;
 mod clock;
+mod directories;
 mod epoch;
 mod events;
 mod fair;
