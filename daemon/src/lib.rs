@@ -36,8 +36,8 @@
 //! answer. From then on an account is asked of its own directory, by the key that rekeyd gave that, and judged by its rules.
 //!
 //! **A link is used.** Opening it comes to [`flow::reset::look`] and changes nothing. Setting a password comes to
-//! [`flow::reset::set_password`]: claim the ticket, read the account on a server that takes writes, judge it again,
-//! accept the password for it, and [write](directory::Directory::write) with a
+//! [`flow::reset::set_password`]: read the account on a server that takes writes, judge it again, accept the
+//! password for it, claim the ticket, and [write](directory::Directory::write) with a
 //! [`Permit`](rekeyd_core::policy::permit::Permit) that only those proofs make. One transaction then spends the
 //! ticket, voids the others, and queues the notices. A lost answer is settled by the account's stamp, at once or by
 //! [`flow::reconcile::run`].

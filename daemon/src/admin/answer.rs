@@ -223,6 +223,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         tickets_live: told.tickets_live,
         claims_open: told.claims_open,
         events: told.events,
+        panics: told.panics,
         clock_set: told.clock_set.map(|(at, by_seconds)| ClockSet { at: Moment(at), by_seconds }),
     })
 }

@@ -245,13 +245,14 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::flow::{Clock, Directories, Parts};
+    use crate::flow::{Clock, Directories, Faults, Parts};
     use crate::store::Store;
 
     /// A door in a folder of its own, in front of a small directory.
     struct World {
         folder: TempDir,
         stop: watch::Sender<bool>,
+        faults: Faults,
         task: JoinHandle<()>,
     }
 
@@ -273,7 +274,7 @@ mod tests {
             let text = CONFIG.replace("DIR", &folder.path().display().to_string()).replace("GROUP", &group);
             let config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
             let keys = config.keys().unwrap();
-            let clock = Clock::default();
+            let (clock, faults) = (Clock::default(), Faults::default());
             let opened = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap();
             let key = opened.store.directory_key("trial").await.unwrap();
             let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
@@ -285,10 +286,10 @@ mod tests {
                 messages,
                 keys,
             };
-            let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
+            let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock, faults.clone()));
             let door = Door::bind(&config.admin, rekeyd).unwrap();
             let (stop, stopped) = watch::channel(false);
-            Self { folder, stop, task: tokio::spawn(door.serve(stopped)) }
+            Self { folder, stop, faults, task: tokio::spawn(door.serve(stopped)) }
         }
 
         fn socket(&self) -> PathBuf {
@@ -382,6 +383,9 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
             (code, &status["requests_waiting"], &status["directories"][0]["name"]),
             (200, &json!(0), &json!("trial"))
         );
+        assert_eq!(status["panics"], 0);
+        world.faults.add();
+        assert_eq!(world.ask("GET", "/v1/status", "").await.1["panics"], 1, "a fault of its own shows");
 
         let (code, told) = world.post("/v1/explain", json!({"login": "turing"})).await;
         assert_eq!((code, &told["account"]["findings"][0]["finding"]), (200, &json!("disabled")));

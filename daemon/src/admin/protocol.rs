@@ -160,6 +160,9 @@ pub struct Status {
     pub claims_open: u64,
     /// Rows of the audit trail.
     pub events: u64,
+    /// How often a fault of rekeyd's own ended something since the start; the log says where.
+    #[serde(default)]
+    pub panics: u64,
     /// That the clock was set within the last day by more than two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_set: Option<ClockSet>,

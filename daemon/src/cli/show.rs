@@ -41,8 +41,13 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("links alive", status.tickets_live.to_string()),
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
+        ("faults of its own", format!("{}; the log says where", status.panics)),
     ];
-    let rest = rest.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
+    let rest = rest.into_iter().filter(|(name, _)| match *name {
+        "in trouble" => !troubles.is_empty(),
+        "faults of its own" => status.panics > 0,
+        _ => true,
+    });
     let rows = rows.into_iter().chain(directories).chain(left).chain(rest).chain(clock);
     screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
 }

@@ -16,6 +16,9 @@ use super::trouble::Trouble;
 use super::watchlist::{Change, Standing, Watchlist};
 use crate::directory::{Directory, Flaw};
 
+/// Why a request is put back that came while a directory was down.
+pub(super) const DIRECTORY_DOWN: &str = "directory-down";
+
 /// How often it is looked what is wrong.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -94,7 +97,8 @@ async fn greet(rekeyd: &Rekeyd) {
 }
 
 /// Has the directories looked at, and when one is back the requests that wait for it tried at once: their next turn may be
-/// a minute away.
+/// a minute away. One that failed while others were answered has itself to blame, and waits for its turn: brought forward
+/// again and again it would fail as often.
 async fn examine(rekeyd: &Rekeyd) {
     let up = |parts: &Parts| -> BTreeSet<String> {
         let up = parts.directories.all().iter().filter(|one| one.directory.is_up());
@@ -107,7 +111,7 @@ async fn examine(rekeyd: &Rekeyd) {
         futures_util::future::join_all(parts.directories.all().iter().map(|one| one.directory.examine(now))).await;
         let are_up = up(&parts);
         if !are_up.is_subset(&were_up) {
-            match rekeyd.store.hurry_requests(rekeyd.now()).await {
+            match rekeyd.store.hurry_requests(DIRECTORY_DOWN, rekeyd.now()).await {
                 Ok(()) => rekeyd.requests_wake.notify_one(),
                 Err(error) => log::error!(error:? = error; "what waits for the directory could not be hurried"),
             }

@@ -26,6 +26,7 @@ pub mod status;
 
 mod clock;
 mod directories;
+mod faults;
 mod link;
 mod rekeyd;
 mod setting;
@@ -38,4 +39,5 @@ mod ways;
 
 pub use clock::Clock;
 pub use directories::{Directories, Governed, Whom};
+pub use faults::Faults;
 pub use rekeyd::{Identity, Parts, Rekeyd};

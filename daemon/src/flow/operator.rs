@@ -195,7 +195,7 @@ pub async fn set_password(
 }
 
 async fn replace(
-    rekeyd: &Rekeyd,
+    rekeyd: &Arc<Rekeyd>,
     operator: &Operator,
     whom: &Whom,
     replacement: By,
@@ -302,15 +302,21 @@ async fn replace(
 /// The password in its accepted form, and its text where it was drawn here; on a thread where a slow check holds nobody
 /// up.
 async fn accepted(
-    rekeyd: &Rekeyd,
+    rekeyd: &Arc<Rekeyd>,
     replacement: By,
     account: &Account,
     parts: &Arc<Parts>,
 ) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), Vec<Weakness>> {
     match replacement {
         By::Generate => {
-            let (rules, _) = parts.rules_of(&account.id).password_for(account);
-            let password = AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes));
+            let _seat = rekeyd.checks.acquire().await;
+            let (rekeyd, account, parts) = (Arc::clone(rekeyd), account.clone(), Arc::clone(parts));
+            let drawn = tokio::task::spawn_blocking(move || {
+                let (rules, _) = parts.rules_of(&account.id).password_for(&account);
+                AcceptedPassword::generate(&account, rules, &mut |bytes| rekeyd.fill(bytes))
+            });
+            // A fault while one was drawn leaves none, and no rule to name.
+            let password = drawn.await.map_err(|_| Vec::new())?;
             let text = Zeroizing::new(password.expose().to_owned());
             Ok((password, Some(text)))
         }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
 use super::directories::{Directories, Look, Whom};
+use super::faults::Faults;
 use super::tries::Tries;
 use super::trouble::Trouble;
 use super::turns::Turns;
@@ -79,6 +80,7 @@ pub struct Rekeyd {
     pub(super) outbox_wake: Notify,
     /// What is wrong with each directory, by its name.
     pub(super) watchlists: Mutex<BTreeMap<String, Watchlist>>,
+    pub(super) faults: Faults,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -91,8 +93,8 @@ pub(super) struct Gathered {
 }
 
 impl Rekeyd {
-    /// Puts the parts together.
-    pub fn new(parts: Parts, store: Store, clock: Clock) -> Self {
+    /// Puts the parts together. `faults` is counted by whoever is told of panics.
+    pub fn new(parts: Parts, store: Store, clock: Clock, faults: Faults) -> Self {
         let started = clock.now();
         Self {
             parts: RwLock::new(Arc::new(parts)),
@@ -104,6 +106,7 @@ impl Rekeyd {
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
             watchlists: Mutex::default(),
+            faults,
             clock,
             random: SystemRandom::new(),
             started,

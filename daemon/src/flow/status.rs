@@ -40,6 +40,8 @@ pub struct Status {
     pub events: u64,
     /// When the clock was set within the last day, and by how many seconds.
     pub clock_set: Option<(Timestamp, i64)>,
+    /// How often a fault of its own ended something since the start.
+    pub panics: u64,
     /// The channels, in their order.
     pub channels: Vec<String>,
     /// What is wrong with channels, by their names.
@@ -155,6 +157,7 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         claims_open: counts.claims_open,
         events: counts.events,
         clock_set: counts.clock_set.map(|set| (set.at, set.by_seconds)),
+        panics: rekeyd.faults.count(),
         channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
         channel_troubles: parts
             .channels

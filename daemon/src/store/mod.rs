@@ -215,10 +215,10 @@ impl Store {
         }
     }
 
-    /// Makes every request due that was put back and waits for its next turn.
-    pub async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+    /// Makes every request due that was put back for this reason and waits for its next turn.
+    pub async fn hurry_requests(&self, reason: &'static str, now: Timestamp) -> Result<(), Error> {
         match self {
-            Self::Sqlite(store) => store.hurry_requests(now).await,
+            Self::Sqlite(store) => store.hurry_requests(reason, now).await,
         }
     }
 
@@ -249,18 +249,18 @@ impl Store {
         }
     }
 
-    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else.
-    pub async fn claim(&self, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Error> {
+    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else. `server` is where
+    /// the password is about to be written, so that a crash can be settled: from `now` on the write may be under way. A
+    /// claim without one writes nothing.
+    pub async fn claim(
+        &self,
+        hash: TokenHash,
+        nonce: [u8; 16],
+        server: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
         match self {
-            Self::Sqlite(store) => store.claim(hash, nonce, now).await,
-        }
-    }
-
-    /// Notes the server just before the password is written there, so that a crash can be settled; from `now` on the
-    /// write may be under way.
-    pub async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.writing(ticket, server, now).await,
+            Self::Sqlite(store) => store.claim(hash, nonce, server, now).await,
         }
     }
 

@@ -34,7 +34,7 @@ use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
 use self::connect::Connector;
-pub use self::guard::{Malformed, whole_messages};
+pub use self::guard::{Unfit, whole_messages};
 use self::nature::Wanted;
 use self::request::{Query, Scope};
 use self::upstream::{Session, Upstream};
@@ -235,12 +235,13 @@ impl Ldap {
                 Ok(reply) => match self.wanted.flavour.verified(&reply) {
                     Ok(verified) => return Ok(self.answered(upstream, verified)),
                     Err(words) if reply.code == BUSY => Failure::Unreachable(words),
-                    // Whoever answers so may have counted a wrong password before, or asked somebody who did.
-                    Err(words) => Failure::Broken(words),
+                    // Whoever answers so may have counted a wrong password before, or asked somebody who did. It says
+                    // nothing of others' passwords: they may be somewhere else.
+                    Err(words) => Failure::Beyond(words),
                 },
                 Err(failure) => failure,
             };
-            let sent = matches!(failure, Failure::Broken(_) | Failure::Silent(_));
+            let sent = matches!(failure, Failure::Beyond(_) | Failure::Broken(_) | Failure::Silent(_));
             last = Some(worse(last, failed(upstream, failure)));
             if sent {
                 break;
@@ -288,7 +289,8 @@ impl Ldap {
     }
 
     fn no_answer(&self, last: Option<Failure>) -> Error {
-        if !matches!(last, Some(Failure::Busy(_))) {
+        // Whether others are answered shows in the servers, and not in what became of one question.
+        if self.upstreams.iter().all(|upstream| upstream.resting().is_some()) {
             self.up.store(false, Ordering::Relaxed);
         }
         match last {
