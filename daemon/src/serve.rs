@@ -291,16 +291,21 @@ async fn renew(run: &Run, new: Config, store: &Store) -> Result<(Config, Parts),
 async fn parts_of(run: &Run, config: &Config, store: &Store) -> Result<Parts, Failure> {
     let faulty = |fault: Fault| Failure::Configuration(vec![fault]);
     let messages = Arc::new(Messages::load(config.messages.clone()).map_err(Failure::Configuration)?);
+    let channels = config.open_channels(&messages).map_err(Failure::Configuration)?;
+    let keys = config.keys().map_err(faulty)?;
+    for one in &config.directories {
+        one.open(DirectoryKey(0)).map_err(faulty)?;
+    }
+    // Nothing can go wrong any more: a name that is changed in the store must not be that of a configuration which is refused.
     let mut directories = Vec::with_capacity(config.directories.len());
     for one in &config.directories {
         directories.push(one.open(key_of(one, store).await?).map_err(faulty)?);
     }
-    let channels = config.open_channels(&messages).map_err(Failure::Configuration)?;
     Ok(Parts {
         directories: Directories::new(directories),
         channels: channels.into_iter().map(|channel| (run.around)(channel)).collect(),
         identity: config.identity(),
-        keys: config.keys().map_err(faulty)?,
+        keys,
         general: config.rules.clone(),
         messages,
     })

@@ -107,7 +107,8 @@ async fn p2_each_account_is_judged_by_the_rules_of_its_own_directory() {
     world.forgets(r"OTHER\ada").await;
     let link = world.link("ada.other@example.org", 1).await;
     world.surely_sets_password(&link, LONGER).await;
-    assert_eq!(world.signs_in(r"other\ADA", LONGER).await.status, 200);
+    let granted = world.signs_in(r"other\ADA", LONGER).await.json();
+    assert_eq!((granted["login"].as_str(), granted["directory"].as_str()), (Some("ada"), Some("other")), "{granted}");
     assert!(world.binds("ada", NEW).await, "the namesake's password stays");
     let set = world.event(&[("event", "password-set"), ("directory", "other")]).await;
     assert_eq!(set["outcome"], "set", "{set}");

@@ -16,7 +16,7 @@ use super::trouble::Trouble;
 use super::watchlist::{Change, Standing, Watchlist};
 use crate::directory::{Directory, Flaw};
 
-/// Why a request is put back that came while the directory was down.
+/// Why a request is put back that came while a directory was down.
 pub(super) const DIRECTORY_DOWN: &str = "directory-down";
 
 /// How often it is looked what is wrong.

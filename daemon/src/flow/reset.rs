@@ -152,6 +152,7 @@ async fn set(
     let Some(stored) = found.filter(|stored| stored.usable || stored.held_by == Some(nonce)) else {
         return Ok(SetOutcome::Gone);
     };
+    let one = parts.directories.of(&stored.ticket.account)?;
     let turn = timeout_at(latest, rekeyd.turns.queue_since(&stored.ticket.account, before)).await;
     let (_turn, others_ended) = match turn {
         Ok(Some(turn)) => turn,
@@ -164,7 +165,6 @@ async fn set(
             return Ok(SetOutcome::Unavailable);
         }
     };
-    let one = parts.directories.of(&stored.ticket.account)?;
     // Who waits for a turn has no seat, so that one account never takes more than one.
     let Ok(_seat) = rekeyd.sets.try_acquire() else {
         log::warn!(event = "shed"; "too many passwords are being set at once");

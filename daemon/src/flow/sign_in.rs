@@ -19,6 +19,8 @@ pub struct Granted {
     pub login: String,
     /// The stable id.
     pub account: String,
+    /// The name of its directory: two people of different directories may have one login name.
+    pub directory: String,
 }
 
 /// The answer to a login page.
@@ -75,7 +77,10 @@ async fn try_sign_in(
     // The directory took the password; what it does not enforce itself (an expired account on some servers) is judged here.
     // Nothing that rekeyd remembers decides a sign-in, as the table of the law says, so that nothing is read for it.
     match eligibility::judge(&account, &Facts::default(), Act::SignIn, None, &one.rules, now) {
-        Eligibility::Allow(_) => Ok(Outcome::Granted(Granted { login: account.login, account: account.id.stable })),
+        Eligibility::Allow(_) => {
+            let directory = one.directory.name().to_owned();
+            Ok(Outcome::Granted(Granted { login: account.login, account: account.id.stable, directory }))
+        }
         Eligibility::Refuse(why) => {
             log::info!(event = "sign-in-denied", account = account.id.to_string(), reason = why.code(); "a right password was not let in");
             Ok(Outcome::Denied)

@@ -309,7 +309,12 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
         .header("www-authenticate", "Bearer realm=\"rekeyd\""),
         sign_in::Outcome::Granted(granted) => Answer::json(
             StatusCode::OK,
-            &json!({ "outcome": "granted", "account": granted.account, "login": granted.login }),
+            &json!({
+                "outcome": "granted",
+                "account": granted.account,
+                "directory": granted.directory,
+                "login": granted.login,
+            }),
         ),
         sign_in::Outcome::TooOften(wait) => too_often(*wait),
         sign_in::Outcome::Unavailable => unavailable("The directory can't be asked; try again."),

@@ -52,7 +52,7 @@ async fn what_belongs_to_a_directory_that_is_gone_is_told_of_and_of_no_other() {
         let gone = LeftBehind { name: "other".into(), accounts: 0, tickets_live: 2, unsettled: 0 };
         assert_eq!(store.left_behind(vec![one], at(0)).await, Ok(vec![gone.clone()]));
         assert_eq!(store.left_behind(vec![one, other], at(0)).await, Ok(vec![]));
-        let claimed = store.claim(hash(1), [1; 16], Some("ldap://x"), at(1)).await.unwrap();
+        let claimed = store.claim(hash(1), [1; 16], Some("ldap://one"), at(1)).await.unwrap();
         assert!(claimed.is_some());
         let begun =
             Replacement { account: AccountId { directory: other, stable: "bb-02".into() }, ..replacement(2, "bea", 2) };
