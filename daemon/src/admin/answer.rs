@@ -142,8 +142,12 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
     match outcome {
         ReplaceOutcome::NotAllowed => not_allowed(Verb::SetPassword),
         ReplaceOutcome::Refused(refusal) => refused(refusal),
-        ReplaceOutcome::Rejected(rejection) => {
-            let violation = Violation { id: format!("rejected-{}", rejection.code()), words: rejection.to_string() };
+        ReplaceOutcome::Rejected(rejection, demands) => {
+            let words = match (rejection.names_a_rule(), demands.to_string()) {
+                (true, demands) if !demands.is_empty() => format!("{rejection}; it demands {demands}"),
+                _ => rejection.to_string(),
+            };
+            let violation = Violation { id: format!("rejected-{}", rejection.code()), words };
             weak("rejected", "the directory refuses it", vec![violation])
         }
         ReplaceOutcome::Replaced { account, generated, must_change } => {

@@ -14,9 +14,11 @@ use rekeyd_core::domain::{
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
+use rekeyd_core::flavour::mapping;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
-use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified};
+use rekeyd_core::flavour::product::Product;
+use rekeyd_core::flavour::{Change, Demands, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
 
@@ -44,6 +46,7 @@ struct Inner {
     name: String,
     server: Server,
     search: Search,
+    people: Filter,
     mapping: Mapping,
     watched: Vec<Dn>,
     flavour: Flavour,
@@ -52,14 +55,17 @@ struct Inner {
 
 impl Ldif {
     pub(super) fn open(config: &DirectoryConfig, file: &std::path::Path, key: DirectoryKey) -> Self {
+        // The file keeps what OpenLDAP keeps.
+        let mapping = config.mapping.on(Product::OpenLdap);
         let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
-        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&config.mapping);
+        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&mapping);
         let inner = Inner {
             key,
             name: config.name.clone(),
             server: Server { name: file.display().to_string(), writable: true },
+            people: config.search.filter.clone().unwrap_or_else(|| mapping::people(Product::OpenLdap)),
             search: config.search.clone(),
-            mapping: config.mapping.clone(),
+            mapping,
             watched: config.watched_groups.clone(),
             flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
             store: Store::new(file),
@@ -106,7 +112,7 @@ impl Ldif {
         let mandate = permit.into_mandate();
         let change = match change {
             Ok(change) => change,
-            Err(rejection) => return (mandate, Written::Rejected(rejection)),
+            Err(rejection) => return (mandate, Written::Rejected(rejection, Demands::default())),
         };
         let Ok(_permit) = self.hashing.acquire().await else {
             return (mandate, Written::NotDone("the directory is closed".into()));
@@ -193,7 +199,7 @@ impl Inner {
     }
 
     fn is_person(&self, entry: &Entry) -> bool {
-        is_within(entry, &self.search.base) && self.search.filter.matches(entry)
+        is_within(entry, &self.search.base) && self.people.matches(entry)
     }
 
     fn by_id<'s>(&self, snapshot: &'s Snapshot, id: &AccountId) -> Option<&'s Entry> {
@@ -283,9 +289,11 @@ impl Inner {
                 entry.replace(attribute, vec![value.to_vec()]);
                 continue;
             }
-            let Ok(new) = std::str::from_utf8(&value) else { return Written::Rejected(Rejection::NotComplex) };
+            let Ok(new) = std::str::from_utf8(&value) else {
+                return Written::Rejected(Rejection::NotComplex, Demands::default());
+            };
             if let Err(rejection) = password::replace(&mut entry, new, &policy) {
-                return Written::Rejected(rejection);
+                return Written::Rejected(rejection, plain_policy().demands());
             }
         }
         match locked.replace(entry) {
@@ -540,7 +548,7 @@ mod tests {
         ));
         let Found::Account(again) = trial.directory.read(&account.id, NOW).await.unwrap() else { panic!("gone") };
         let written = trial.directory.write(by_link(&again, OLD)).await.1;
-        assert!(matches!(written, Written::Rejected(Rejection::InHistory)), "{written:?}");
+        assert!(matches!(written, Written::Rejected(Rejection::InHistory, _)), "{written:?}");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! matches, and a password is written only with a [`Permit`].
 
 pub mod config;
+pub mod endpoint;
 pub mod ldap;
 pub mod ldif;
 mod ldif_file;
@@ -14,13 +15,14 @@ mod ldif_password;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
-use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
+use self::config::{Identity, Kind, LdapConfig};
+use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 
@@ -68,8 +70,8 @@ pub enum Written {
     Done,
     /// Certainly nothing was written: no server took the write.
     NotDone(String),
-    /// The directory refused the password or the write, and says why.
-    Rejected(Rejection),
+    /// The directory refused the password or the write, and says why; with what it demands, where it shows that.
+    Rejected(Rejection, Demands),
     /// The account changed between reading and writing (locked meanwhile, or a newer password); nothing was written.
     Stale,
     /// No answer: it may or may not have been written. The server is the one to ask again.
@@ -93,6 +95,8 @@ pub struct Flaw {
 /// The kinds of flaw.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FlawKind {
+    /// It had not taken over in time a password that another server took.
+    Behind,
     /// Its clock and ours differ by more than stamps can bear.
     Clock,
     /// It can't be reached, or ends connections.
@@ -111,6 +115,7 @@ impl FlawKind {
     /// The word in the trail and in the status.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Behind => "behind",
             Self::Clock => "clock",
             Self::Down => "down",
             Self::ReadOnly => "read-only",
@@ -174,10 +179,11 @@ impl Directory {
             faults
                 .extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
         }
-        if let Identity::Simple { password, .. } = &ldap.identity {
+        for identity in [Some(&ldap.identity), ldap.operator.as_ref()].into_iter().flatten() {
+            let Identity::Simple { password, .. } = identity else { continue };
             faults.extend(password.read().err().map(|what| Fault {
                 line: password.line,
-                key: "directory.bind_password_file".into(),
+                key: format!("directory.{}", password.key),
                 what,
                 remedy: "Let the service, and nobody else, read the file.".into(),
             }));

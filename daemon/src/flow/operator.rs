@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rekeyd_core::domain::{
     Account, AccountId, Event, EventKind, NewPassword, NoticeKind, Origin, Purpose, RequestId, Timestamp,
 };
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 use rekeyd_core::policy::authority::{Operator, Rank, Verb};
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility, Refusal};
 use rekeyd_core::policy::password::{AcceptedPassword, Weakness};
@@ -56,8 +56,8 @@ pub enum ReplaceOutcome {
     NotAllowed,
     /// The account's password may not be replaced.
     Refused(Refusal),
-    /// The directory refused it.
-    Rejected(Rejection),
+    /// The directory refused it; with what it demands, as far as it shows that.
+    Rejected(Rejection, Demands),
     /// The old password has stopped.
     Replaced {
         /// The account.
@@ -281,7 +281,7 @@ async fn replace(
             rekeyd.store.replaced(id, notices, tickets, event("replaced")).await
         }
         Written::NotDone(_) | Written::Stale => rekeyd.store.end_replacement(id, event("not-done")).await,
-        Written::Rejected(rejection) => {
+        Written::Rejected(rejection, _) => {
             rekeyd.store.end_replacement(id, event("rejected").with("rejection", rejection.code())).await
         }
         Written::Unsure { .. } => Ok(()),
@@ -293,7 +293,7 @@ async fn replace(
     Ok(match written {
         Written::Done => ReplaceOutcome::Replaced { account: account.id, generated, must_change },
         Written::NotDone(why) => ReplaceOutcome::Unavailable(why),
-        Written::Rejected(rejection) => ReplaceOutcome::Rejected(rejection),
+        Written::Rejected(rejection, demands) => ReplaceOutcome::Rejected(rejection, demands),
         Written::Stale => ReplaceOutcome::Unavailable("the account changed meanwhile; look again and repeat".into()),
         Written::Unsure { server } => ReplaceOutcome::Unsure(format!("{server} did not answer")),
     })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, Actor, Event, EventKind, NewPassword, Purpose, Ticket, Timestamp, Token};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 use rekeyd_core::policy::eligibility::{self, Eligibility, Terms};
 use rekeyd_core::policy::password::{self, AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Claimed, Mandate, Permit};
@@ -69,6 +69,8 @@ pub enum SetOutcome {
     Rejected {
         /// The rule it broke.
         rejection: Rejection,
+        /// What the directory demands, as far as it shows that.
+        demands: Demands,
         /// Whether the link still works.
         again: bool,
     },

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, Actor, Event, EventKind, NoticeKind, Proof, Ticket};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 use rekeyd_core::policy::permit::Claimed;
 
 use super::rekeyd::{Parts, Rekeyd};
@@ -40,7 +40,7 @@ impl Setting<'_> {
                 kept(rekeyd.store.release(claimed, false, None).await);
                 SetOutcome::Unavailable
             }
-            Written::Rejected(rejection) => self.rejected(rekeyd, claimed, rejection).await,
+            Written::Rejected(rejection, demands) => self.rejected(rekeyd, claimed, rejection, demands).await,
             Written::Stale => {
                 let (event, reference) = self.refused(rekeyd, "changed-meanwhile");
                 kept(rekeyd.store.void(claimed, event).await);
@@ -50,14 +50,14 @@ impl Setting<'_> {
         }
     }
 
-    async fn rejected(&self, rekeyd: &Rekeyd, claimed: Claimed, rejection: Rejection) -> SetOutcome {
+    async fn rejected(&self, rekeyd: &Rekeyd, claimed: Claimed, rejection: Rejection, demands: Demands) -> SetOutcome {
         let again = rejection.is_about_the_password();
         let event = self.event(rekeyd, EventKind::PasswordRejected, "rejected").because(rejection.code());
-        if let Rejection::MissingRight(right) = &rejection {
+        if let Rejection::MissingRight(right) | Rejection::NoTls(right) | Rejection::Protected(right) = &rejection {
             log::error!(event = "missing-right"; "the directory does not let rekeyd set a password: {right}");
         }
         kept(rekeyd.store.release(claimed, again, Some(event)).await);
-        SetOutcome::Rejected { rejection, again }
+        SetOutcome::Rejected { rejection, demands, again }
     }
 
     /// The same server is asked whether the stamp has changed. An unchanged one says nothing yet, since the write may

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use rekeyd_core::domain::Timestamp;
-use rekeyd_core::flavour::Rejection;
 use rekeyd_core::policy::password::{self, Weakness};
 use rekeyd_core::policy::rules::PasswordRules;
 use serde_json::{Value, json};
 
+use super::demands::rejected;
 use super::page::{Message, Mood, Next, Page, Text};
 use super::response::Answer;
 use crate::flow::health::{DirectoryHealth, Health};
@@ -214,9 +214,12 @@ pub(super) fn set_page(outcome: SetOutcome, now: Timestamp) -> SetPage {
             let message = Message { more: Some(more), ..Message::new("refused", Mood::Trouble, Next::Nothing) };
             (StatusCode::FORBIDDEN, Page::Message(message))
         }
-        SetOutcome::Rejected { rejection, again: true } => return SetPage::Form(vec![rejected(&rejection)]),
-        SetOutcome::Rejected { rejection, again: false } => {
-            let more = Some(rejected(&rejection));
+        SetOutcome::Rejected { rejection, demands, again: true } => {
+            return SetPage::Form(rejected(&rejection, &demands, now));
+        }
+        SetOutcome::Rejected { rejection, demands, again: false } => {
+            // What helps to keep the rule says more than its name.
+            let more = rejected(&rejection, &demands, now).pop();
             let message = Message { more, ..Message::new("rejected", Mood::Trouble, Next::Nothing) };
             (StatusCode::UNPROCESSABLE_ENTITY, Page::Message(message))
         }
@@ -238,7 +241,7 @@ pub(super) fn unsure_page() -> (StatusCode, Page) {
 }
 
 /// The answer to a new password, on the hook.
-pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> Answer {
+pub(super) fn set_json(outcome: &SetOutcome, now: Timestamp, say: impl Fn(&Text) -> String) -> Answer {
     let violations = |texts: Vec<Text>, again: bool| {
         let violations: Vec<Value> = texts.iter().map(|text| json!({ "code": text.id, "text": say(text) })).collect();
         let detail = if again {
@@ -257,7 +260,7 @@ pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> A
             "This account may not be reset any more; support finds the reason by the reference.",
             json!({ "reference": reference }),
         ),
-        SetOutcome::Rejected { rejection, again } => violations(vec![rejected(rejection)], *again),
+        SetOutcome::Rejected { rejection, demands, again } => violations(rejected(rejection, demands, now), *again),
         SetOutcome::Set { locked_until: None } => Answer::empty(StatusCode::NO_CONTENT),
         SetOutcome::Set { locked_until: Some(until) } => {
             Answer::json(StatusCode::OK, &json!({ "outcome": "set", "locked_until": rfc3339(*until) }))
@@ -360,10 +363,6 @@ fn with_numbers(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
     args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
 }
 
-fn rejected(rejection: &Rejection) -> Text {
-    Text::new(format!("rejected-{}", rejection.code()))
-}
-
 fn message(name: &'static str, mood: Mood, next: Next) -> Page {
     Page::Message(Message::new(name, mood, next))
 }
@@ -418,14 +417,15 @@ mod tests {
 
     #[test]
     fn a_refusal_without_a_reason_is_not_about_the_password() {
-        let status = |outcome| set_json(&outcome, |text| text.id.to_string()).status.as_u16();
+        let status =
+            |outcome| set_json(&outcome, Timestamp::from_millis(0), |text| text.id.to_string()).status.as_u16();
         assert_eq!(status(SetOutcome::Weak(Vec::new())), 503);
         assert_eq!(status(SetOutcome::Weak(vec![Weakness::Common])), 422);
     }
 
     #[test]
     fn t20_a_ticket_that_opens_nothing_says_so_in_one_way() {
-        let (one, other) = (gone(), set_json(&SetOutcome::Gone, |text| text.id.to_string()));
+        let (one, other) = (gone(), set_json(&SetOutcome::Gone, Timestamp::from_millis(0), |text| text.id.to_string()));
         assert_eq!((one.status, &one.body), (other.status, &other.body));
     }
 }

@@ -63,6 +63,7 @@ pub struct Terms {
     act: Act,
     purpose: Purpose,
     locked_until: Option<Timestamp>,
+    unlocks: bool,
 }
 
 impl Terms {
@@ -99,6 +100,11 @@ impl Terms {
     /// A lock by failures that ends by itself, which the person is told of.
     pub fn locked_until(&self) -> Option<Timestamp> {
         self.locked_until
+    }
+
+    /// Whether the account is locked by failures, and policy lets a new password lift that.
+    pub fn unlocks(&self) -> bool {
+        self.unlocks
     }
 }
 
@@ -288,6 +294,7 @@ pub fn judge(
     let mut purpose = Purpose::Reset;
     let mut refusal: Option<Refusal> = None;
     let mut locked_until = None;
+    let mut locked = false;
     for evidence in findings(account, facts, rules, now) {
         match cell(evidence.finding, act, rules) {
             Cell::Yes(Purpose::Activation) => purpose = Purpose::Activation,
@@ -301,6 +308,7 @@ pub fn judge(
         }
         if evidence.finding == Finding::LockedByFailures {
             locked_until = evidence.until;
+            locked = true;
         }
     }
     if let Some(refusal) = refusal {
@@ -314,6 +322,7 @@ pub fn judge(
         act,
         purpose,
         locked_until,
+        unlocks: locked && rules.unlock_by_reset,
     })
 }
 

@@ -19,7 +19,9 @@ use super::guard::{Stream, whole_messages};
 use super::request::Request;
 use super::tls;
 use super::wire::{Failure, PASSING, bind_request};
-use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
+use crate::directory::config::{Identity, LdapConfig};
+use crate::directory::endpoint::{Endpoint, Security, Transport};
+use rekeyd_core::flavour::Reply;
 
 /// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
 const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
@@ -28,12 +30,22 @@ const LONGEST_ANSWER: usize = 1 << 14;
 /// What is read of it at once.
 const ROOM: usize = 512;
 
+/// As whom rekeyd is known on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Who {
+    /// As itself.
+    Rekeyd,
+    /// As the account by which operators' passwords are set.
+    Operators,
+}
+
 /// How connections are made.
 pub(super) struct Connector {
     /// Where they are driven; `None` for where they are asked for.
     runtime: Option<Handle>,
     ways: Arc<Ways>,
     identity: Identity,
+    operator: Option<Identity>,
 }
 
 /// What a connection needs before anybody is known on it.
@@ -55,40 +67,48 @@ impl Connector {
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
         };
-        Ok(Self { runtime: Handle::try_current().ok(), ways: Arc::new(ways), identity: config.identity.clone() })
+        Ok(Self {
+            runtime: Handle::try_current().ok(),
+            ways: Arc::new(ways),
+            identity: config.identity.clone(),
+            operator: config.operator.clone(),
+        })
     }
 
-    /// A connection on which rekeyd is known as itself.
-    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+    /// A connection on which rekeyd is known.
+    pub(super) async fn service(&self, endpoint: &Endpoint, who: Who) -> Result<Connection, Failure> {
+        let identity = match who {
+            Who::Rekeyd => &self.identity,
+            Who::Operators => self.operator.as_ref().unwrap_or(&self.identity),
+        };
+        let Identity::Simple { dn, password } = identity else {
+            let mut connection = self.anonymous(endpoint).await?;
+            let reply = self.bound(&mut connection, Request::BindExternal).await?;
+            return let_in(endpoint, &reply).map(|()| connection);
+        };
         // A missing password is said before anybody is bothered.
-        let password = match &self.identity {
-            Identity::External => None,
-            Identity::Simple { password, .. } => Some(password.read().map_err(Failure::Refused)?),
-        };
+        let first = password.read().map_err(Failure::Refused)?;
         let mut connection = self.anonymous(endpoint).await?;
-        let request = match (&self.identity, &password) {
-            (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
-            _ => Request::BindExternal,
-        };
+        let mut reply = self.bound(&mut connection, bind_request(dn, &first)?).await?;
+        if reply.code == 49 {
+            // It may have been changed since it was read, there and here; the same one is not tried twice.
+            let second = password.read().map_err(Failure::Refused)?;
+            if *second != *first {
+                reply = self.bound(&mut connection, bind_request(dn, &second)?).await?;
+            }
+        }
+        let_in(endpoint, &reply).map(|()| connection)
+    }
+
+    async fn bound(&self, connection: &mut Connection, request: Request<'_>) -> Result<Reply, Failure> {
         let answered = connection
             .exchange(&[request], self.ways.operation_timeout)
             .await
             .map_err(Failure::asked_for_ourselves)?
             .pop();
-        let reply = answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))?.reply;
-        match reply.code {
-            0 => Ok(connection),
-            // Nobody is told which of the two is wrong, by no server.
-            49 => Err(Failure::Refused(format!(
-                "{} does not let rekeyd in: its name or its password is wrong ({})",
-                endpoint.url,
-                reply.words()
-            ))),
-            code if PASSING.contains(&code) => {
-                Err(Failure::Unreachable(format!("{}: {}", endpoint.url, reply.words())))
-            }
-            _ => Err(Failure::Refused(format!("{} does not let rekeyd in: {}", endpoint.url, reply.words()))),
-        }
+        answered
+            .map(|answered| answered.reply)
+            .ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
     }
 
     /// A connection on which nobody is known yet.
@@ -162,6 +182,21 @@ impl Ways {
             Some(code) => Err(Failure::Refused(format!("StartTLS is refused ({code})"))),
             None => Err(senseless()),
         }
+    }
+}
+
+/// What the answer to our own bind means.
+fn let_in(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+    let url = &endpoint.url;
+    match reply.code {
+        0 => Ok(()),
+        // Nobody is told which of the two is wrong, by no server.
+        49 => Err(Failure::Refused(format!(
+            "{url} does not let rekeyd in: its name or its password is wrong ({})",
+            reply.words()
+        ))),
+        code if PASSING.contains(&code) => Err(Failure::Unreachable(format!("{url}: {}", reply.words()))),
+        _ => Err(Failure::Refused(format!("{url} does not let rekeyd in: {}", reply.words()))),
     }
 }
 

@@ -19,7 +19,7 @@ use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 use tokio::task::AbortHandle;
 
 use super::guard::{self, Sight, Stream};
-use super::request::{Query, Request, Scope};
+use super::request::{HINTS, Query, Request, Scope};
 use super::wire::Failure;
 
 /// The most answers to one search that are no entries.
@@ -144,16 +144,15 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
             plain(ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await?)
         }
         Request::BindExternal => plain(ldap.sasl_external_bind().await?),
-        Request::Modify { name, replace, condition } => {
-            let mut controls = vec![policy_control()];
-            if let Some(condition) = condition {
-                // A server that does not know it must not write.
-                controls.push(Assertion { filter: condition.to_string() }.critical().into());
-            }
-            let changes = replace
-                .iter()
-                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])));
-            let changes = changes.collect();
+        Request::Modify { name, modify } => {
+            // A server that does not know one of these must not write.
+            let condition = modify.condition.map(|filter| Assertion { filter: filter.to_owned() }.critical().into());
+            let hints = modify.hints.map(|oid| raw(oid, true, Some(HINTS.to_vec())));
+            let controls = [policy_control()].into_iter().chain(condition).chain(hints).collect::<Vec<RawControl>>();
+            let changes = modify.replace.iter();
+            let changes = changes
+                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])))
+                .collect();
             plain(ldap.with_controls(controls).modify(&name.0, changes).await?)
         }
         Request::PasswordModify { name, password } => {
@@ -176,6 +175,9 @@ async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result
     // Somewhat longer than we wait: the server's own limit is for searches that nobody waits for any more.
     let seconds = i32::try_from(deadline.as_secs()).unwrap_or(i32::MAX).saturating_add(1);
     ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(query.limit)).timelimit(seconds));
+    if let Some((oid, value)) = query.control {
+        ldap.with_controls(vec![raw(oid, false, Some(value.to_vec()))]);
+    }
     let names_only = ["1.1".to_owned()];
     let attributes = if query.attributes.is_empty() { &names_only[..] } else { query.attributes };
     let mut stream = ldap.streaming_search(query.base, scope, &query.filter.to_string(), attributes).await?;
@@ -197,7 +199,11 @@ async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result
 
 /// What the password policy says is asked for with every operation on a password.
 fn policy_control() -> RawControl {
-    RawControl { ctype: ppolicy::OID.to_owned(), crit: false, val: None }
+    raw(ppolicy::OID, false, None)
+}
+
+fn raw(oid: &str, critical: bool, value: Option<Vec<u8>>) -> RawControl {
+    RawControl { ctype: oid.to_owned(), crit: critical, val: value }
 }
 
 fn plain(result: LdapResult) -> Answered {

@@ -18,6 +18,7 @@ mod pool;
 mod probe;
 mod pulse;
 mod request;
+mod spread;
 mod tls;
 mod upstream;
 mod wire;
@@ -29,11 +30,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
-use self::connect::Connector;
+use self::connect::{Connector, Who};
 pub use self::guard::{Unfit, whole_messages};
 use self::nature::Wanted;
 use self::request::{Query, Scope};
@@ -59,8 +60,8 @@ pub(super) enum Depth {
 pub struct Ldap {
     key: DirectoryKey,
     name: String,
-    wanted: Wanted,
-    upstreams: Vec<Upstream>,
+    wanted: Arc<Wanted>,
+    upstreams: Vec<Arc<Upstream>>,
     up: AtomicBool,
 }
 
@@ -77,18 +78,15 @@ impl Ldap {
         Ok(Self {
             key,
             name: config.name.clone(),
-            upstreams: upstreams.map(|one| Upstream::new(one.clone(), ldap, Arc::clone(&connector))).collect(),
-            wanted: Wanted {
+            upstreams: upstreams
+                .map(|one| Arc::new(Upstream::new(one.clone(), ldap, Arc::clone(&connector))))
+                .collect(),
+            wanted: Arc::new(Wanted {
                 mapping: config.mapping.clone(),
                 search: config.search.clone(),
                 watched: config.watched_groups.clone(),
-                flavour: Flavour::OpenLdap(OpenLdap {
-                    ppolicy: true,
-                    conditions: Conditions::Full,
-                    defined: Vec::new(),
-                }),
                 ldap: ldap.clone(),
-            },
+            }),
             up: AtomicBool::new(false),
         })
     }
@@ -141,9 +139,9 @@ impl Ldap {
     ) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        for attribute in self.wanted.mapping.logins.iter().filter(|name| nature.defines(name)) {
+        for attribute in nature.mapping.logins.iter().filter(|name| nature.defines(name)) {
             let step = Filter::equal(attribute, login.as_str());
-            let filter = Filter::And(vec![self.wanted.search.filter.clone(), step]);
+            let filter = Filter::And(vec![nature.people.clone(), step]);
             let (entries, more) = self.people(&mut session, filter, &nature.attributes).await?;
             // The server's own matching is wider than what was typed, and a look-alike must not find another account.
             let mut same: Vec<Entry> =
@@ -189,8 +187,8 @@ impl Ldap {
     async fn read_on(&self, upstream: &Upstream, id: &AccountId, now: Timestamp) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        let id_is = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
-        let person = Filter::And(vec![self.wanted.search.filter.clone(), id_is]);
+        let Some(id_is) = nature.flavour.id_filter(id) else { return Ok(Found::NotFound) };
+        let person = Filter::And(vec![nature.people.clone(), id_is]);
         let (mut entries, _) = self.people(&mut session, person, &nature.attributes).await?;
         match (entries.pop(), entries.pop()) {
             (Some(entry), None) => {
@@ -205,11 +203,13 @@ impl Ldap {
         // This very server is asked, also while it rests after a failure: no other one can say what it has written.
         let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
         let settled = async {
-            let mut session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
+            let mut session = upstream.session_on(upstream.fresh(Who::Rekeyd).await?, &self.wanted).await?;
             let nature = Arc::clone(&session.nature);
-            let filter = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+            let Some(filter) = nature.flavour.id_filter(id) else { return Ok(Settled::Undecidable) };
             let (entries, _) = self.people(&mut session, filter, &nature.attributes).await?;
-            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &self.wanted.mapping).ok());
+            let Some(found) = entries.first() else { return Ok(Settled::Undecidable) };
+            let entry = gather::whole(&mut session, found).await?;
+            let stamp = nature.flavour.stamp(&entry, &nature.mapping).ok();
             Ok(stamp.map_or(Settled::Undecidable, |after| nature.flavour.settled(before, &after)))
         };
         match settled.await {
@@ -224,7 +224,8 @@ impl Ldap {
     pub(super) async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         let mut last = None;
         let first = self.named(&account.server.name);
-        let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let others = others.filter(|other| other.endpoint.url != account.server.name);
         for upstream in first.into_iter().chain(others) {
             if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
@@ -232,7 +233,7 @@ impl Ldap {
             }
             let bound = async { upstream.bind_link().await?.bind(&account.name, password.expose()).await };
             let failure = match bound.await {
-                Ok(reply) => match self.wanted.flavour.verified(&reply) {
+                Ok(reply) => match self.flavour_of(upstream).verified(&reply) {
                     Ok(verified) => return Ok(self.answered(upstream, verified)),
                     Err(words) if reply.code == BUSY => Failure::Unreachable(words),
                     // Whoever answers so may have counted a wrong password before, or asked somebody who did. It says
@@ -263,7 +264,7 @@ impl Ldap {
 
     fn people_query<'q>(&'q self, filter: Filter, attributes: &'q [String]) -> Query<'q> {
         let base = self.wanted.search.base.0.as_str();
-        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }
+        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2, control: None }
     }
 
     /// The people that a search found, and whether there are more.
@@ -278,8 +279,15 @@ impl Ldap {
         }
     }
 
+    /// How a server speaks; as the others do, before anything is known of it.
+    fn flavour_of(&self, upstream: &Upstream) -> Flavour {
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let known = [upstream].into_iter().chain(others).find_map(Upstream::flavour);
+        known.unwrap_or_else(|| Flavour::before_all(self.wanted.ldap.product.unwrap_or(Product::OpenLdap)))
+    }
+
     fn named(&self, server: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| upstream.endpoint.url == server)
+        self.upstreams.iter().map(Arc::as_ref).find(|upstream| upstream.endpoint.url == server)
     }
 
     fn answered<T>(&self, upstream: &Upstream, answer: T) -> T {

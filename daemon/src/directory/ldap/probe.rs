@@ -80,7 +80,7 @@ impl Ldap {
         self.people_there(session, to).await?;
         self.groups_there(session, to);
         Self::writing(session, now, to);
-        if session.nature.has_policies() {
+        if session.nature.has_policies {
             Self::policies_there(upstream, session, to).await?;
         } else {
             self.without_policies(to);
@@ -90,9 +90,8 @@ impl Ldap {
 
     async fn people_there(&self, session: &mut Session, to: &mut Findings) -> Result<(), Failure> {
         let search = &self.wanted.search;
-        let filter = search.filter.clone();
-        let attributes = session.nature.flavour.attributes(&self.wanted.mapping);
-        let found = self.people(session, filter, &attributes).await;
+        let nature = Arc::clone(&session.nature);
+        let found = self.people(session, nature.people.clone(), &nature.attributes).await;
         let remedy = "Mend `base` and `filter`, or let rekeyd's account read people.";
         match found {
             Err(Failure::Refused(why)) => to.say("people", why, Grade::Broken, Some(remedy)),
@@ -134,8 +133,8 @@ impl Ldap {
                 }
             }
         }
-        let configured = self.wanted.mapping.logins.iter().chain(&self.wanted.mapping.emails);
-        for name in configured.map(String::as_str).chain(self.wanted.mapping.markers.attributes()) {
+        let configured = nature.mapping.logins.iter().chain(&nature.mapping.emails);
+        for name in configured.map(String::as_str).chain(nature.mapping.markers.attributes()) {
             if !session.nature.defines(name) {
                 let outcome = format!("the server's schema has no attribute {name}");
                 to.say("attributes", outcome, Grade::Note, Some("Check its spelling in the configuration."));
@@ -203,7 +202,7 @@ impl Ldap {
                 Some("Let the server offer RFC 3062, or see the canary above."),
             );
         }
-        if session.nature.has_policies() && !root.policy_control {
+        if session.nature.has_policies && !root.policy_control {
             to.say(
                 "reasons",
                 "the server does not answer the password policy control, so that refusals have no reason",
@@ -211,7 +210,7 @@ impl Ldap {
                 Some("Load slapo-ppolicy for this database."),
             );
         }
-        if session.nature.has_policies() && proof.written && proof.stamped.is_none() {
+        if session.nature.has_policies && proof.written && proof.stamped.is_none() {
             to.say(
                 "state of accounts",
                 "pwdChangedTime of the canary is not shown after a write of its password",

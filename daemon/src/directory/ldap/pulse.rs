@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rekeyd_core::domain::Timestamp;
 
+use super::connect::Who;
 use super::upstream::Upstream;
 use super::wire::Failure;
 use super::{Ldap, nature};
@@ -33,7 +34,7 @@ pub(super) struct Pulse {
 impl Ldap {
     /// Asks those that are due, and ends connections that nobody uses.
     pub(in crate::directory) async fn examine(&self, now: Timestamp) {
-        self.upstreams.iter().for_each(Upstream::sweep);
+        self.upstreams.iter().for_each(|upstream| upstream.sweep());
         let writer = self.has_writer();
         let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();
@@ -81,7 +82,7 @@ impl Ldap {
     async fn asked(&self, upstream: &Upstream, troubled: bool) -> Result<Duration, Failure> {
         let mut session = if troubled {
             // Whoever comes meanwhile is spared the wait: its rest ends once it is reached.
-            let link = upstream.fresh().await?;
+            let link = upstream.fresh(Who::Rekeyd).await?;
             upstream.is_reached();
             upstream.session_on(link, &self.wanted).await?
         } else {
@@ -92,7 +93,7 @@ impl Ldap {
         match nature::entry(&mut session.link, "", &attributes).await {
             // A kept connection may have ended unnoticed.
             Err(Failure::Broken(_) | Failure::Unreachable(_)) => {
-                nature::entry(&mut upstream.fresh().await?, "", &attributes).await?
+                nature::entry(&mut upstream.fresh(Who::Rekeyd).await?, "", &attributes).await?
             }
             other => other?,
         };
@@ -124,6 +125,9 @@ impl Ldap {
         }
         if let Some(why) = upstream.unwritten() {
             return Some((FlawKind::Writes, why));
+        }
+        if let Some(why) = upstream.behind() {
+            return Some((FlawKind::Behind, why));
         }
         let took = upstream.pulse().map(|pulse| pulse.took).unwrap_or_default();
         if took > self.wanted.ldap.operation_timeout / LATE {

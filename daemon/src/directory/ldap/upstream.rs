@@ -5,21 +5,25 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::{Server, Timestamp};
+use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::policy_entry::PolicyView;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::breaker::Breaker;
-use super::connect::Connector;
+use super::connect::{Connector, Who};
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
 use super::wire::{BindLink, Failure, Link};
-use crate::directory::config::{Endpoint, LdapConfig};
+use crate::directory::config::LdapConfig;
+use crate::directory::endpoint::Endpoint;
 
 /// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
 const FRESH_REFUSAL: Duration = Duration::from_mins(1);
+/// How long a server counts as behind the others without a password that shows it again.
+const FRESH_LAG: Duration = Duration::from_mins(5);
 /// How long what the canary has shown holds, unless the server fails before.
 const FRESH_PROOF: Duration = Duration::from_hours(24);
 
@@ -36,9 +40,14 @@ pub(super) struct Upstream {
     read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
+    /// How it speaks, as it was learnt last.
+    flavour: Lock<Option<Flavour>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
     pulse: Lock<Option<Pulse>>,
     unwritten: Lock<Option<(Instant, String)>>,
+    /// One password is followed here at a time.
+    following: Arc<Semaphore>,
+    behind: Lock<Option<(Instant, String)>>,
 }
 
 /// A connection in the hands of one story, together with what is known of the server behind it.
@@ -64,9 +73,12 @@ impl Upstream {
             read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
+            flavour: Lock::new(None),
             policies: Lock::new(HashMap::new()),
             pulse: Lock::new(None),
             unwritten: Lock::new(None),
+            following: Arc::new(Semaphore::new(1)),
+            behind: Lock::new(None),
         }
     }
 
@@ -74,6 +86,11 @@ impl Upstream {
     pub(super) fn server(&self) -> Server {
         let read_only = held(&self.read_only).is_some_and(|since| since.elapsed() < FRESH_REFUSAL);
         Server { name: self.endpoint.url.clone(), writable: !read_only }
+    }
+
+    /// How it speaks, as far as that was ever learnt.
+    pub(super) fn flavour(&self) -> Option<Flavour> {
+        held(&self.flavour).clone()
     }
 
     /// Remembers for a while that it is a copy that takes no writes; it may become an original.
@@ -226,6 +243,7 @@ impl Upstream {
             }
         })?;
         let nature = Arc::new(nature);
+        *held(&self.flavour) = Some(nature.flavour.clone());
         *known = Some((Instant::now(), Arc::clone(&nature)));
         self.breaker.learnt();
         Ok(Session { link, nature })
@@ -247,14 +265,54 @@ impl Upstream {
             if let Some(failure) = self.breaker.shut(Instant::now()) {
                 return Err(failure);
             }
-            place.connection = Some(self.connector.service(&self.endpoint).await?);
+            place.connection = Some(self.connector.service(&self.endpoint, Who::Rekeyd).await?);
         }
         Ok(Link::new(place, self.deadline))
     }
 
-    /// A connection of one's own, known as rekeyd.
-    pub(super) async fn fresh(&self) -> Result<Link, Failure> {
-        Ok(Link::new(Place::apart(self.connector.service(&self.endpoint).await?), self.deadline))
+    /// A connection of one's own.
+    pub(super) async fn fresh(&self, who: Who) -> Result<Link, Failure> {
+        Ok(Link::new(Place::apart(self.connector.service(&self.endpoint, who).await?), self.deadline))
+    }
+
+    /// The connection to write on: the one that is there already, or one on which operators are known.
+    pub(super) async fn pen(&self, own: Link, who: Who) -> Result<Link, Failure> {
+        match who {
+            Who::Rekeyd => Ok(own),
+            Who::Operators => self.fresh(who).await,
+        }
+    }
+
+    /// Leave to follow one password to this server; `None` while another one is followed.
+    pub(super) fn follows(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.following).try_acquire_owned().ok()
+    }
+
+    /// Remembers how long a password took to come here from another server, or that it did not come, and why nobody knows.
+    pub(super) fn spread(&self, from: &str, took: Result<Duration, Option<String>>) {
+        let server = self.endpoint.url.as_str();
+        let behind = match took {
+            Ok(took) => {
+                log::info!(event = "password-arrived", server = server, from = from, millis = took.as_millis(); "");
+                None
+            }
+            Err(None) => Some(format!("a password that {from} took had not come here in time")),
+            // What it suffers from has its own flaw.
+            Err(Some(why)) => {
+                log::info!(event = "password-not-seen", server = server, from = from; "{why}");
+                None
+            }
+        };
+        if let Some(why) = &behind {
+            log::warn!(event = "directory-behind", server = server; "{why}");
+        }
+        *held(&self.behind) = behind.map(|why| (Instant::now(), why));
+    }
+
+    /// Why it is behind the others, as far as the last password has shown.
+    pub(super) fn behind(&self) -> Option<String> {
+        let behind = held(&self.behind);
+        behind.as_ref().filter(|(since, _)| since.elapsed() < FRESH_LAG).map(|(_, why)| why.clone())
     }
 
     /// A connection for one person's bind.

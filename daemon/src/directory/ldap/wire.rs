@@ -8,11 +8,10 @@ use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Reply;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use zeroize::Zeroizing;
 
 use super::connection::{Answered, Connection};
 use super::pool::Place;
-use super::request::{Query, Request};
+use super::request::{Modify, Query, Request};
 
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
@@ -109,15 +108,11 @@ impl Link {
     }
 
     /// Replaces attributes, if the entry fits the condition at that moment.
-    pub(super) async fn modify(
-        &mut self,
-        name: &EntryName,
-        replace: &[(&'static str, Zeroizing<Vec<u8>>)],
-        condition: Option<&str>,
-    ) -> Result<Reply, Failure> {
-        let parsed = condition.map(Filter::parse).transpose();
-        let condition = parsed.map_err(|bad| Failure::Refused(format!("the condition of a write: {bad}")))?;
-        Ok(self.one(Request::Modify { name, replace, condition: condition.as_ref() }).await?.reply)
+    pub(super) async fn modify(&mut self, name: &EntryName, modify: Modify<'_>) -> Result<Reply, Failure> {
+        if let Some(Err(bad)) = modify.condition.map(Filter::parse) {
+            return Err(Failure::Refused(format!("the condition of a write: {bad}")));
+        }
+        Ok(self.one(Request::Modify { name, modify }).await?.reply)
     }
 
     /// The password-modify operation.
