@@ -141,7 +141,7 @@ async fn r7_a_clock_that_is_wrong_is_seen_and_harms_nobody() {
 
 async fn t51_what_may_be_searched_and_not_read_is_unknown() {
     let world = World::start().await;
-    world.branch.add_person("gauze", PASSWORD).await;
+    world.branch().add_person("gauze", PASSWORD).await;
     // That there is no lock can be proved by a search.
     let link = world.forgets_and_gets_link("gauze").await;
     world.slapd().set(&world.dn("gauze"), "pwdAccountLockedTime", &["000001010000Z"]).await;

@@ -13,6 +13,7 @@ mod checker;
 mod crash;
 mod crowds;
 mod demo;
+mod differential;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
@@ -30,12 +31,14 @@ mod law;
 mod leaks;
 mod mail_faults;
 mod mail_flow;
+mod mishaps;
 mod operators;
 mod oracle;
 mod pages;
 mod races;
 mod rig;
 mod running;
+mod scenarios;
 mod search;
 mod sequence;
 mod smuggling;
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        differential::all(),
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
@@ -77,12 +81,14 @@ fn main() -> ExitCode {
         leaks::all(),
         mail_faults::all(),
         mail_flow::all(),
+        mishaps::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
         races::all(),
         rig::all(),
         running::all(),
+        scenarios::all(),
         search::all(),
         sequence::all(),
         smuggling::all(),

@@ -218,7 +218,7 @@ fn tidy_every_refusal_stands_in_the_manual() {
 
 fn tidy_tests_are_named_after_what_they_prove() {
     let name = Regex::new(r"(?m)^    (?:async )?fn (\w+);$").expect("a pattern");
-    let prefix = Regex::new(r"^(b2_\d+|ctl|demo|hook|p\d|r\d+|rig|run|s\d_\d+|t\d+|tidy)_[a-z]").expect("a pattern");
+    let prefix = Regex::new(r"^(b2_\d+|ctl|d6|demo|hook|p\d|r\d+|rig|run|s\d_\d+|t\d+|tidy)_[a-z]").expect("a pattern");
     let lists = sources().into_iter().filter(|source| source.path.starts_with("tests/it/"));
     let names: Vec<String> = lists
         .flat_map(|source| name.captures_iter(&source.text).map(|found| found[1].to_owned()).collect::<Vec<_>>())

@@ -366,15 +366,13 @@ impl Flavour {
             (_, PolicyView::InForce(policy)) => policy.demands(),
             (_, PolicyView::None | PolicyView::Unreadable(_)) => Demands::default(),
         };
-        let attribute = match self {
-            Self::ActiveDirectory(_) => None,
-            Self::Ds389(_) => Some("pwdUpdateTime"),
-            Self::FreeIpa(_) => Some("krbLastPwdChange"),
-            Self::OpenLdap(_) => Some("pwdChangedTime"),
-        };
-        let set = match attribute {
-            Some(attribute) => entry.moment(attribute).ok().flatten(),
-            None => ActiveDirectory::set_at(entry),
+        let after = |attribute: &str| entry.moment(attribute).ok().flatten();
+        let set = match self {
+            Self::ActiveDirectory(_) => ActiveDirectory::set_at(entry),
+            // The server keeps the moment itself.
+            Self::Ds389(_) => return Demands { free_from: Ds389::free_from(entry), ..demands },
+            Self::FreeIpa(_) => after("krbLastPwdChange"),
+            Self::OpenLdap(_) => after("pwdChangedTime"),
         };
         let free_from = set.zip(demands.least_age).map(|(set, age)| set.plus(age));
         Demands { free_from, ..demands }

@@ -19,5 +19,5 @@ pub mod password;
 pub mod permit;
 pub mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weakness;

@@ -10,13 +10,13 @@ use crate::flavour::policy_entry::{Policy, PolicyView};
 
 /// The attributes in which the server keeps an account's state. Some came with later versions, and `nsAccountLock` and
 /// the names of policies may be computed.
-pub(super) const STATE: [&str; 14] = [
+pub(in crate::flavour) const STATE: [&str; 14] = [
     "accountUnlockTime",
     "acctPolicySubentry",
     "lastLoginTime",
     "nsAccountLock",
-    "passwordAllowChangeTime",
     "passwordExpirationTime",
+    "passwordGraceUserTime",
     "passwordRetryCount",
     "pwdReset",
     "pwdTPRExpireAt",
@@ -28,29 +28,19 @@ pub(super) const STATE: [&str; 14] = [
 ];
 
 /// Those of them that a mere attempt to sign in changes, right or wrong. They say nothing about the password.
-pub(super) const COUNTED: [&str; 4] = ["accountUnlockTime", "lastLoginTime", "passwordRetryCount", "pwdTPRUseCount"];
-
-/// Those of them that tell of the password; where Kerberos keeps that, they say nothing.
-pub(in crate::flavour) const PASSWORD: [&str; 8] = [
-    "passwordAllowChangeTime",
-    "passwordExpirationTime",
-    "pwdReset",
-    "pwdTPRExpireAt",
-    "pwdTPRReset",
-    "pwdTPRUseCount",
-    "pwdTPRValidFrom",
-    "pwdUpdateTime",
-];
+pub(super) const COUNTED: [&str; 5] =
+    ["accountUnlockTime", "lastLoginTime", "passwordGraceUserTime", "passwordRetryCount", "pwdTPRUseCount"];
 
 /// The roles of an account: as computed, and as written into the entry.
 pub(super) const ROLES: [&str; 2] = ["nsRole", "nsRoleDN"];
 
-/// `passwordExpirationTime` of a password that somebody else has set and that must be changed.
+/// `passwordExpirationTime` of a password that somebody else has set and that must be changed, and `accountUnlockTime` of
+/// a lock without end.
 const MUST_CHANGE: Timestamp = Timestamp::from_millis(0);
 /// `passwordExpirationTime` of a password that its holder has used or chosen, where passwords don't expire.
 const USED: Timestamp = Timestamp::from_millis(1000);
 /// `passwordExpirationTime` of a password that never expires: 2038-01-19 03:14:07 UTC.
-const NEVER: Timestamp = Timestamp::from_millis(2_147_483_647_000);
+pub(in crate::flavour) const NEVER: Timestamp = Timestamp::from_millis(2_147_483_647_000);
 
 /// Adds what an entry says of itself. A value that can't be read is an unknown state.
 pub(super) fn read(server: &Ds389, reading: &Reading<'_>, standing: &mut Standing) {
@@ -61,10 +51,7 @@ pub(super) fn read(server: &Ds389, reading: &Reading<'_>, standing: &mut Standin
         PolicyView::None => Ok(None),
         PolicyView::Unreadable(why) => Err(Unreadable { attribute: "pwdpolicysubentry".into(), why: why.clone() }),
     };
-    let kept = match policy {
-        Ok(policy) => password(server, policy, reading, standing).and_then(|()| locked(policy, reading, standing)),
-        Err(bad) => Err(bad),
-    };
+    let kept = policy.and_then(|policy| password(policy, reading, standing).and(locked(policy, reading, standing)));
     let idle = idle::read(&server.idleness, reading, standing);
     for bad in [kept, idle, openldap_state::shadow(reading, standing)].into_iter().filter_map(Result::err) {
         standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
@@ -86,44 +73,45 @@ pub(in crate::flavour) fn disabled(reading: &Reading<'_>, standing: &mut Standin
 }
 
 /// What is said of the password itself; `Err` is the first that can't be read.
-fn password(
-    server: &Ds389,
-    policy: Option<&Policy>,
-    reading: &Reading<'_>,
-    standing: &mut Standing,
-) -> Result<(), Unreadable> {
+fn password(policy: Option<&Policy>, reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
     let entry = reading.entry;
-    let mut found = |finding, attribute: &str, until: Option<Timestamp>| {
+    let mut found = |finding, attribute: &str| {
         let value = entry.texts(attribute).next().unwrap_or("absent");
-        standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
+        standing.add(reading.evidence(finding, attribute, value));
     };
     let reset = entry.flag("pwdReset")?;
     let updated = entry.moment("pwdUpdateTime")?;
     let expires = entry.moment("passwordExpirationTime")?;
-    let must_change = policy.is_none_or(|policy| policy.must_change);
+    let grace = entry.number("passwordGraceUserTime")?;
 
-    // Somebody else's password: the flag for each write but the very first, for which only the moment stands.
-    if reset == Some(true) {
-        found(Finding::MustChange, "pwdReset", None);
-    } else if expires == Some(MUST_CHANGE) && must_change {
-        found(Finding::MustChange, "passwordExpirationTime", None);
+    // Somebody else's password: the flag for each write but the very first, for which only the moment stands. Without
+    // the rule the server lets both in.
+    if policy.is_none_or(|policy| policy.must_change) {
+        if reset == Some(true) {
+            found(Finding::MustChange, "pwdReset");
+        } else if expires == Some(MUST_CHANGE) {
+            found(Finding::MustChange, "passwordExpirationTime");
+        }
     }
-    if reset.is_none() && updated.is_none() {
-        match expires {
-            Some(MUST_CHANGE) => found(Finding::NeverActivated, "passwordExpirationTime", None),
-            // A server that marks each write after the first, or each by somebody else, has seen none.
-            None if server.tracked => found(Finding::Undecided, "pwdUpdateTime", None),
-            None if policy.is_some_and(|policy| policy.must_change) => found(Finding::Undecided, "pwdReset", None),
-            _ => {}
+    // Under any policy and under none, every write of a password but the one that adds the account leaves one of these.
+    if reset.is_none() && updated.is_none() && grace.is_none() {
+        if expires == Some(MUST_CHANGE) {
+            found(Finding::NeverActivated, "passwordExpirationTime");
+        } else {
+            found(Finding::Undecided, "passwordGraceUserTime");
         }
     }
 
     let ends = expires.filter(|moment| ![MUST_CHANGE, USED, NEVER].contains(moment));
     if ends.is_some_and(|end| end <= reading.now) && policy.is_none_or(|policy| policy.max_age.is_some()) {
-        found(Finding::PasswordExpired, "passwordExpirationTime", None);
+        found(Finding::PasswordExpired, "passwordExpirationTime");
     }
     if policy.is_some_and(|policy| !policy.allow_user_change) {
-        found(Finding::HolderMayNotChange, "passwordChange", None);
+        standing.add(reading.evidence(
+            Finding::HolderMayNotChange,
+            "passwordChange",
+            policy.map_or("", |policy| policy.name.as_str()),
+        ));
     }
     temporary(reading, standing)
 }
@@ -132,19 +120,21 @@ fn password(
 /// waited for: each is a password that must be replaced, and none says anything about the account.
 fn temporary(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
     let entry = reading.entry;
+    let (from, end) = (entry.moment("pwdTPRValidFrom")?, entry.moment("pwdTPRExpireAt")?);
+    let tried = entry.number("pwdTPRUseCount")?.unwrap_or(0);
     if entry.flag("pwdTPRReset")? != Some(true) {
         return Ok(());
     }
-    standing.add(reading.evidence(Finding::MustChange, "pwdTPRReset", "TRUE"));
-    entry.number("pwdTPRUseCount")?;
-    if let Some(from) = entry.moment("pwdTPRValidFrom")?.filter(|from| *from > reading.now) {
-        let value = entry.texts("pwdTPRValidFrom").next().unwrap_or_default();
-        let evidence = reading.evidence(Finding::MustChange, "pwdTPRValidFrom", value);
-        standing.add(Evidence { until: Some(from), ..evidence });
+    let mut found = |finding, attribute: &str, value: &str, until| {
+        standing.add(Evidence { until, ..reading.evidence(finding, attribute, value) });
+    };
+    let value = |attribute: &str| entry.texts(attribute).next().unwrap_or_default();
+    found(Finding::MustChange, "pwdTPRReset", &format!("TRUE, after {tried} tries to sign in"), None);
+    if from.is_some_and(|from| from > reading.now) {
+        found(Finding::MustChange, "pwdTPRValidFrom", value("pwdTPRValidFrom"), from);
     }
-    if entry.moment("pwdTPRExpireAt")?.is_some_and(|end| end <= reading.now) {
-        let value = entry.texts("pwdTPRExpireAt").next().unwrap_or_default();
-        standing.add(reading.evidence(Finding::PasswordExpired, "pwdTPRExpireAt", value));
+    if end.is_some_and(|end| end <= reading.now) {
+        found(Finding::PasswordExpired, "pwdTPRExpireAt", value("pwdTPRExpireAt"), None);
     }
     Ok(())
 }
@@ -156,15 +146,251 @@ fn locked(policy: Option<&Policy>, reading: &Reading<'_>, standing: &mut Standin
     let unlock = entry.moment("accountUnlockTime")?;
     let (lockout, most) = policy.map_or((true, 1), |policy| (policy.lockout, policy.max_failures.max(1)));
     let Some(unlock) = unlock.filter(|_| lockout && count >= most) else { return Ok(()) };
-    let value =
-        format!("{}, after {count} wrong passwords", entry.texts("accountUnlockTime").next().unwrap_or_default());
+    let value = entry.texts("accountUnlockTime").next().unwrap_or_default();
+    let value = format!("{value}, after {count} wrong passwords");
     let mut found = |finding, until| {
         standing.add(Evidence { until, ..reading.evidence(finding, "accountUnlockTime", &value) });
     };
-    if unlock == MUST_CHANGE {
+    // Without end it is only as long as the policy says so.
+    if unlock == MUST_CHANGE && policy.is_none_or(|policy| policy.lockout_duration.is_none()) {
         found(Finding::LockedByAdmin, None);
     } else if unlock > reading.now {
         found(Finding::LockedByFailures, Some(unlock));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::Dn;
+    use crate::flavour::ds389::tests::{findings, recorded, server};
+    use crate::flavour::ds389::{Idleness, Limits};
+    use crate::flavour::policy_entry::plain_policy;
+
+    fn policy() -> Policy {
+        Policy { max_failures: 3, must_change: false, ..plain_policy() }
+    }
+
+    fn view(change: impl Fn(&mut Policy)) -> PolicyView {
+        let mut policy = policy();
+        change(&mut policy);
+        PolicyView::InForce(policy)
+    }
+
+    /// What a policy does not say of itself is as in [`policy`]: locks by failures, and no other rule.
+    fn found(lines: &str, view: &PolicyView) -> Vec<Finding> {
+        findings(&server(), &recorded(lines), view)
+    }
+
+    /// Recorded from 389-ds 2.3.1, account by account, with what the server itself did at a bind with the right
+    /// password at 01:12:00.
+    #[test]
+    fn s2_2_recorded_accounts_stand_as_the_server_treats_them() {
+        let plain = view(|_| {});
+        let must_change = view(|policy| policy.must_change = true);
+        let expiring = view(|policy| policy.max_age = Some(Duration::from_secs(2)));
+        let forever = view(|policy| policy.lockout_duration = None);
+        let unlocked = view(|policy| policy.lockout = false);
+        for (view, lines, expected) in [
+            // Added by root: 0; nothing tells of a person.
+            (&plain, "", &[Finding::Undecided][..]),
+            // Then set by an account with the right to: 0.
+            (&plain, "passwordGraceUserTime: 0", &[]),
+            // Three wrong passwords: 19 and "locked", with a right one, too.
+            (
+                &plain,
+                "passwordGraceUserTime: 0\npasswordRetryCount: 3\naccountUnlockTime: 20261122011434Z\n\
+                 retryCountResetTime: 20261122011934Z",
+                &[Finding::LockedByFailures],
+            ),
+            // The lock is over: 0.
+            (&plain, "passwordGraceUserTime: 0\npasswordRetryCount: 3\naccountUnlockTime: 20261122011159Z", &[]),
+            // Set anew while locked: 0, though the moment still stands.
+            (&plain, "passwordGraceUserTime: 0\npasswordRetryCount: 0\naccountUnlockTime: 20261122011434Z", &[]),
+            // passwordUnlock off: 19; on again: 0; passwordLockout off: 0.
+            (
+                &forever,
+                "passwordGraceUserTime: 1\npasswordRetryCount: 3\naccountUnlockTime: 19700101000000Z",
+                &[Finding::LockedByAdmin],
+            ),
+            (&plain, "passwordGraceUserTime: 1\npasswordRetryCount: 3\naccountUnlockTime: 19700101000000Z", &[]),
+            (&unlocked, "passwordGraceUserTime: 0\npasswordRetryCount: 3\naccountUnlockTime: 20261122011434Z", &[]),
+            // passwordMustChange on, added by root: 0 and "change after reset".
+            (&must_change, "passwordExpirationTime: 19700101000000Z", &[Finding::MustChange, Finding::NeverActivated]),
+            // Then set by an account with the right to: 0.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000001Z\npasswordRetryCount: 0\npasswordExpWarned: 0\n\
+                 passwordGraceUserTime: 0",
+                &[],
+            ),
+            // Set by root: 0 and "change after reset".
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordExpWarned: 0\n\
+                 passwordGraceUserTime: 0",
+                &[Finding::MustChange],
+            ),
+            // Set by an account with the right to, after root: 0.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000001Z\npwdReset: FALSE\npasswordGraceUserTime: 0\n\
+                 pwdUpdateTime: 20261122011035Z",
+                &[],
+            ),
+            // Set by root, and the rule taken away since: 0.
+            (&plain, "passwordExpirationTime: 19700101000001Z\npwdReset: TRUE\npasswordGraceUserTime: 0", &[]),
+            // passwordExp on: 49 and "expired"; after the write, and with passwordExp off: 0.
+            (
+                &expiring,
+                "passwordExpirationTime: 20261122011037Z\npasswordGraceUserTime: 0",
+                &[Finding::PasswordExpired],
+            ),
+            (&expiring, "passwordExpirationTime: 20261122011241Z\npasswordGraceUserTime: 0", &[]),
+            (&plain, "passwordExpirationTime: 20261122011041Z\npasswordGraceUserTime: 1", &[]),
+            // One that never expires, and one whose expiry has not been reckoned yet.
+            (&expiring, "passwordExpirationTime: 20380119031407Z\npasswordGraceUserTime: 0", &[]),
+            (&expiring, "passwordExpirationTime: 19700101000001Z\npasswordGraceUserTime: 0", &[]),
+            // Disabled: 53, by the account and by its role.
+            (&plain, "nsAccountLock: TRUE\npasswordGraceUserTime: 0", &[Finding::Disabled]),
+            (
+                &plain,
+                "nsRole: cn=all,dc=example,dc=org\nnsRole: cn=keepers,dc=example,dc=org\n\
+                 nsRoleDN: cn=keepers,dc=example,dc=org\nnsAccountLock: true\npasswordGraceUserTime: 0",
+                &[Finding::Disabled],
+            ),
+            (&plain, "nsAccountLock: false\npasswordGraceUserTime: 0", &[]),
+            // 0, though somebody meant to disable it.
+            (&plain, "nsAccountLock: yes\npasswordGraceUserTime: 0", &[Finding::Unknown]),
+            // A temporary password, not valid yet and over: 19 at each bind.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: 20261122011302Z\n\
+                 pwdTPRValidFrom: 20261122011300Z",
+                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+            ),
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: TRUE\npwdTPRUseCount: 7\npwdTPRExpireAt: 20261122011102Z\n\
+                 pwdTPRValidFrom: 20261122011100Z",
+                &[Finding::MustChange, Finding::MustChange, Finding::PasswordExpired],
+            ),
+            // Then set by an account with the right to: 0.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000001Z\npwdReset: FALSE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: FALSE",
+                &[],
+            ),
+        ] {
+            assert_eq!(found(lines, view), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn s2_2_what_is_not_known_of_the_policy_is_no_excuse() {
+        let set = "passwordGraceUserTime: 0\n";
+        let hidden = PolicyView::Unreadable("why".into());
+        assert_eq!(found(set, &hidden), [Finding::Unknown]);
+        assert_eq!(found(set, &PolicyView::None), []);
+        for (lines, expected) in [
+            ("passwordRetryCount: 1\naccountUnlockTime: 20261122011434Z", Finding::LockedByFailures),
+            ("passwordRetryCount: 1\naccountUnlockTime: 19700101000000Z", Finding::LockedByAdmin),
+            ("passwordExpirationTime: 20261122011159Z", Finding::PasswordExpired),
+            ("passwordExpirationTime: 19700101000000Z", Finding::MustChange),
+            ("pwdReset: TRUE", Finding::MustChange),
+        ] {
+            assert_eq!(found(&format!("{set}{lines}"), &PolicyView::None), [expected], "{lines}");
+        }
+        let fixed = view(|policy| policy.allow_user_change = false);
+        assert_eq!(found(set, &fixed), [Finding::HolderMayNotChange]);
+    }
+
+    #[test]
+    fn t54_edges_are_read_exactly_or_not_at_all() {
+        let view = view(|policy| policy.max_age = Some(Duration::from_secs(2)));
+        for (line, expected) in [
+            ("passwordExpirationTime: 20261122011159Z", Some(Finding::PasswordExpired)),
+            ("passwordExpirationTime: 20261122011200Z", Some(Finding::PasswordExpired)),
+            ("passwordExpirationTime: 20261122011201Z", None),
+            ("passwordExpirationTime: 202611220112Z", Some(Finding::PasswordExpired)),
+            ("passwordExpirationTime: 20261122021201+0100", None),
+            ("passwordExpirationTime: 19700101000002Z", Some(Finding::PasswordExpired)),
+            ("passwordExpirationTime: 20380119031406Z", None),
+            ("passwordExpirationTime: 20380119031408Z", None),
+            ("passwordExpirationTime: 0", Some(Finding::Unknown)),
+            ("passwordExpirationTime: never", Some(Finding::Unknown)),
+            ("pwdReset: yes", Some(Finding::Unknown)),
+            ("pwdReset: FALSE\npwdReset: TRUE", Some(Finding::Unknown)),
+            ("pwdTPRReset: 1", Some(Finding::Unknown)),
+            ("pwdTPRReset: TRUE\npwdTPRExpireAt: soon", Some(Finding::Unknown)),
+            ("passwordRetryCount: many", Some(Finding::Unknown)),
+            ("passwordRetryCount: 9223372036854775808", Some(Finding::Unknown)),
+            ("accountUnlockTime: soon", Some(Finding::Unknown)),
+            ("nsAccountLock: ", Some(Finding::Unknown)),
+            ("shadowExpire: 0", Some(Finding::Expired)),
+            ("shadowExpire: x", Some(Finding::Unknown)),
+            ("userPassword: {SASL}ada@EXAMPLE.ORG", Some(Finding::PasswordElsewhere)),
+            ("userPassword: {pam-passthru}ada", Some(Finding::PasswordElsewhere)),
+        ] {
+            let found = found(&format!("passwordGraceUserTime: 0\n{line}"), &view);
+            assert!(expected.map_or(found.is_empty(), |expected| found.contains(&expected)), "{line}: {found:?}");
+        }
+    }
+
+    /// Recorded from 389-ds 2.3.1 with accounts that end after four seconds, and one with a policy of its own.
+    #[test]
+    fn s2_2_an_account_that_nobody_uses_has_expired() {
+        let own = "cn=idle,dc=example,dc=org";
+        let policies = vec![(Dn::parse(own).unwrap(), Some(Duration::from_secs(1000)))];
+        let limits = |both| Limits {
+            common: Some(Duration::from_secs(4)),
+            policies: policies.clone(),
+            both,
+            ..Limits::default()
+        };
+        let on = |both| Ds389 { idleness: Idleness::Limited(limits(both)), ..server() };
+        let view = view(|_| {});
+        for (server, lines, expected) in [
+            (on(false), "lastLoginTime: 20261122011155Z", &[Finding::Expired][..]),
+            (on(false), "lastLoginTime: 20261122011156Z", &[]),
+            (on(true), "lastLoginTime: 20261122011156Z", &[Finding::Expired]),
+            (on(false), "lastLoginTime: then", &[Finding::Unknown]),
+            // Never used: its creation counts.
+            (on(false), "", &[Finding::Expired]),
+            (on(false), "acctPolicySubentry: CN=idle, dc=example,dc=org", &[]),
+            (on(false), "acctPolicySubentry: cn=nope,dc=example,dc=org", &[Finding::Unknown]),
+            (on(false), "acctPolicySubentry: nope", &[Finding::Unknown]),
+            (Ds389 { idleness: Idleness::Unreadable("why".into()), ..server() }, "", &[Finding::Unknown]),
+        ] {
+            let lines = format!("passwordGraceUserTime: 0\n{lines}");
+            assert_eq!(findings(&server, &recorded(&lines), &view), expected, "{lines}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn t51_any_value_ends_and_none_is_taken_for_fine(at in 0..STATE.len(), value in "\\PC{0,20}") {
+            let name = STATE.get(at).copied().unwrap_or_default();
+            let mut entry = recorded("passwordGraceUserTime: 0");
+            entry.replace(name, vec![value.clone().into_bytes()]);
+            let on = Ds389 { idleness: Idleness::Limited(Limits { common: Some(Duration::from_secs(4)), ..Limits::default() }), ..server() };
+            let found = findings(&on, &entry, &view(|policy| policy.max_failures = 1));
+            let number = value.parse::<i64>().is_ok();
+            let moment = crate::flavour::time::parse(value.as_bytes()).is_ok();
+            let flag = ["true", "false"].contains(&value.to_lowercase().as_str());
+            // Which policy applies is for whoever reads it.
+            let readable = number || moment || flag || name == "pwdpolicysubentry";
+            prop_assert!(readable || found.contains(&Finding::Unknown), "{name} {value}: {found:?}");
+        }
+    }
 }

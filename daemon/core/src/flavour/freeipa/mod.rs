@@ -45,10 +45,11 @@ impl FreeIpa {
 
     /// What must be proved readable before "absent" means anything.
     pub fn must_read(&self, markers: &Markers) -> Vec<String> {
-        let own = state::STATE.into_iter().chain(["memberOf"]).filter(|name| self.ds.defines(name));
+        let idle = self.ds.idleness.attributes();
+        let own = state::STATE.into_iter().chain(["memberOf"]).chain(idle).filter(|name| self.ds.defines(name));
         let mut all = self.ds.must_read(markers);
-        // The password's state is Kerberos's here, and these are neither written nor shown to anybody by default.
-        all.retain(|name| !ds389::state::PASSWORD.iter().any(|own| own.eq_ignore_ascii_case(name)));
+        // The state is Kerberos's here, and what the server beneath keeps is neither written nor shown by default.
+        all.retain(|name| !ds389::state::STATE.iter().any(|own| own.eq_ignore_ascii_case(name)));
         all.extend(own.map(str::to_owned));
         all.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         all.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
@@ -122,5 +123,104 @@ impl FreeIpa {
         } else {
             Settled::Changed
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::{DirectoryKey, EntryName, Finding, Server};
+    use crate::flavour::ds389::tests::NOW;
+    use crate::flavour::policy_entry::PolicyView;
+    use crate::policy::tests::proofs::replacing;
+
+    pub(in crate::flavour) fn server() -> FreeIpa {
+        let ds = Ds389 { idleness: ds389::Idleness::Off, ..Ds389::default() };
+        let suffix = Dn::parse("dc=example,dc=org").unwrap();
+        let bare = FreeIpa { ds, suffix, writer: Writer::SysAccount, operators: Some(Writer::Admin) };
+        let defined = bare.attributes().map(str::to_ascii_lowercase).collect();
+        FreeIpa { ds: Ds389 { defined, ..bare.ds.clone() }, ..bare }
+    }
+
+    /// An entry written down after FreeIPA's documents: none was recorded, since no server was to be had.
+    pub(in crate::flavour) fn entry(lines: &str) -> Entry {
+        let mut entry = Entry::new(EntryName("uid=ada,cn=users,cn=accounts,dc=example,dc=org".into()));
+        let common = "ipaUniqueID: 2f9cb9a4-c73f-11f1-8a53-525400c0ffee\nnsUniqueId: 1-2-3-4\n\
+                      createTimestamp: 20260101000000Z\nmodifyTimestamp: 20260101000000Z\nuid: ada";
+        for line in common.lines().chain(lines.lines()) {
+            let (name, value) = line.split_once(": ").unwrap();
+            entry.add(name, value);
+        }
+        entry
+    }
+
+    pub(in crate::flavour) fn findings(server: &FreeIpa, entry: &Entry, policy: &PolicyView) -> Vec<Finding> {
+        let mut standing = Standing::default();
+        let reading = Reading {
+            entry,
+            directory: DirectoryKey(1),
+            server: &Server { name: "s".into(), writable: true },
+            groups: &Ok(vec![]),
+            policy,
+            hidden: &[],
+            shared: &[],
+            now: NOW,
+        };
+        server.standing(&reading, &mut standing);
+        standing.evidence().iter().map(|evidence| evidence.finding).collect()
+    }
+
+    #[test]
+    fn t51_kerberos_state_must_be_seen_and_the_state_beneath_need_not() {
+        let needed = server().must_read(&Markers::default());
+        for name in ["krbPrincipalExpiration", "krbLoginFailedCount", "memberOf", "nsAccountLock", "nsRole"] {
+            assert!(needed.iter().any(|needed| needed == name), "{name}");
+        }
+        for name in [ID, "pwdReset", "passwordExpirationTime", "lastLoginTime", "pwdpolicysubentry"] {
+            assert!(!needed.iter().any(|needed| needed == name), "{name}");
+        }
+        let idle = ds389::Idleness::Limited(ds389::Limits::default());
+        let idle = FreeIpa { ds: Ds389 { idleness: idle, ..server().ds }, ..server() };
+        assert!(idle.must_read(&Markers::default()).iter().any(|needed| needed == "lastLoginTime"));
+    }
+
+    #[test]
+    fn p4_a_write_changes_the_stamp_and_a_wrong_password_does_not() {
+        let stamp = |lines: &str| server().stamp(&entry(lines), &Markers::default()).unwrap();
+        let (none, set) = (stamp(""), stamp("krbLastPwdChange: 20260601000000Z"));
+        let tried = stamp("krbLastPwdChange: 20260601000000Z\nkrbLoginFailedCount: 3");
+        assert_eq!((&set, set.guard()), (&tried, tried.guard()));
+        assert!(set.second().is_some());
+        assert_eq!(FreeIpa::settled(&none, &set), Settled::Changed);
+        assert_eq!(FreeIpa::settled(&set, &tried), Settled::Unchanged);
+        assert_eq!(FreeIpa::settled(&set, &none), Settled::Undecidable);
+        let disabled = stamp("krbLastPwdChange: 20260601000000Z\nnsAccountLock: TRUE");
+        assert_ne!(set.guard(), disabled.guard());
+    }
+
+    #[test]
+    fn t70_only_a_writer_of_the_right_kind_writes() {
+        let refused = |server: &FreeIpa, must_change| server.change(&replacing(must_change)).is_err();
+        for (writer, operators, self_service, temporary) in [
+            (Writer::SysAccount, Some(Writer::Admin), false, false),
+            (Writer::SysAccount, None, false, true),
+            (Writer::Admin, None, true, false),
+            (Writer::DsManager, Some(Writer::DsManager), true, true),
+            (Writer::Unknown("x".into()), Some(Writer::Unknown("y".into())), true, true),
+        ] {
+            let server = FreeIpa { writer, operators, ..server() };
+            assert_eq!((refused(&server, false), refused(&server, true)), (self_service, temporary), "{server:?}");
+        }
+    }
+
+    #[test]
+    fn s4_2_what_an_administrator_set_must_be_changed() {
+        let by_another = "krbLastPwdChange: 20260601000000Z\nkrbPasswordExpiration: 20260601000000Z";
+        assert!(FreeIpa::must_be_changed(&entry(by_another)));
+        let by_person = "krbLastPwdChange: 20260601000000Z\nkrbPasswordExpiration: 20261201000000Z";
+        assert!(!FreeIpa::must_be_changed(&entry(by_person)));
+        assert!(!FreeIpa::must_be_changed(&entry("krbLastPwdChange: x\nkrbPasswordExpiration: y")));
     }
 }

@@ -57,3 +57,46 @@ pub fn read(entry: &Entry) -> Result<Policy, Unreadable> {
         safe_modify: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::EntryName;
+    use crate::flavour::Demands;
+
+    #[test]
+    fn s2_2_a_policy_reads_as_freeipa_applies_it() {
+        let suffix = Dn::parse("dc=example,dc=org").unwrap();
+        let name = global(&suffix, "EXAMPLE.ORG");
+        assert_eq!(name, "cn=global_policy,cn=EXAMPLE.ORG,cn=kerberos,dc=example,dc=org");
+        let mut entry = Entry::new(EntryName(name));
+        assert_eq!(read(&entry).map_err(|bad| bad.attribute), Err("krbPwdMaxFailure".into()));
+        for (name, value) in [
+            ("krbMaxPwdLife", "7776000"),
+            ("krbMinPwdLife", "3600"),
+            ("krbPwdFailureCountInterval", "60"),
+            ("krbPwdHistoryLength", "0"),
+            ("krbPwdLockoutDuration", "600"),
+            ("krbPwdMaxFailure", "6"),
+            ("krbPwdMinDiffChars", "0"),
+            ("krbPwdMinLength", "8"),
+        ] {
+            entry.add(name, value);
+        }
+        let policy = read(&entry).unwrap();
+        assert_eq!(
+            (policy.lockout, policy.max_failures, policy.lockout_duration),
+            (true, 6, Some(Duration::from_mins(10)))
+        );
+        let least_age = Some(Duration::from_hours(1));
+        assert_eq!(policy.demands(), Demands { length: Some(8), least_age, ..Demands::default() });
+        entry.replace("krbPwdMaxFailure", vec![b"0".to_vec()]);
+        entry.replace("krbPwdMinDiffChars", vec![b"3".to_vec()]);
+        let policy = read(&entry).unwrap();
+        assert!(!policy.lockout && policy.demands().complex);
+        entry.replace("krbPwdMaxFailure", vec![b"six".to_vec()]);
+        assert_eq!(read(&entry).map_err(|bad| bad.attribute), Err("krbPwdMaxFailure".into()));
+    }
+}

@@ -95,7 +95,10 @@ fn password(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unread
         (_, Some(expires)) if by_another || expires == Timestamp::from_millis(0) => {
             found(Finding::MustChange, "krbPasswordExpiration");
         }
-        (_, Some(expires)) if expires <= reading.now => found(Finding::PasswordExpired, "krbPasswordExpiration"),
+        // FreeIPA's own word for never is the last second of 32 bits.
+        (_, Some(expires)) if expires <= reading.now && expires != ds389::state::NEVER => {
+            found(Finding::PasswordExpired, "krbPasswordExpiration");
+        }
         _ => {}
     }
     let with_account = changed.zip(created).is_some_and(|(changed, created)| changed <= created.plus(AT_CREATION));
@@ -178,5 +181,139 @@ fn privileged(server: &FreeIpa, reading: &Reading<'_>, standing: &mut Standing) 
         mine.iter().find(|group| groups.contains(group) || trees.iter().any(|tree| group.is_below(tree)))
     {
         standing.add(reading.evidence(Finding::Privileged, "memberOf", group.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::flavour::freeipa::tests::{entry, findings, server};
+    use crate::flavour::policy_entry::{Policy, plain_policy};
+
+    const SUFFIX: &str = "dc=example,dc=org";
+
+    fn policy() -> PolicyView {
+        let lockout_duration = Some(Duration::from_mins(10));
+        PolicyView::InForce(Policy { max_failures: 6, lockout: true, lockout_duration, ..plain_policy() })
+    }
+
+    fn found(lines: &str) -> Vec<Finding> {
+        findings(&server(), &entry(lines), &policy())
+    }
+
+    /// A password that its holder set half a year before.
+    const SET: &str = "krbLastPwdChange: 20260601000000Z\nkrbPasswordExpiration: 20261201000000Z\n";
+
+    #[test]
+    fn s2_2_what_kerberos_says_becomes_findings() {
+        for (lines, expected) in [
+            ("", &[Finding::NeverActivated][..]),
+            (SET, &[]),
+            // By an administrator, at the creation and later.
+            (
+                "krbLastPwdChange: 20260101000003Z\nkrbPasswordExpiration: 20260101000003Z",
+                &[Finding::MustChange, Finding::Undecided],
+            ),
+            ("krbLastPwdChange: 20261101000000Z\nkrbPasswordExpiration: 20261031235959Z", &[Finding::MustChange]),
+            ("krbLastPwdChange: 20260101000003Z\nkrbPasswordExpiration: 20270101000003Z", &[]),
+            ("krbLastPwdChange: 20260101000000Z\nkrbPasswordExpiration: 20260401000000Z", &[Finding::PasswordExpired]),
+            ("krbLastPwdChange: 20260601000000Z", &[]),
+            ("krbLastPwdChange: 20260601000000Z\nkrbPasswordExpiration: 20380119031407Z", &[]),
+            ("krbLastPwdChange: soon", &[Finding::Unknown]),
+            ("krbPasswordExpiration: never", &[Finding::Unknown]),
+        ] {
+            assert_eq!(found(lines), expected, "{lines}");
+        }
+        for (line, expected) in [
+            ("krbPrincipalExpiration: 20261122011159Z", &[Finding::Expired][..]),
+            ("krbPrincipalExpiration: 20261122011201Z", &[]),
+            ("krbPrincipalExpiration: x", &[Finding::Unknown]),
+            ("nsAccountLock: TRUE", &[Finding::Disabled]),
+            ("nsAccountLock: FALSE", &[]),
+            ("shadowExpire: 0", &[Finding::Expired]),
+            ("ipaUserAuthType: password\nipaUserAuthType: otp", &[]),
+            ("ipaUserAuthType: otp", &[Finding::PasswordElsewhere]),
+            ("ipaUserAuthType: radius\nipaUserAuthType: pkinit", &[Finding::PasswordElsewhere]),
+            ("ipaUserAuthType: idp", &[Finding::PasswordElsewhere]),
+            ("ipaUserAuthType: hardened", &[]),
+            ("ipaUserAuthType: telepathy", &[Finding::Unknown]),
+        ] {
+            assert_eq!(found(&format!("{SET}{line}")), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn s2_2_wrong_passwords_lock_as_the_policy_says() {
+        let tried = |count: u32, last: &str| format!("{SET}krbLoginFailedCount: {count}\nkrbLastFailedAuth: {last}\n");
+        let now = "20261122011130Z";
+        assert_eq!(found(&tried(6, now)), [Finding::LockedByFailures]);
+        assert_eq!(found(&tried(5, now)), []);
+        assert_eq!(found(&tried(6, "20261122010200Z")), []);
+        assert_eq!(found(&tried(6, "20261122010201Z")), [Finding::LockedByFailures]);
+        assert_eq!(found(&format!("{}krbLastAdminUnlock: 20261122011131Z", tried(6, now))), []);
+        assert_eq!(
+            found(&format!("{}krbLastAdminUnlock: 20261122011129Z", tried(6, now))),
+            [Finding::LockedByFailures]
+        );
+        assert_eq!(found(&format!("{SET}krbLoginFailedCount: some")), [Finding::Unknown]);
+        let forever = Policy { max_failures: 6, lockout: true, lockout_duration: None, ..plain_policy() };
+        let forever = PolicyView::InForce(forever);
+        assert_eq!(findings(&server(), &entry(&tried(6, now)), &forever), [Finding::LockedByAdmin]);
+        let none = PolicyView::InForce(Policy { max_failures: 0, lockout: false, ..plain_policy() });
+        assert_eq!(findings(&server(), &entry(&tried(9, now)), &none), []);
+        assert_eq!(
+            findings(&server(), &entry(&tried(6, now)), &PolicyView::Unreadable("x".into())),
+            [Finding::Unknown]
+        );
+    }
+
+    #[test]
+    fn t57_who_administers_freeipa_is_privileged() {
+        for (group, expected) in [
+            ("cn=admins,cn=groups,cn=accounts", true),
+            ("CN=Trust Admins, cn=groups,cn=accounts", true),
+            ("cn=helpdesk,cn=roles,cn=accounts", true),
+            ("cn=user administrators,cn=privileges,cn=pbac", true),
+            ("cn=system: change user password,cn=permissions,cn=pbac", true),
+            ("cn=ipausers,cn=groups,cn=accounts", false),
+            ("cn=admins,cn=groups,cn=compat", false),
+        ] {
+            let found = found(&format!("{SET}memberOf: {group},{SUFFIX}"));
+            assert_eq!(found.contains(&Finding::Privileged), expected, "{group}");
+        }
+        assert_eq!(found(&format!("{SET}memberOf: nobody")), [Finding::Unknown]);
+    }
+
+    #[test]
+    fn s2_2_staged_and_preserved_users_stand_elsewhere() {
+        for (place, expected) in [
+            ("cn=staged users,cn=accounts,cn=provisioning", &[Finding::NeverActivated][..]),
+            ("cn=deleted users,cn=accounts,cn=provisioning", &[Finding::Disabled]),
+            ("cn=users,cn=accounts", &[]),
+        ] {
+            let mut moved = Entry::new(crate::domain::EntryName(format!("uid=ada,{place},{SUFFIX}")));
+            for attribute in entry(SET).attributes() {
+                moved.replace(&attribute.name, attribute.values.clone());
+            }
+            assert_eq!(findings(&server(), &moved, &policy()), expected, "{place}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn t51_any_value_ends_and_none_is_taken_for_fine(at in 0..STATE.len(), value in "\\PC{0,20}") {
+            let name = STATE.get(at).copied().unwrap_or_default();
+            let mut entry = entry(SET);
+            entry.replace(name, vec![value.clone().into_bytes()]);
+            let found = findings(&server(), &entry, &policy());
+            let known = value.parse::<i64>().is_ok() || crate::flavour::time::parse(value.as_bytes()).is_ok()
+                || ["true", "false", "otp", "idp"].contains(&value.to_lowercase().as_str())
+                || ["krbPrincipalName", "krbPwdPolicyReference"].contains(&name);
+            prop_assert!(known || found.contains(&Finding::Unknown), "{name} {value}: {found:?}");
+        }
     }
 }

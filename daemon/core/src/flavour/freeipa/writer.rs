@@ -44,8 +44,9 @@ impl Writer {
 
     /// Why it may not write what a person chose, with the command that mends it; `None` where it may.
     pub fn obstacle(&self) -> Option<String> {
-        let remedy = "run `ipa sysaccount-policy NAME --privileged=true` for rekeyd's system account, and see that \
-                      SysAcctManagersDNs lists it on every server that rekeyd writes to";
+        let remedy = "run `ipa sysaccount-policy NAME --privileged=true` for rekeyd's system account, see that \
+                      SysAcctManagersDNs lists it on every server that rekeyd writes to, and restart their directory \
+                      servers";
         match self {
             Self::SysAccount => None,
             Self::Admin => Some(format!(
@@ -56,6 +57,46 @@ impl Writer {
             Self::Unknown(why) => {
                 Some(format!("it is not known what FreeIPA takes rekeyd's account for ({why}): {remedy}"))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::EntryName;
+
+    #[test]
+    fn t70_who_writes_decides_what_becomes_of_a_password() {
+        let own = Dn::parse("uid=rekeyd,cn=sysaccounts,cn=etc,dc=example,dc=org").unwrap();
+        let settings = |lists: &[(&str, &str)]| {
+            let mut entry = Entry::new(EntryName(PLUGIN.into()));
+            for (name, value) in lists {
+                entry.add(name, *value);
+            }
+            entry
+        };
+        let spelled = "UID=rekeyd, cn=sysaccounts,cn=etc,dc=Example,dc=org";
+        for (settings, searchable, expected) in [
+            (Some(settings(&[(LISTS[0], spelled)])), true, Writer::SysAccount),
+            (Some(settings(&[(LISTS[1], spelled)])), true, Writer::DsManager),
+            (Some(settings(&[(LISTS[0], spelled), (LISTS[1], spelled)])), true, Writer::DsManager),
+            (Some(settings(&[(LISTS[0], "uid=other,cn=sysaccounts,cn=etc,dc=example,dc=org")])), true, Writer::Admin),
+            (Some(settings(&[])), true, Writer::Admin),
+        ] {
+            assert_eq!(Writer::of(&own, settings.as_ref(), searchable), expected);
+        }
+        let unseen = Writer::of(&own, Some(&settings(&[])), false);
+        assert!(matches!(unseen, Writer::Unknown(_)));
+        assert!(matches!(Writer::of(&own, None, true), Writer::Unknown(_)));
+        assert_eq!(Writer::of(&Dn::parse("CN=Directory Manager").unwrap(), None, false), Writer::DsManager);
+
+        assert_eq!(Writer::SysAccount.obstacle(), None);
+        for writer in [Writer::Admin, Writer::DsManager, unseen] {
+            let why = writer.obstacle().unwrap_or_default();
+            assert!(why.contains("ipa sysaccount-policy NAME --privileged=true"), "{why}");
         }
     }
 }

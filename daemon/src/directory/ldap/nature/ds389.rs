@@ -2,11 +2,9 @@
 //! of their own, and what ends accounts that nobody uses. An account that is no administrator sees nothing of the
 //! configuration by default; what it may not see makes the state of accounts unknown.
 
-use std::time::Duration;
-
-use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Flavour;
-use rekeyd_core::flavour::ds389::{Ds389, Idleness, Limits, policy};
+use rekeyd_core::flavour::ds389::{Ds389, Idleness, idle, policy};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 
@@ -15,11 +13,6 @@ use super::{Ground, Learnt, entry, watched_groups};
 use crate::directory::config::DefaultPolicy;
 use crate::directory::ldap::request::{Query, Scope};
 use crate::directory::ldap::wire::{Failure, Link};
-
-/// The Account Policy plugin, and its settings.
-const IDLE: &str = "cn=Account Policy Plugin,cn=plugins,cn=config";
-const IDLE_SETTINGS: &str = "cn=config,cn=Account Policy Plugin,cn=plugins,cn=config";
-const LIMIT: &str = "accountInactivityLimit";
 
 /// The most policies of one kind.
 const MOST: u16 = 1000;
@@ -71,8 +64,8 @@ async fn policies(link: &mut Link, ground: &Ground<'_>) -> Result<Policies, Fail
     let mut all =
         Policies { must_change: Some(common.must_change), tracked: policy::tracks(&global).unwrap_or(false), own };
     if own {
-        let filter = Filter::equal("objectClass", "passwordPolicy");
-        for local in below(link, ground, filter, &names).await? {
+        let Some(locals) = below(link, ground, "passwordPolicy", &names).await? else { return Ok(nothing) };
+        for local in locals {
             let must_change = policy::read(&local).ok().map(|read| read.must_change);
             all.must_change = all.must_change.filter(|so_far| must_change == Some(*so_far));
             all.tracked &= policy::tracks(&local).unwrap_or(false);
@@ -83,46 +76,29 @@ async fn policies(link: &mut Link, ground: &Ground<'_>) -> Result<Policies, Fail
 
 /// What ends accounts that nobody uses.
 pub(super) async fn idleness(link: &mut Link, ground: &Ground<'_>) -> Result<Idleness, Failure> {
-    let unreadable = |what: &str| Idleness::Unreadable(format!("{what} can't be read"));
-    let switch = "nsslapd-pluginEnabled";
-    let Some(plugin) = entry(link, IDLE, &[switch.to_owned()]).await? else { return Ok(unreadable(IDLE)) };
-    match plugin.texts(switch).next() {
-        None => return Ok(unreadable(&format!("{switch} of {IDLE}"))),
-        Some(state) if !state.eq_ignore_ascii_case("on") => return Ok(Idleness::Off),
-        Some(_) => {}
-    }
-    let names = ["stateattrname", "altstateattrname", "specattrname", "limitattrname", LIMIT].map(str::to_owned);
-    let Some(settings) = entry(link, IDLE_SETTINGS, &names).await? else { return Ok(unreadable(IDLE_SETTINGS)) };
-    let said = |name: &str| settings.texts(name).next().map(str::to_owned);
-    let limit = said("limitattrname").unwrap_or_else(|| LIMIT.to_owned());
-    let seconds = |entry: &Entry| {
-        let number = entry.number(&limit).ok().flatten().and_then(|number| u64::try_from(number).ok());
-        number.filter(|number| *number > 0).map(Duration::from_secs)
+    let names = idle::ATTRIBUTES.map(str::to_owned);
+    let plugin = entry(link, idle::PLUGIN, &names).await?;
+    let settings = entry(link, idle::SETTINGS, &names).await?;
+    let everything = ["*".to_owned()];
+    let Some(policies) = below(link, ground, "accountPolicy", &everything).await? else {
+        return Ok(Idleness::Unreadable(format!("there are more than {MOST} account policies")));
     };
-    let usual = Limits::default();
-    let filter = Filter::Or(vec![Filter::equal("objectClass", "accountpolicy"), Filter::present(limit.as_str())]);
-    let policies = below(link, ground, filter, std::slice::from_ref(&limit)).await?;
-    Ok(Idleness::Limited(Limits {
-        used: said("stateattrname").unwrap_or(usual.used),
-        otherwise: said("altstateattrname").or(usual.otherwise).filter(|name| name != "1.1"),
-        policy: said("specattrname").unwrap_or(usual.policy),
-        common: seconds(&settings),
-        policies: policies
-            .iter()
-            .filter_map(|policy| Some((Dn::parse(&policy.name().0).ok()?, seconds(policy))))
-            .collect(),
-    }))
+    Ok(Idleness::read(plugin.as_ref(), settings.as_ref(), &policies))
 }
 
-/// All entries of the naming context that fit.
+/// All entries of a class in the naming context; `None` where there are more than can be told. Policies are often
+/// subentries, which the server leaves out of every answer to a filter that doesn't name their class.
 async fn below(
     link: &mut Link,
     ground: &Ground<'_>,
-    filter: Filter,
+    class: &str,
     attributes: &[String],
-) -> Result<Vec<Entry>, Failure> {
+) -> Result<Option<Vec<Entry>>, Failure> {
     let base = ground.wanted.search.base.0.as_str();
     let base = ground.root.context_of(base).unwrap_or(base);
+    let any = Filter::Or(vec![Filter::equal("objectClass", "ldapsubentry"), Filter::present("objectClass")]);
+    let filter = Filter::And(vec![any, Filter::equal("objectClass", class)]);
     let query = Query { base, scope: Scope::Subtree, filter, attributes, limit: MOST, control: None };
-    Ok(link.search(&query).await?.entries)
+    let found = link.search(&query).await?;
+    Ok((found.reply.code == 0).then_some(found.entries))
 }
