@@ -219,7 +219,10 @@ impl Estate {
             }
             "long-wanted" => self.policy_for(dn, "long", &[("passwordMinLength", "14")]).await,
             "may-not-change" => self.policy_for(dn, "fixed", &[("passwordChange", "off")]).await,
-            "too-young" => self.policy_for(dn, "young", &[("passwordMinAge", "86400")]).await,
+            "too-young" => {
+                self.policy_for(dn, "young", &[("passwordMinAge", "86400")]).await;
+                self.set(dn, "passwordAllowChangeTime", &["20991231000000Z"]).await;
+            }
             "hidden" => {
                 let rule = format!(
                     "(targetattr = \"nsAccountLock || passwordExpirationTime || passwordRetryCount\")\
