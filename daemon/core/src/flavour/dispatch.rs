@@ -12,7 +12,9 @@ use crate::flavour::freeipa::{self, FreeIpa, Writer};
 use crate::flavour::openldap::{Conditions, OpenLdap};
 use crate::flavour::policy_entry::{self, Policy, PolicyView};
 use crate::flavour::product::Product;
-use crate::flavour::{Asked, Change, Demands, Flavour, Mapping, Outcome, Rejection, Reply, Settled, Verified};
+use crate::flavour::{
+    Asked, Change, Demands, Flavour, Mapping, Outcome, Rejection, Reply, Settled, ShownAlone, Verified,
+};
 use crate::policy::permit::Permit;
 
 impl Flavour {
@@ -80,13 +82,12 @@ impl Flavour {
         all
     }
 
-    /// Those of the attributes that the server shows only of an entry that is read alone, so that a search leaves them out,
-    /// and the OID and value of the control that is asked with then.
-    pub fn alone(&self) -> Option<(&'static [&'static str], (&'static str, &'static [u8]))> {
+    /// What the server shows only of an entry that is read alone.
+    pub fn alone(&self) -> Option<ShownAlone> {
         match self {
             Self::ActiveDirectory(_) => {
                 let (oid, value) = &active_directory::DESCRIPTOR_CONTROL;
-                Some((&active_directory::CONSTRUCTED, (oid, value)))
+                Some(ShownAlone { attributes: &active_directory::CONSTRUCTED, control: (oid, value) })
             }
             Self::Ds389(_) | Self::FreeIpa(_) | Self::OpenLdap(_) => None,
         }

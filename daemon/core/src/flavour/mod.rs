@@ -121,6 +121,15 @@ pub struct Demands {
     pub free_from: Option<Timestamp>,
 }
 
+/// What a server shows only of an entry that is read alone.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownAlone {
+    /// The attributes, which a search over many leaves out.
+    pub attributes: &'static [&'static str],
+    /// The OID and value of the control that is asked with.
+    pub control: (&'static str, &'static [u8]),
+}
+
 /// What a write asked for besides the password.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {

@@ -18,6 +18,7 @@ mod pool;
 mod probe;
 mod probe_policy;
 mod pulse;
+mod refused;
 mod request;
 mod spread;
 mod tls;
