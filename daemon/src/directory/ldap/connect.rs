@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use rekeyd_core::flavour::Reply;
+use rekeyd_core::flavour::ppolicy::PolicyError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -206,6 +207,12 @@ impl Ways {
 fn let_in(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let url = &endpoint.url;
     match reply.code {
+        // It would let us do nothing but that.
+        0 if reply.policy.and_then(|policy| policy.error) == Some(PolicyError::ChangeAfterReset) => {
+            Err(Failure::Refused(format!(
+                "{url} lets rekeyd in only to change its own password: an administrator has set that; change it as rekeyd"
+            )))
+        }
         0 => Ok(()),
         // Nobody is told which of the two is wrong, by no server.
         49 => Err(Failure::Refused(format!(
