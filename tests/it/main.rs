@@ -18,6 +18,7 @@ mod differential;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
+mod dir_identity;
 mod dir_limits;
 mod dir_several;
 mod dir_tls;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
+        dir_identity::all(),
         dir_limits::all(),
         dir_several::all(),
         dir_tls::all(),
