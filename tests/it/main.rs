@@ -10,6 +10,7 @@
 
 mod check;
 mod checker;
+mod checklist;
 mod crash;
 mod crowds;
 mod demo;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         check::all(),
         crowds::all(),
         checker::all(),
+        checklist::all(),
         crash::all(),
         demo::all(),
         differential::all(),

@@ -230,7 +230,6 @@ impl Estate {
             if !more.iter().any(|(name, _)| *name == "userAccountControl") {
                 attributes.push(("userAccountControl", text("512")));
             }
-            attributes.extend(password.map(|password| ("unicodePwd", samba::quoted(password))));
         } else {
             attributes.extend([("objectClass", text("inetOrgPerson")), ("uid", text(login))]);
             attributes.extend(password.map(|password| ("userPassword", text(password))));
@@ -241,6 +240,13 @@ impl Estate {
             attributes.push(("cn", text(r"O, Brien\, #x")));
         }
         self.add_bytes(dn, &attributes).await;
+        // The directory's own console makes the account first and gives it a password after that, and the count of
+        // passwords shows it.
+        if self.product() == Product::ActiveDirectory
+            && let Some(password) = password
+        {
+            self.give_password(dn, password).await;
+        }
     }
 
     async fn add_bytes(&self, dn: &str, attributes: &[(&str, Vec<u8>)]) {
