@@ -121,11 +121,7 @@ impl Config {
         let mut directory = directory.map(|section| DirectoryConfig::read(section, credentials().as_deref()));
         let rules = Rules::read(root.section("policy"));
         if let Some(directory) = &mut directory {
-            // What verdicts rest on must be readable, or nobody's groups are known.
-            let profiles = rules.profiles.iter().flat_map(|profile| &profile.groups);
-            directory.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
-            // A rule about shared addresses that nobody looks for would refuse nothing.
-            directory.search.detect_shared |= rules.contacts.refuse_shared;
+            directory.heed(&rules);
             watched_within(&root, directory, &rules);
         }
         let messages = read_messages(&root);

@@ -21,7 +21,7 @@
 //! sets are enums ([`directory::Directory`], [`store::Store`]), open sets are traits ([`rekeyd_plugins::Channel`]). An
 //! ordinary refusal is an outcome, not an error, and each door turns outcomes into answers in one file.
 //!
-//! # Three walks
+//! # Four walks
 //!
 //! **A password is forgotten.** `http` parses a [`Login`](rekeyd_core::domain::Login) and hands it to
 //! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
@@ -41,6 +41,10 @@
 //! **An operator helps.** `rekeyctl` asks on the admin socket; `admin` ranks the caller by the kernel's word
 //! ([`Operator::rank`](rekeyd_core::policy::authority::Operator::rank)), and [`flow::operator`] sends a link or
 //! replaces the password by the same verdict and the same permit.
+//!
+//! **Everybody is looked at.** `rekeyctl policy test` and `rekeyctl adopt` come to [`flow::compare`] and [`flow::adopt`],
+//! which [walk](directory::Directory::walk) page by page with a memory that does not grow: watched groups are read once,
+//! from above, and each page is judged with what rekeyd remembers of it. The answer goes out line by line.
 //!
 //! # Invariants
 //!

@@ -42,6 +42,7 @@ mod store_faults;
 mod store_full;
 mod store_power;
 mod story;
+mod survey;
 mod tickets;
 mod tidy;
 mod tokens;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         store_full::all(),
         store_power::all(),
         story::all(),
+        survey::all(),
         tickets::all(),
         tidy::all(),
         tokens::all(),

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rekeyd_core::domain::{
     Account, AccountId, DirectoryKey, Dn, EmailAddress, EntryName, Finding, Login, NewPassword, Server, Stamp,
-    Timestamp,
+    Standing, Timestamp,
 };
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
+use rekeyd_core::flavour::signs::Sign;
 use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
@@ -39,7 +40,8 @@ pub struct Ldif {
     up: AtomicBool,
 }
 
-struct Inner {
+/// The file, and how it is seen.
+pub(super) struct Inner {
     key: DirectoryKey,
     name: String,
     server: Server,
@@ -69,6 +71,10 @@ impl Ldif {
 
     pub(super) fn key(&self) -> DirectoryKey {
         self.inner.key
+    }
+
+    pub(super) fn login_attributes(&self) -> &[String] {
+        &self.inner.mapping.logins
     }
 
     pub(super) fn name(&self) -> &str {
@@ -158,8 +164,12 @@ impl Ldif {
         })
     }
 
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// Runs something on the file's present content, on a thread that may wait.
-    async fn on_file<T: Send + 'static>(
+    pub(super) async fn on_file<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Inner, &Snapshot) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -176,6 +186,27 @@ impl Ldif {
 }
 
 impl Inner {
+    /// The same file as another configuration would see it.
+    pub(super) fn beside(&self, other: &DirectoryConfig) -> Self {
+        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
+        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&other.mapping);
+        Self {
+            key: self.key,
+            name: self.name.clone(),
+            server: self.server.clone(),
+            search: other.search.clone(),
+            mapping: other.mapping.clone(),
+            watched: other.watched_groups.clone(),
+            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
+            store: Store::new(self.server.name.as_ref()),
+        }
+    }
+
+    /// How an entry's password came to be.
+    pub(super) fn sign(&self, entry: &Entry, standing: &Standing, bare: bool) -> Sign {
+        self.flavour.sign(entry, standing, bare)
+    }
+
     fn find(&self, snapshot: &Snapshot, login: &Login, now: Timestamp) -> Found {
         for attribute in &self.mapping.logins {
             let fits = |entry: &&Entry| self.is_person(entry) && entry.texts(attribute).any(|value| login.is(value));
@@ -192,7 +223,7 @@ impl Inner {
         Found::NotFound
     }
 
-    fn is_person(&self, entry: &Entry) -> bool {
+    pub(super) fn is_person(&self, entry: &Entry) -> bool {
         is_within(entry, &self.search.base) && self.search.filter.matches(entry)
     }
 
@@ -203,7 +234,7 @@ impl Inner {
         found.next().filter(|_| found.next().is_none())
     }
 
-    fn account(&self, snapshot: &Snapshot, entry: &Entry, now: Timestamp) -> Account {
+    pub(super) fn account(&self, snapshot: &Snapshot, entry: &Entry, now: Timestamp) -> Account {
         let shared = if self.search.detect_shared { self.shared(snapshot, entry) } else { Vec::new() };
         let reading = Reading {
             entry,

@@ -10,10 +10,12 @@ pub mod ldif;
 mod ldif_file;
 pub mod ldif_format;
 mod ldif_password;
+mod ldif_walk;
+mod walk;
 
 use std::time::Duration;
 
-use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
+use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Dn, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::Rejection;
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
@@ -23,6 +25,7 @@ pub use self::config::DirectoryConfig;
 use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
+pub use self::walk::{Survey, Walk, Walked};
 
 /// A directory that rekeyd stands in front of.
 pub enum Directory {
@@ -201,11 +204,28 @@ impl Directory {
         }
     }
 
+    /// The attributes that a login is looked for in.
+    pub fn login_attributes(&self) -> &[String] {
+        match self {
+            Self::Ldap(ldap) => ldap.login_attributes(),
+            Self::Ldif(ldif) => ldif.login_attributes(),
+        }
+    }
+
     /// Finds the one account that a login means, with all its groups and its standing, on any server.
     pub async fn find(&self, login: &Login, now: Timestamp) -> Result<Found, Error> {
         match self {
             Self::Ldap(ldap) => ldap.find(login, Depth::Whole, now).await,
             Self::Ldif(ldif) => ldif.find(login, now).await,
+        }
+    }
+
+    /// The groups by which an account belongs to a group that it is known to belong to, from the one that names it upwards;
+    /// empty where no way is found.
+    pub async fn path(&self, account: &Account, group: &Dn) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.path(account, group).await,
+            Self::Ldif(ldif) => ldif.path(account, group).await,
         }
     }
 

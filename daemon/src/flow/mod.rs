@@ -4,12 +4,15 @@
 //! * [`outbox`]: messages leave, `ways`: where any gets through. [`reset`]: somebody holds a link and sets a password. [`reconcile`]: what a crash or a
 //!   lost answer left open is settled. [`not_me`]: somebody says they did not ask.
 //! * [`sign_in`]: a login page has a password checked. [`operator`]: an operator helps.
-//! * [`explain`], [`status`], [`health`]: what is so, and why.
+//! * [`explain`], [`status`], [`health`]: what is so, and why. [`compare`]: what would be so under other rules. [`adopt`]:
+//!   what becomes of accounts that are older than rekeyd.
 //!
 //! A story never learns which door opened it, and a door never learns how a story is done: outcomes are values, and
 //! an ordinary refusal is an outcome.
 
+pub mod adopt;
 pub mod answering;
+pub mod compare;
 pub mod explain;
 pub mod forgotten;
 pub mod health;
@@ -29,6 +32,7 @@ mod start;
 mod tries;
 mod trouble;
 mod turns;
+mod walking;
 mod watchlist;
 mod ways;
 

@@ -11,6 +11,7 @@ pub mod openldap;
 mod openldap_state;
 pub mod policy_entry;
 pub mod ppolicy;
+pub mod signs;
 pub mod time;
 
 use std::fmt;

@@ -8,10 +8,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::connection::Connection;
 use super::guard::{Stream, whole_messages};
 use super::request::Request;
+use super::strainer::Pieces;
 use super::tls;
 use super::wire::{Failure, bind_request};
 use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
@@ -49,11 +51,27 @@ impl Connector {
     /// A connection on which rekeyd is known as itself.
     pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         // A missing password is said before anybody is bothered.
-        let password = match &self.identity {
-            Identity::External => None,
-            Identity::Simple { password, .. } => Some(password.read().map_err(Failure::Refused)?),
-        };
-        let mut connection = self.anonymous(endpoint).await?;
+        let password = self.password()?;
+        let connection = self.anonymous(endpoint).await?;
+        self.known(connection, password, endpoint).await
+    }
+
+    /// As [`Self::service`], but what searches find goes to the strainer in pieces. A server that says nothing for longer
+    /// than an operation may take ends it.
+    pub(super) async fn strained(&self, endpoint: &Endpoint, pieces: Pieces) -> Result<Connection, Failure> {
+        let password = self.password()?;
+        let stream = self.stream(endpoint).await?;
+        let connection = Connection::strained(stream, pieces, self.operation_timeout).await?;
+        self.known(connection, password, endpoint).await
+    }
+
+    /// Has the server know us on a connection.
+    async fn known(
+        &self,
+        mut connection: Connection,
+        password: Option<Zeroizing<String>>,
+        endpoint: &Endpoint,
+    ) -> Result<Connection, Failure> {
         let request = match (&self.identity, &password) {
             (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
             _ => Request::BindExternal,
@@ -73,13 +91,24 @@ impl Connector {
         }
     }
 
+    fn password(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        match &self.identity {
+            Identity::External => Ok(None),
+            Identity::Simple { password, .. } => password.read().map(Some).map_err(Failure::Refused),
+        }
+    }
+
     /// A connection on which nobody is known yet.
     pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+        Connection::new(self.stream(endpoint).await?).await
+    }
+
+    async fn stream(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
         let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
         let opened = timeout(self.connect_timeout, self.open(endpoint)).await;
         let named = |why: &str| format!("{}: {why}", endpoint.url);
         match opened.unwrap_or_else(|_| Err(Failure::Unreachable(late()))) {
-            Ok(stream) => Connection::new(stream).await,
+            Ok(stream) => Ok(stream),
             Err(Failure::Refused(why)) => Err(Failure::Refused(named(&why))),
             Err(failure) => Err(Failure::Unreachable(named(&failure.to_string()))),
         }

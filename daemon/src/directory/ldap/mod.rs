@@ -5,7 +5,8 @@
 //! attributes count as absent only where the server confirms it by a filter.
 //!
 //! `request` is what can be asked, `connection` asks it by way of the LDAP library, and `guard` stands between that and the
-//! server: it holds answers to limits that the library does not know. `pool` keeps connections by what they are used for,
+//! server: it holds answers to limits that the library does not know; `strainer` reads an entry of any size. `walk` sees all
+//! people, by `pages` and `members`. `pool` keeps connections by what they are used for,
 //! `breaker` leaves a server alone that fails.
 
 mod breaker;
@@ -13,13 +14,18 @@ mod connect;
 mod connection;
 mod gather;
 mod guard;
+mod members;
 mod nature;
+mod pages;
+mod path;
 mod pool;
 mod probe;
 mod pulse;
 mod request;
+mod strainer;
 mod tls;
 mod upstream;
+mod walk;
 mod wire;
 mod write;
 
@@ -38,6 +44,7 @@ pub use self::guard::{Malformed, whole_messages};
 use self::nature::Wanted;
 use self::request::{Query, Scope};
 use self::upstream::{Session, Upstream};
+pub use self::walk::LdapWalk;
 use self::wire::{Failure, Results};
 use super::config::{DirectoryConfig, LdapConfig};
 use super::{Error, Found, Times};
@@ -93,8 +100,24 @@ impl Ldap {
         })
     }
 
+    /// The same servers as another configuration would see them. It has no connections of its own.
+    pub(super) fn beside(&self, other: &DirectoryConfig) -> Self {
+        let wanted = Wanted {
+            mapping: other.mapping.clone(),
+            search: other.search.clone(),
+            watched: other.watched_groups.clone(),
+            flavour: self.wanted.flavour.clone(),
+            ldap: self.wanted.ldap.clone(),
+        };
+        Self { key: self.key, name: self.name.clone(), wanted, upstreams: Vec::new(), up: AtomicBool::new(false) }
+    }
+
     pub(super) fn key(&self) -> DirectoryKey {
         self.key
+    }
+
+    pub(super) fn login_attributes(&self) -> &[String] {
+        &self.wanted.mapping.logins
     }
 
     pub(super) fn name(&self) -> &str {

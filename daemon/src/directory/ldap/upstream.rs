@@ -13,6 +13,7 @@ use super::connect::Connector;
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
+use super::strainer::Pieces;
 use super::wire::{BindLink, Failure, Link};
 use crate::directory::config::{Endpoint, LdapConfig};
 
@@ -22,6 +23,9 @@ const FRESH_POLICY: Duration = Duration::from_mins(1);
 const FRESH_REFUSAL: Duration = Duration::from_mins(1);
 /// How long what the canary has shown holds, unless the server fails before.
 const FRESH_PROOF: Duration = Duration::from_hours(24);
+
+/// How long reading one entry of any size may take.
+const LONGEST_READ: Duration = Duration::from_mins(15);
 
 /// So many silences make a server rest that is the only one. Where there is another one, the first silence does.
 const SILENCES: u32 = 5;
@@ -240,6 +244,12 @@ impl Upstream {
     /// A connection of one's own, known as rekeyd.
     pub(super) async fn fresh(&self) -> Result<Link, Failure> {
         Ok(Link::new(Place::apart(self.connector.service(&self.endpoint).await?), self.deadline))
+    }
+
+    /// A connection of one's own, known as rekeyd, whose finds come in pieces. A search on it may take long, as long as
+    /// something comes.
+    pub(super) async fn strained(&self, pieces: Pieces) -> Result<Link, Failure> {
+        Ok(Link::new(Place::apart(self.connector.strained(&self.endpoint, pieces).await?), LONGEST_READ))
     }
 
     /// A connection for one person's bind.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{Answered, Connection};
 use super::pool::Place;
-use super::request::{Query, Request};
+use super::request::{Page, Query, Request};
 
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
@@ -76,6 +76,17 @@ impl Link {
     /// Searches. A server that can't answer now is a failure; every other end is for the caller to read.
     pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Results, Failure> {
         results(self.one(Request::Search(query)).await?)
+    }
+
+    /// One page of a search, and where the next begins; none after the last. How it ended is for the caller to read.
+    pub(super) async fn page(
+        &mut self,
+        query: &Query<'_>,
+        cookie: &[u8],
+    ) -> Result<(Results, Option<Vec<u8>>), Failure> {
+        let Answered { entries, references, reply, cookie, .. } =
+            self.one(Request::Page(query, Page { cookie })).await?;
+        Ok((Results { entries, references, reply }, cookie))
     }
 
     /// Sends several searches together; their results come in the same order.
