@@ -8,6 +8,7 @@
     clippy::unwrap_used
 )]
 
+mod adopt;
 mod check;
 mod checker;
 mod crash;
@@ -55,6 +56,7 @@ use rekeyd_tests::harness;
 
 fn main() -> ExitCode {
     let modules = [
+        adopt::all(),
         check::all(),
         crowds::all(),
         checker::all(),

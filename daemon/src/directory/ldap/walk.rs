@@ -37,6 +37,8 @@ pub struct LdapWalk<'d> {
     /// The policies that entries name.
     policies: HashMap<String, PolicyView>,
     filter: Filter,
+    /// Whether the eyes differ in who is a person; then what their filters ask about is read, too.
+    filters_differ: bool,
     signs: bool,
     now: Timestamp,
 }
@@ -133,7 +135,8 @@ impl Ldap {
             }
         }
         let mut asked = Vec::new();
-        if filters.len() > 1 {
+        let filters_differ = filters.len() > 1;
+        if filters_differ {
             for filter in &filters {
                 filter.attributes(&mut asked);
             }
@@ -143,7 +146,7 @@ impl Ldap {
         attributes.extend(survey.signs.then(|| signs::CREATED.to_owned()));
         attributes.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         attributes.dedup_by_key(|name| name.to_ascii_lowercase());
-        let people = if filters.len() > 1 { Filter::Or(filters) } else { filters.pop().unwrap_or(Filter::And(vec![])) };
+        let people = if filters_differ { Filter::Or(filters) } else { filters.pop().unwrap_or(Filter::And(vec![])) };
         let shared = self.shared_addresses(upstream, &eyes, &people).await?;
         let filter = Filter::And([people].into_iter().chain(survey.filter.clone()).collect());
         let base = self.wanted.search.base.0.clone();
@@ -156,6 +159,7 @@ impl Ldap {
             shared,
             policies: HashMap::new(),
             filter,
+            filters_differ,
             signs: survey.signs,
             now: survey.now,
         })
@@ -251,7 +255,7 @@ impl LdapWalk<'_> {
     fn seen(&self, entry: &Entry, groups: &Result<Vec<Dn>, String>, hidden: &[String]) -> Vec<Option<Account>> {
         let one = |eyes: &Eyes<'_>| {
             let ldap = eyes.ldap.ldap();
-            if self.eyes.len() > 1 && !ldap.wanted.search.filter.matches(entry) {
+            if self.filters_differ && !ldap.wanted.search.filter.matches(entry) {
                 return None;
             }
             let shared: Vec<String> = if ldap.wanted.search.detect_shared {
