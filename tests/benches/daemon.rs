@@ -168,6 +168,10 @@ impl Daemon {
         self.process.as_ref().expect("a running daemon").pid()
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("admin.sock")
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("a daemon that has been ready")
     }
@@ -214,7 +218,9 @@ impl Daemon {
     /// Waits until the directory has been asked for the first time.
     pub(crate) fn reaches_the_directory(&self) {
         let start = Instant::now();
-        while self.status()["directory"]["up"] != true {
+        // A build to compare with may still have one directory alone.
+        let is_up = |status: Value| status["directories"][0]["up"] == true || status["directory"]["up"] == true;
+        while !is_up(self.status()) {
             assert!(start.elapsed() < LIMIT, "the directory is not reached: {}", self.status());
             thread::sleep(Duration::from_millis(20));
         }

@@ -148,7 +148,7 @@ async fn ctl_check_finds_nothing_wrong_with_a_good_world() {
             assert!(told.out.to_lowercase().contains(said), "{said} is not in {}", told.out);
         }
         assert!(world.smtp().messages().is_empty(), "a check has sent a message");
-        assert!(world.slapd().service_writes(world.branch.base()).await.is_empty(), "a check has written to people");
+        assert!(world.slapd().service_writes(world.branch().base()).await.is_empty(), "a check has written to people");
         let probes = check(&world, &["--json"]).json()["probes"].as_array().cloned().expect("probes");
         assert!(probes.iter().all(|probe| probe["grade"] != "broken" && probe["outcome"].is_string()), "{probes:?}");
         assert_eq!(world.door().get("/healthz").await.status, 200, "the check has disturbed the daemon");

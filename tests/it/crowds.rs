@@ -242,7 +242,7 @@ async fn t110_a_class_behind_one_address_is_served() {
     };
     let class: Vec<_> = (0..40).map(|number| format!("pupil{number}")).collect();
     for pupil in &class {
-        world.branch.add_person(pupil, "a first password of theirs").await;
+        world.branch().add_person(pupil, "a first password of theirs").await;
         assert_eq!(from("198.51.100.7", pupil).await, 202, "{pupil}");
     }
     for pupil in &class {

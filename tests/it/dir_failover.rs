@@ -50,7 +50,7 @@ impl Pair {
         until("both hold the same people", async || {
             let person = world.dn("zoë");
             second.holds(&person).await
-                && second.holds(&world.branch.group("right")).await
+                && second.holds(&world.branch().group("right")).await
                 && second.attribute(&world.dn("grace"), "entryCSN").await
                     == first.attribute(&world.dn("grace"), "entryCSN").await
         })
@@ -177,7 +177,7 @@ async fn r6_a_copy_that_becomes_the_writer_is_found() {
     // A database that is read-only takes no copies either: people come when it is opened for a while.
     slapds[0].takes_writes(true).await;
     until("the first holds the people, too", async || {
-        slapds[0].holds(&world.branch.group("right")).await && slapds[0].holds(&world.dn("zoë")).await
+        slapds[0].holds(&world.branch().group("right")).await && slapds[0].holds(&world.dn("zoë")).await
     })
     .await;
     slapds[0].takes_writes(false).await;

@@ -195,7 +195,7 @@ async fn t67_nobody_follows_a_referral() {
     let rogue = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let world = World::start().await;
     let target = format!("ldap://{}/dc=evil,dc=example??sub", rogue.local_addr().expect("an address"));
-    let dn = format!("cn=far,{}", world.branch.base());
+    let dn = format!("cn=far,{}", world.branch().base());
     let referral =
         [("objectClass", "referral"), ("objectClass", "extensibleObject"), ("cn", "far"), ("ref", target.as_str())];
     world.slapd().add(&dn, &referral).await;

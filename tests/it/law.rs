@@ -74,9 +74,9 @@ async fn p1_nothing_is_written_before_the_one_write_of_the_password() {
         world.door().get(&link).await;
     }
     assert!(world.sets_password(&link, "password1234").await.status.is_client_error());
-    assert!(world.slapd().service_writes(world.branch.base()).await.is_empty(), "written before the password is set");
+    assert!(world.slapd().service_writes(world.branch().base()).await.is_empty(), "written before the password is set");
     world.surely_sets_password(&link, NEW).await;
-    let writes = world.slapd().service_writes(world.branch.base()).await;
+    let writes = world.slapd().service_writes(world.branch().base()).await;
     let names: Vec<_> = writes.iter().flat_map(|write| &write.attributes).map(String::as_str).collect();
     assert!(writes.len() == 1 && writes[0].sets_password(), "{writes:?}");
     assert!(names.contains(&"userPassword"), "{names:?}");
@@ -182,14 +182,14 @@ async fn p2_the_table_holds_for_signing_in() {
 async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep() {
     for variant in [Variant::Policy, Variant::Bare] {
         let world = World::builder().shared(variant).start().await;
-        let group = |depth: usize| world.branch.group(&format!("depth{depth}"));
+        let group = |depth: usize| world.branch().group(&format!("depth{depth}"));
         let mut inner = world.dn("ada");
         for depth in 0..6 {
             world.slapd().add(&group(depth), &[("objectClass", "groupOfNames"), ("member", &inner)]).await;
             inner = group(depth);
         }
-        let admins = world.branch.group("admins");
-        world.slapd().set(&admins, "member", &[&world.branch.group("staff"), &inner]).await;
+        let admins = world.branch().group("admins");
+        world.slapd().set(&admins, "member", &[&world.branch().group("staff"), &inner]).await;
         world.forgets("ada").await;
         world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
         assert!(world.smtp().messages().is_empty());
@@ -201,7 +201,7 @@ async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number() {
         // The attribute that such a group names its members by is none that people log in with here.
         let builder = World::builder().shared(variant).set("directory.login_attributes", r#"["mail"]"#);
         let world = builder.start().await;
-        let wheel = world.branch.group("wheel");
+        let wheel = world.branch().group("wheel");
         let class = [("objectClass", "posixGroup"), ("gidNumber", "4711"), ("memberUid", "ada")];
         world.slapd().add(&wheel, &class).await;
         world.set("policy.privileged_groups", &format!("[{wheel:?}]"));
@@ -259,7 +259,7 @@ async fn happens(world: &World, what: &str) {
         "expired" => slapd.set(&dn, "pwdEndTime", &["20251231000000Z"]).await,
         "not-yet-valid" => slapd.set(&dn, "pwdStartTime", &["20991231000000Z"]).await,
         "privileged" => {
-            slapd.set(&world.branch.group("staff"), "member", &[&world.dn("boss"), &dn]).await;
+            slapd.set(&world.branch().group("staff"), "member", &[&world.dn("boss"), &dn]).await;
         }
         "disabled" => slapd.set(&dn, "employeeType", &["disabled"]).await,
         other => panic!("nobody knows how {other} happens"),

@@ -183,7 +183,7 @@ async fn r8_the_next_host_carries_while_the_first_is_probed() {
     world.set("channel.hosts", &format!("[\"localhost:{}\", \"localhost:{}\"]", first.port(), world.smtp().port()));
     world.restart().await;
     for n in 0..20 {
-        world.branch.add_person(&format!("p{n}"), rekeyd_tests::branch::PASSWORD).await;
+        world.branch().add_person(&format!("p{n}"), rekeyd_tests::branch::PASSWORD).await;
         world.forgets(&format!("p{n}")).await;
     }
     world.smtp().wait_for(20).await;

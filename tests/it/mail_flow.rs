@@ -31,7 +31,7 @@ async fn with_a_backlog() -> World {
     let world = World::start().await;
     world.smtp().close().await;
     for n in 0..CROWD {
-        world.branch.add_person(&format!("crowd{n}"), PASSWORD).await;
+        world.branch().add_person(&format!("crowd{n}"), PASSWORD).await;
         asks_from(&world, &format!("crowd{n}"), "192.0.2.7").await;
     }
     until("all are answered", async || world.asks(&["status"])["notices_waiting"] == CROWD).await;

@@ -14,10 +14,12 @@ mod checker;
 mod crash;
 mod crowds;
 mod demo;
+mod differential;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
 mod dir_limits;
+mod dir_several;
 mod dir_tls;
 mod dir_unsure;
 mod doors;
@@ -30,12 +32,14 @@ mod law;
 mod leaks;
 mod mail_faults;
 mod mail_flow;
+mod mishaps;
 mod operators;
 mod oracle;
 mod pages;
 mod races;
 mod rig;
 mod running;
+mod scenarios;
 mod search;
 mod sequence;
 mod smuggling;
@@ -62,10 +66,12 @@ fn main() -> ExitCode {
         checker::all(),
         crash::all(),
         demo::all(),
+        differential::all(),
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
         dir_limits::all(),
+        dir_several::all(),
         dir_tls::all(),
         dir_unsure::all(),
         doors::all(),
@@ -78,12 +84,14 @@ fn main() -> ExitCode {
         leaks::all(),
         mail_faults::all(),
         mail_flow::all(),
+        mishaps::all(),
         operators::all(),
         oracle::all(),
         pages::all(),
         races::all(),
         rig::all(),
         running::all(),
+        scenarios::all(),
         search::all(),
         sequence::all(),
         smuggling::all(),

@@ -197,7 +197,7 @@ async fn t41_whoever_changes_between_the_look_and_the_write_is_not_written() {
             }
             "made-again" => {
                 slapd.delete(&dn).await;
-                clients.world.branch.add_person(login, PASSWORD).await;
+                clients.world.branch().add_person(login, PASSWORD).await;
             }
             _ => slapd.set(&dn, attribute, &[value]).await,
         }
@@ -243,7 +243,7 @@ async fn people(builder: Builder, name: &str, count: usize) -> (Clients, Vec<Str
     };
     let known: Vec<_> = logins.iter().map(String::as_str).collect();
     for login in logins.iter().filter(|_| count > 1) {
-        world.branch.add_person(login, PASSWORD).await;
+        world.branch().add_person(login, PASSWORD).await;
     }
     (Clients::of(&world, &known), logins)
 }
@@ -266,7 +266,7 @@ fn token(clients: &Clients, login: &str) -> String {
 /// How often each password was written.
 async fn written(clients: &Clients) -> BTreeMap<String, usize> {
     let mut written = BTreeMap::new();
-    for write in clients.world.slapd().service_writes(clients.world.branch.base()).await {
+    for write in clients.world.slapd().service_writes(clients.world.branch().base()).await {
         if write.sets_password() {
             *written.entry(write.dn).or_default() += 1;
         }

@@ -101,7 +101,7 @@ async fn s2_2_nobody_hears_of_a_request_that_is_refused() {
         world.event(&[("event", "request-ended"), ("outcome", "refused"), ("reason", reason)]).await;
     }
     assert!(world.smtp().messages().is_empty());
-    assert!(world.slapd().service_writes(world.branch.base()).await.is_empty());
+    assert!(world.slapd().service_writes(world.branch().base()).await.is_empty());
 }
 
 async fn s2_2_a_person_whose_address_is_proved_may_be_told_where_to_turn() {

@@ -65,10 +65,10 @@ async fn t57_a_walk_sees_what_a_look_up_sees() {
     for variant in [Variant::Policy, Variant::Bare] {
         let slapd = Slapd::fresh(variant).await;
         let world = World::builder().slapd(&slapd).set("policy.contacts.refuse_shared", "true").start().await;
-        let group = |name: &str| world.branch.group(name);
+        let group = |name: &str| world.branch().group(name);
         let names = ["by-login", "by-case", "by-number", "by-unique", "by-tail", "deep", "sharer"];
         for name in names {
-            world.branch.add_person(name, "correct horse battery staple").await;
+            world.branch().add_person(name, "correct horse battery staple").await;
         }
         slapd.set(&world.dn("sharer"), "mail", &["ada@example.org", "sharer@example.org"]).await;
         let posix = [("objectClass", "posixGroup"), ("gidNumber", "7001")];
@@ -119,7 +119,7 @@ async fn t51_a_walk_takes_nothing_unseen_for_absent() {
     agree(&world, 15);
     // Among many of whom nothing is hidden, too, and however they come in pages.
     let mut admin = world.slapd().admin().await;
-    let unit = format!("ou=crowd,{}", world.branch.base());
+    let unit = format!("ou=crowd,{}", world.branch().base());
     add(&mut admin, &unit, &[("objectClass", "organizationalUnit")]).await;
     for number in 0..1100 {
         let login = if number % 100 == 50 { format!("veiled{number}") } else { format!("c{number}") };
@@ -156,7 +156,7 @@ async fn t57_a_thousand_groups_and_a_hundred_thousand_members() {
     let ada = world.dn("ada");
     let mut admin = slapd.admin().await;
     for number in 0..999 {
-        let name = world.branch.group(&format!("g{number}"));
+        let name = world.branch().group(&format!("g{number}"));
         add(&mut admin, &name, &[("objectClass", "groupOfNames"), ("member", &ada)]).await;
     }
     let people: Vec<String> = (0..100_000).map(|number| world.dn(&format!("somebody-{number}"))).collect();
@@ -164,9 +164,9 @@ async fn t57_a_thousand_groups_and_a_hundred_thousand_members() {
     let members = people.iter().map(String::as_str).chain([grace.as_str()]);
     let attributes: Vec<(&str, &str)> =
         [("objectClass", "groupOfNames")].into_iter().chain(members.map(|name| ("member", name))).collect();
-    let crowd = world.branch.group("crowd");
+    let crowd = world.branch().group("crowd");
     add(&mut admin, &crowd, &attributes).await;
-    slapd.set(&world.branch.group("admins"), "member", &[&crowd]).await;
+    slapd.set(&world.branch().group("admins"), "member", &[&crowd]).await;
     agree(&world, 15);
     let told = world.asks(&["explain", "ada"]);
     assert_eq!(told["account"]["groups"].as_array().map(Vec::len), Some(999), "{told}");

@@ -57,7 +57,7 @@ async fn p4_a_ticket_dies_with_what_it_was_made_for() {
         let answer = world.sets_password(&link, NEW).await;
         assert!(!is_set(&answer), "{what}: {}", answer.text());
         world.event(&[("event", "ticket-refused"), ("reason", what)]).await;
-        assert!(world.slapd().service_writes(world.branch.base()).await.is_empty(), "{what}: something was written");
+        assert!(world.slapd().service_writes(world.branch().base()).await.is_empty(), "{what}: something was written");
     }
 }
 
@@ -65,7 +65,7 @@ async fn t7_an_account_that_was_made_again_is_another_one() {
     let world = World::start().await;
     let link = world.forgets_and_gets_link("ada").await;
     world.slapd().delete(&world.dn("ada")).await;
-    world.branch.add_person("ada", OTHER).await;
+    world.branch().add_person("ada", OTHER).await;
     assert!(!is_set(&world.sets_password(&link, NEW).await));
     assert!(world.binds("ada", OTHER).await && !world.binds("ada", NEW).await);
 }
@@ -218,7 +218,7 @@ async fn t40_requests_at_the_same_time_do_not_mix_people() {
     let world = Arc::new(World::start().await);
     let logins: Vec<_> = (0..12).map(|number| format!("person{number}")).collect();
     for login in &logins {
-        world.branch.add_person(login, PASSWORD).await;
+        world.branch().add_person(login, PASSWORD).await;
     }
     let asks = logins.iter().map(|login| {
         let (world, login) = (Arc::clone(&world), login.clone());

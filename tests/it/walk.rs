@@ -139,7 +139,7 @@ async fn t38_only_the_legal_orders_of_steps_change_a_password() {
     let logins: Vec<_> = (0..orders.len()).map(|number| format!("walker{number:03}")).collect();
     let clients = Clients::of(&world, &logins.iter().map(String::as_str).collect::<Vec<_>>());
     for login in &logins {
-        world.branch.add_person(login, PASSWORD).await;
+        world.branch().add_person(login, PASSWORD).await;
         assert_eq!(clients.forgets(login).await.expect("an answer"), 202);
     }
     until("everybody has a link", async || world.smtp().messages().len() == logins.len()).await;

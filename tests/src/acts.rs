@@ -211,9 +211,12 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The address of somebody of the branch.
+/// The address of somebody: the login as far as addresses may hold it.
 pub fn address(login: &str) -> String {
-    if login == "zoë" { "zoe@example.org".to_owned() } else { format!("{login}@example.org") }
+    let plain = login.replace('ë', "e");
+    let local: String =
+        plain.chars().filter(|letter| letter.is_ascii_alphanumeric() || "-._".contains(*letter)).collect();
+    format!("{local}@example.org")
 }
 
 /// Whether an answer of the page says that the password was set.

@@ -14,6 +14,8 @@ use ring::digest;
 
 use crate::{
     branch::{Branch, PASSWORD},
+    estate::Estate,
+    ground::Ground,
     process::free_port,
     scratch,
     slapd::{SERVICE_PASSWORD, Slapd, Variant},
@@ -31,6 +33,7 @@ pub struct Builder {
 }
 
 enum Kind {
+    Estate(Arc<Estate>),
     Given(Arc<Slapd>),
     Shared(Variant),
 }
@@ -59,6 +62,13 @@ impl Builder {
     #[must_use]
     pub fn slapd(mut self, slapd: &Arc<Slapd>) -> Self {
         self.directory = Kind::Given(Arc::clone(slapd));
+        self
+    }
+
+    /// Stands on this estate, goes to it over `ldaps://`, and is who the estate lets in.
+    #[must_use]
+    pub fn estate(mut self, estate: &Arc<Estate>) -> Self {
+        self.directory = Kind::Estate(Arc::clone(estate));
         self
     }
 
@@ -107,11 +117,15 @@ impl Builder {
 
     /// Makes everything but the daemon, which the test starts itself, by [`World::launch`] or otherwise.
     pub async fn prepare(self) -> World {
-        let slapd = match self.directory {
-            Kind::Given(slapd) => slapd,
-            Kind::Shared(variant) => Slapd::shared(variant).await,
+        let ground = match self.directory {
+            Kind::Estate(estate) => Ground::Estate(estate),
+            Kind::Given(slapd) => Ground::Branch(Branch::grow(&slapd).await),
+            Kind::Shared(variant) => Ground::Branch(Branch::grow(&Slapd::shared(variant).await).await),
         };
-        let branch = Branch::grow(&slapd).await;
+        let bind = match &ground {
+            Ground::Branch(_) => SERVICE_PASSWORD.to_owned(),
+            Ground::Estate(estate) => estate.service_password.clone(),
+        };
         let smtp = match self.mail {
             Some(tls) => Some(Smtp::start(tls).await),
             None => None,
@@ -124,14 +138,14 @@ impl Builder {
         let number = scratch::next();
         let key = format!("hook-key-{}-{number}", std::process::id());
         let ring = BASE64.encode(digest::digest(&digest::SHA256, format!("the ring of {key}").as_bytes()).as_ref());
-        for (name, secret) in [("bind", SERVICE_PASSWORD), ("smtp", smtp::PASSWORD), ("hook", &key), ("keys", &ring)] {
+        for (name, secret) in [("bind", bind.as_str()), ("smtp", smtp::PASSWORD), ("hook", &key), ("keys", &ring)] {
             write_secret(&folder.join("secrets").join(name), secret);
         }
-        let known = [PASSWORD, SERVICE_PASSWORD, smtp::PASSWORD, &key, &ring].map(str::to_owned);
+        let known = [PASSWORD, &bind, smtp::PASSWORD, &key, &ring].map(str::to_owned);
         let world = World {
             address: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))),
-            branch,
             folder,
+            ground,
             key,
             may_leave_mail: AtomicBool::new(false),
             process: Mutex::new(None),

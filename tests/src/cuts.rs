@@ -109,7 +109,7 @@ impl Stage {
     /// was cut off.
     async fn tell(&self, login: &str, call: &str, count: u32) -> bool {
         let Clients { world, ledger } = &self.clients;
-        world.branch.add_person(login, PASSWORD).await;
+        world.branch().add_person(login, PASSWORD).await;
         ledger.meets(login, &address(login), PASSWORD);
         let words = tracer(call, count);
         let words: Vec<_> = words.iter().map(String::as_str).collect();

@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use regex::Regex;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{scratch, slapd};
+use crate::{ds389, samba, scratch, slapd};
 
 /// A test that takes longer has hung.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -114,7 +114,11 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let conclusion = run(chosen);
-    runtime().block_on(slapd::stop_lanes());
+    runtime().block_on(async {
+        slapd::stop_lanes().await;
+        samba::stop_lane().await;
+        ds389::stop_lane().await;
+    });
     if conclusion.has_failed() {
         eprintln!("The files of this run are kept in {}.", scratch::root().display());
     } else {

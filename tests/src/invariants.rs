@@ -90,7 +90,7 @@ async fn entries(world: &World) -> HashMap<String, Entry> {
     let mut ldap = world.slapd().admin().await;
     let shut = ["pwdAccountLockedTime", "pwdEndTime", "pwdStartTime"];
     let wanted = ["uid", "entryUUID", "userPassword"].iter().chain(&shut).copied().collect::<Vec<_>>();
-    let found = ldap.search(world.branch.base(), Scope::Subtree, "(uid=*)", wanted).await.expect("an answer");
+    let found = ldap.search(world.branch().base(), Scope::Subtree, "(uid=*)", wanted).await.expect("an answer");
     let (found, _) = found.success().expect("the branch");
     let entry = |found| {
         let SearchEntry { dn, attrs, .. } = SearchEntry::construct(found);
@@ -267,7 +267,7 @@ impl Violations {
 
     /// I2, and I7 for the directory: each write is of one used ticket or one replacement, and of nothing but a password.
     async fn written(&mut self, world: &World, books: &Books, ledger: &Ledger, entries: &HashMap<String, Entry>) {
-        let writes = world.slapd().service_writes(world.branch.base()).await;
+        let writes = world.slapd().service_writes(world.branch().base()).await;
         let mut passwords: BTreeMap<String, usize> = BTreeMap::new();
         for write in writes.iter().filter(|write| write.result == 0) {
             let by_us = |name: &&String| !name.starts_with("pwd") || name.as_str() == "pwdReset";

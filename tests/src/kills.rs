@@ -149,7 +149,7 @@ impl Stage {
         let world = Arc::new(builder.start().await);
         let logins: Vec<_> = (0..PEOPLE).map(|number| format!("p{number}")).collect();
         for login in &logins {
-            world.branch.add_person(login, PASSWORD).await;
+            world.branch().add_person(login, PASSWORD).await;
         }
         let logins: Vec<_> = logins.iter().map(String::as_str).collect();
         Self {

@@ -12,6 +12,8 @@
 //!   says of them; [`smtp`] takes the mail and [`mail`] reads it; [`nonsense`] is no server at all;
 //!   [`http`], [`volley`] and [`browser`] go through the doors; [`tls`] makes the certificates of them all.
 //!
+//! * [`estate`] is a branch on any product: on [`slapd`], on a domain controller of Active Directory ([`samba`]) or on
+//!   [`ds389`], perhaps through a [`relay`]; a world stands on it or on a [`branch`]. [`situations`] is the one list of what can be the matter with an account, and [`making`] brings it about.
 //! * [`invariants`] checks a whole world from outside, by its [`books`] and by the [`ledger`] of what its [`clients`] were told;
 //!   [`killer`] kills the daemon at a chosen point, [`kills`] at random moments under load,
 //!   [`cuts`] at every call to the system in turn.
@@ -35,8 +37,11 @@ pub mod browser;
 pub mod builder;
 pub mod clients;
 pub mod cuts;
+pub mod ds389;
+pub mod estate;
 pub mod faults;
 pub mod figures;
+mod ground;
 pub mod harness;
 pub mod http;
 pub mod invariants;
@@ -45,13 +50,17 @@ pub mod killer;
 pub mod kills;
 pub mod ledger;
 pub mod mail;
+pub mod making;
 pub mod nonsense;
 pub mod power;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
+pub mod relay;
+pub mod samba;
 pub mod scratch;
 pub mod secrets;
+pub mod situations;
 pub mod slapd;
 mod slapd_config;
 pub mod slapd_special;

@@ -58,6 +58,16 @@ impl Slapd {
         done.success().expect("a change of the configuration");
     }
 
+    /// Lets an identity not write the password of an entry any more, while the server runs.
+    pub async fn forbid(&self, dn: &str, service: &str) {
+        let rule = format!(
+            "{{0}}to dn.exact=\"{dn}\" attrs=userPassword by dn.exact=\"{service}\" none by self =xw by anonymous auth by * none"
+        );
+        let change = vec![Mod::Add("olcAccess", HashSet::from([rule.as_str()]))];
+        let done = self.configuration().await.modify("olcDatabase={2}mdb,cn=config", change).await.expect("an answer");
+        done.success().expect("a change of the configuration");
+    }
+
     async fn configuration(&self) -> Ldap {
         let mut ldap = connect(&self.uri()).await.expect("a connection");
         ldap.simple_bind("cn=config", ADMIN_PASSWORD).await.expect("an answer").success().expect("the configuration");

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -50,6 +51,12 @@ pub fn server() -> &'static Certificate {
     static SERVER: OnceLock<Certificate> = OnceLock::new();
     SERVER
         .get_or_init(|| sign("server", authority(), "DNS:localhost,IP:127.0.0.1", "20200101000000Z", "20991231000000Z"))
+}
+
+/// The certificate of a well-behaved server that listens on another address of loopback as well.
+pub fn server_at(address: Ipv4Addr) -> Certificate {
+    let names = format!("DNS:localhost,IP:127.0.0.1,IP:{address}");
+    sign("server", authority(), &names, "20200101000000Z", "20991231000000Z")
 }
 
 /// A certificate with exactly one thing wrong.

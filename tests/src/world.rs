@@ -23,6 +23,8 @@ use serde_json::Value;
 use crate::{
     branch::Branch,
     builder::Builder,
+    estate::Estate,
+    ground::Ground,
     http::Door,
     mail::Message,
     process::Process,
@@ -48,8 +50,7 @@ pub struct Surroundings {
 ///
 /// Dropping it checks that every notice was delivered and that no secret was written anywhere, and ends the daemon.
 pub struct World {
-    /// The people, and the directory that holds them.
-    pub branch: Branch,
+    pub(crate) ground: Ground,
     /// The mail server, unless mail goes to a folder.
     pub(crate) smtp: Option<Smtp>,
     pub(crate) address: Mutex<SocketAddr>,
@@ -86,14 +87,24 @@ impl World {
         self.smtp.is_some()
     }
 
+    /// The people, and the directory that holds them.
+    pub fn branch(&self) -> &Branch {
+        self.ground.branch()
+    }
+
+    /// The estate, in a world on one.
+    pub fn estate(&self) -> &Estate {
+        self.ground.estate()
+    }
+
     /// The directory's server.
     pub fn slapd(&self) -> &Slapd {
-        &self.branch.slapd
+        self.ground.slapd()
     }
 
     /// The entry of somebody.
     pub fn dn(&self, login: &str) -> String {
-        self.branch.dn(login)
+        self.ground.dn(login)
     }
 
     /// The pages and the hook.
@@ -238,10 +249,9 @@ impl World {
         let smtp = self.smtp.as_ref();
         let place = world_config::Place {
             address: self.address(),
-            base: self.branch.base(),
             folder: &self.folder,
             hook_key: &self.key,
-            slapd: self.slapd(),
+            ground: &self.ground,
             smtp,
             way: &self.way,
         };

@@ -7,6 +7,7 @@ use ring::digest;
 use serde_json::Value;
 
 use crate::{
+    ground::Ground,
     slapd::{CANARY, SERVICE, SUFFIX, Slapd, Variant},
     smtp::{self, Smtp, Tls},
     tls,
@@ -31,10 +32,9 @@ pub enum Way {
 /// Where everything is.
 pub(crate) struct Place<'a> {
     pub(crate) address: SocketAddr,
-    pub(crate) base: &'a str,
     pub(crate) folder: &'a Path,
+    pub(crate) ground: &'a Ground,
     pub(crate) hook_key: &'a str,
-    pub(crate) slapd: &'a Slapd,
     pub(crate) smtp: Option<&'a Smtp>,
     pub(crate) way: &'a Way,
 }
@@ -44,7 +44,7 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
     let folder = place.folder.display();
     let quoted = |text: &str| format!("{text:?}");
     let authority = quoted(&tls::authority().display().to_string());
-    let base = place.base;
+    let base = place.ground.base();
     let mut keys: BTreeMap<String, String> = [
         ("public_url", quoted(&format!("http://{}", place.address))),
         ("key_file", quoted(&format!("{folder}/secrets/keys"))),
@@ -72,40 +72,9 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
     .map(|(key, value)| (key.to_owned(), value))
     .into();
     let mut add = |more: Vec<(&str, String)>| keys.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
-    match place.slapd.variant() {
-        Variant::Policy => add(vec![
-            ("directory.canary", quoted(CANARY)),
-            ("directory.default_policy", quoted(&format!("cn=default,ou=policies,{SUFFIX}"))),
-        ]),
-        // Without a policy the directory itself knows nothing of states, so they rest on markers.
-        Variant::Bare => add(vec![
-            ("directory.markers.disabled", r#"["employeeType=disabled"]"#.to_owned()),
-            ("directory.markers.never_activated", r#"["employeeType=newcomer"]"#.to_owned()),
-        ]),
-    }
-    let by_password = vec![
-        ("directory.bind_dn", quoted(SERVICE)),
-        ("directory.bind_password_file", quoted(&format!("{folder}/secrets/bind"))),
-    ];
-    let urls = |uri: String| ("directory.urls", format!("[{}]", quoted(&uri)));
-    match place.way {
-        Way::Clear(proxy) => {
-            add(vec![
-                urls(proxy.clone().unwrap_or_else(|| place.slapd.uri())),
-                ("directory.clear_text_on_loopback", "true".to_owned()),
-            ]);
-            add(by_password);
-        }
-        Way::Ldapi => add(vec![urls(place.slapd.socket_uri()), ("directory.sasl", quoted("external"))]),
-        Way::Ldaps => {
-            add(vec![urls(place.slapd.tls_uri()), ("directory.ca_file", authority.clone())]);
-            add(by_password);
-        }
-        Way::StartTls => {
-            add(vec![urls(place.slapd.uri()), ("directory.start_tls", "true".to_owned())]);
-            add(vec![("directory.ca_file", authority.clone())]);
-            add(by_password);
-        }
+    match place.ground {
+        Ground::Branch(branch) => add(on_a_branch(place, &branch.slapd)),
+        Ground::Estate(estate) => add(estate.settings(&format!("{folder}/secrets/bind"))),
     }
     add(vec![("channel.name", quoted("post")), ("channel.from", quoted("noreply@example.org"))]);
     match place.smtp {
@@ -125,6 +94,50 @@ pub(crate) fn text(place: &Place<'_>, settings: &BTreeMap<String, String>) -> St
     render(&keys)
 }
 
+/// How a directory of the usual kind is gone to.
+fn on_a_branch(place: &Place<'_>, slapd: &Slapd) -> Vec<(&'static str, String)> {
+    let folder = place.folder.display();
+    let quoted = |text: &str| format!("{text:?}");
+    let authority = quoted(&tls::authority().display().to_string());
+    let mut keys = Vec::new();
+    match slapd.variant() {
+        Variant::Policy => keys.extend([
+            ("directory.canary", quoted(CANARY)),
+            ("directory.default_policy", quoted(&format!("cn=default,ou=policies,{SUFFIX}"))),
+        ]),
+        // Without a policy the directory itself knows nothing of states, so they rest on markers.
+        Variant::Bare => keys.extend([
+            ("directory.markers.disabled", r#"["employeeType=disabled"]"#.to_owned()),
+            ("directory.markers.never_activated", r#"["employeeType=newcomer"]"#.to_owned()),
+        ]),
+    }
+    let by_password = vec![
+        ("directory.bind_dn", quoted(SERVICE)),
+        ("directory.bind_password_file", quoted(&format!("{folder}/secrets/bind"))),
+    ];
+    let urls = |uri: String| ("directory.urls", format!("[{}]", quoted(&uri)));
+    match place.way {
+        Way::Clear(proxy) => {
+            keys.extend([
+                urls(proxy.clone().unwrap_or_else(|| slapd.uri())),
+                ("directory.clear_text_on_loopback", "true".to_owned()),
+            ]);
+            keys.extend(by_password);
+        }
+        Way::Ldapi => keys.extend([urls(slapd.socket_uri()), ("directory.sasl", quoted("external"))]),
+        Way::Ldaps => {
+            keys.extend([urls(slapd.tls_uri()), ("directory.ca_file", authority.clone())]);
+            keys.extend(by_password);
+        }
+        Way::StartTls => {
+            keys.extend([urls(slapd.uri()), ("directory.start_tls", "true".to_owned())]);
+            keys.extend([("directory.ca_file", authority.clone())]);
+            keys.extend(by_password);
+        }
+    }
+    keys
+}
+
 /// What the answer of `GET /v1/outbox?waiting` says is still to be delivered.
 pub(crate) fn undelivered(outbox: &Value) -> Option<String> {
     let waiting = outbox["notices"].as_array().expect("a list of notices");
@@ -137,17 +150,18 @@ pub fn key_hash(key: &str) -> String {
 }
 
 /// The text of a configuration file with these keys, such as `policy.paces.account`, and their values as they are written
-/// in the file. Keys of one section stand together under its name; those without a section come first.
+/// in the file. Keys of one section stand together under its name; those without a section come first. The second of
+/// several sections is named with `~2`: `directory~2.name`, `directory~2.policy.tell_refused`.
 pub fn render(keys: &BTreeMap<String, String>) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for (key, value) in keys {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         writeln!(sections.entry(section).or_default(), "{name} = {value}").expect("a text");
     }
-    let named = |(section, lines): (&str, String)| match section {
-        "" => lines,
-        _ if LISTS.contains(&section) => format!("\n[[{section}]]\n{lines}"),
-        _ => format!("\n[{section}]\n{lines}"),
+    let named = |(section, lines): (&str, String)| match section.replace("~2", "") {
+        section if section.is_empty() => lines,
+        section if LISTS.contains(&section.as_str()) => format!("\n[[{section}]]\n{lines}"),
+        section => format!("\n[{section}]\n{lines}"),
     };
     sections.into_iter().map(named).collect()
 }

@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 use super::protocol::{
     Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
-    ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password,
-    Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
+    ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice,
+    Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -153,8 +153,12 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
     match outcome {
         ReplaceOutcome::NotAllowed => not_allowed(Verb::SetPassword),
         ReplaceOutcome::Refused(refusal) => refused(refusal),
-        ReplaceOutcome::Rejected(rejection) => {
-            let violation = Violation { id: format!("rejected-{}", rejection.code()), words: rejection.to_string() };
+        ReplaceOutcome::Rejected(rejection, demands) => {
+            let words = match (rejection.names_a_rule(), demands.to_string()) {
+                (true, demands) if !demands.is_empty() => format!("{rejection}; it demands {demands}"),
+                _ => rejection.to_string(),
+            };
+            let violation = Violation { id: format!("rejected-{}", rejection.code()), words };
             weak("rejected", "the directory refuses it", vec![violation])
         }
         ReplaceOutcome::Replaced { account, generated, must_change } => {
@@ -201,11 +205,25 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
     Answer::ok(&Status {
         version: told.version.into(),
         started: Moment(told.started),
-        directory: DirectoryStatus {
-            name: told.directory,
-            up: told.directory_up,
-            flaws: told.directory_flaws.into_iter().map(flaw).collect(),
-        },
+        directories: told
+            .directories
+            .into_iter()
+            .map(|line| DirectoryStatus {
+                name: line.name,
+                up: line.up,
+                flaws: line.flaws.into_iter().map(flaw).collect(),
+            })
+            .collect(),
+        left_behind: told
+            .left_behind
+            .into_iter()
+            .map(|left| LeftBehind {
+                name: left.name,
+                accounts: left.accounts,
+                tickets_live: left.tickets_live,
+                unsettled: left.unsettled,
+            })
+            .collect(),
         channels: told.channels,
         channel_troubles: told
             .channel_troubles
@@ -220,6 +238,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         tickets_live: told.tickets_live,
         claims_open: told.claims_open,
         events: told.events,
+        panics: told.panics,
         clock_set: told.clock_set.map(|(at, by_seconds)| ClockSet { at: Moment(at), by_seconds }),
     })
 }
@@ -264,6 +283,7 @@ fn event(line: status::AuditLine) -> AuditEvent {
         actor_kind: line.actor_kind,
         actor: line.actor,
         account: line.account,
+        directory: line.directory,
         outcome: line.outcome,
         reason: line.reason,
         details: line.details,
@@ -285,6 +305,7 @@ pub(super) fn explanation(told: Result<explain::Explanation, String>) -> Answer 
             found: told.found.into(),
             matches: told.matches,
             account: told.account.map(explained),
+            elsewhere: told.elsewhere,
             reason: told.reason.as_ref().map(reason),
         }),
         Err(why) => unavailable(why),
@@ -329,6 +350,7 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
     };
     ExplainedAccount {
         id: told.id,
+        directory: told.directory,
         login: told.login,
         entry: told.entry,
         server: told.server,

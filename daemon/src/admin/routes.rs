@@ -21,7 +21,7 @@ use super::protocol::{
 };
 use super::walks;
 use crate::flow::operator::By;
-use crate::flow::{Rekeyd, adopt, explain, operator, status};
+use crate::flow::{Rekeyd, Whom, explain, operator, status};
 
 /// A body must be there within this time.
 const BODY: Duration = Duration::from_secs(10);
@@ -33,17 +33,17 @@ const MOST_ROWS: usize = 1000;
 
 /// A request, understood. What it holds is dropped with it.
 pub(super) enum Asked {
-    Adopt(Option<String>, adopt::Ask),
+    Adopt(walks::AdoptAsk),
     Adoptions,
-    Audit(Option<Login>, usize),
-    Explain(Login),
+    Audit(Option<Whom>, usize),
+    Explain(Whom),
     Outbox { waiting: bool, most: usize },
     PolicyTest(PolicyTestRequest),
     Restored(String),
-    SendCode(Login, String),
-    SetPassword { login: Login, replacement: By, must_change: bool, reason: String },
+    SendCode(Whom, String),
+    SetPassword { whom: Whom, replacement: By, must_change: bool, reason: String },
     Status,
-    Thaw(Login, String),
+    Thaw(Whom, String),
     UndoAdoption(RequestId, String),
     VerifyAudit,
 }
@@ -59,8 +59,9 @@ impl Asked {
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/v1/adoptions") => query.only(&[]).map(|()| Self::Adoptions),
             (&Method::GET, "/v1/audit") => {
-                query.only(&["login", "limit"])?;
-                Ok(Self::Audit(query.text("login").map(|text| login(&text)).transpose()?, query.rows()?))
+                query.only(&["login", "directory", "limit"])?;
+                let named = |login: String| whom(&login, query.text("directory"));
+                Ok(Self::Audit(query.text("login").map(named).transpose()?, query.rows()?))
             }
             (&Method::GET, "/v1/audit/verify") => query.only(&[]).map(|()| Self::VerifyAudit),
             (&Method::GET, "/v1/outbox") => {
@@ -81,7 +82,7 @@ impl Asked {
             "/v1/adopt" => {
                 let asked: AdoptRequest = json(body).await?;
                 let reason = asked.reason.as_deref().map(reason).transpose()?;
-                walks::adopt_ask(asked, reason).map(|(directory, ask)| Self::Adopt(directory, ask))
+                walks::adopt_ask(asked, reason).map(Self::Adopt)
             }
             "/v1/adopt/undo" => {
                 let asked: UndoRequest = json(body).await?;
@@ -90,11 +91,14 @@ impl Asked {
                 Ok(Self::UndoAdoption(id, reason(&asked.reason)?))
             }
             "/v1/policy-test" => Ok(Self::PolicyTest(json_within(body, LONGEST_CONFIGURATION).await?)),
-            "/v1/explain" => Ok(Self::Explain(login(&json::<ExplainRequest>(body).await?.login)?)),
+            "/v1/explain" => {
+                let asked: ExplainRequest = json(body).await?;
+                Ok(Self::Explain(whom(&asked.login, asked.directory)?))
+            }
             "/v1/restored" => Ok(Self::Restored(reason(&json::<RestoredRequest>(body).await?.reason)?)),
             "/v1/send-code" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::SendCode(login(&asked.login)?, reason(&asked.reason)?))
+                Ok(Self::SendCode(whom(&asked.login, asked.directory)?, reason(&asked.reason)?))
             }
             "/v1/set-password" => {
                 let asked: SetPasswordRequest = json(body).await?;
@@ -107,7 +111,7 @@ impl Asked {
                     _ => return Err(answer::bad_request("exactly one of password and generate is needed")),
                 };
                 Ok(Self::SetPassword {
-                    login: login(&asked.login)?,
+                    whom: whom(&asked.login, asked.directory)?,
                     replacement,
                     must_change: asked.must_change,
                     reason: reason(&asked.reason)?,
@@ -115,7 +119,7 @@ impl Asked {
             }
             "/v1/thaw" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::Thaw(login(&asked.login)?, reason(&asked.reason)?))
+                Ok(Self::Thaw(whom(&asked.login, asked.directory)?, reason(&asked.reason)?))
             }
             _ => Err(not_there(&Method::POST, path)),
         }
@@ -137,6 +141,25 @@ impl Asked {
         }
     }
 
+    /// The directory that it names.
+    fn directory(&self) -> Option<&str> {
+        let whom = match self {
+            Self::Audit(whom, _) => whom.as_ref(),
+            Self::Explain(whom) | Self::SendCode(whom, _) | Self::SetPassword { whom, .. } | Self::Thaw(whom, _) => {
+                Some(whom)
+            }
+            Self::Adopt(_)
+            | Self::Adoptions
+            | Self::Outbox { .. }
+            | Self::PolicyTest(_)
+            | Self::Restored(_)
+            | Self::Status
+            | Self::UndoAdoption(..)
+            | Self::VerifyAudit => None,
+        };
+        whom.and_then(|whom| whom.directory.as_deref())
+    }
+
     /// Whether its answer being late leaves open what was done.
     pub(super) fn changes(&self) -> bool {
         matches!(
@@ -153,25 +176,31 @@ impl Asked {
             }
             return answer::not_allowed(self.verb());
         }
+        if let Some(name) = self.directory() {
+            let known = rekeyd.directory_names();
+            if !known.iter().any(|known| known == name) {
+                return answer::bad_request(format!("there is no such directory; known are {}", known.join(", ")));
+            }
+        }
         let now = rekeyd.now();
         match self {
-            Self::Adopt(directory, ask) => walks::adopt(rekeyd, &operator, directory, ask, stop).await,
+            Self::Adopt(ask) => walks::adopt(rekeyd, &operator, ask, stop).await,
             Self::Adoptions => walks::adoptions(&rekeyd).await,
-            Self::Audit(login, most) => answer::audit(status::audit(&rekeyd, login.as_ref(), most).await),
-            Self::Explain(login) => {
-                answer::explanation(explain::explain(&rekeyd, &login, operator.standing(), now).await)
+            Self::Audit(whom, most) => answer::audit(status::audit(&rekeyd, whom.as_ref(), most).await),
+            Self::Explain(whom) => {
+                answer::explanation(explain::explain(&rekeyd, &whom, operator.standing(), now).await)
             }
             Self::Outbox { waiting, most } => answer::outbox(status::outbox(&rekeyd, most, waiting).await),
             Self::PolicyTest(asked) => walks::policy_test(rekeyd, asked, stop),
             Self::Restored(reason) => answer::restored(operator::restored(&rekeyd, &operator, &reason, now).await),
-            Self::SendCode(login, reason) => {
-                answer::send(operator::send_code(&rekeyd, &operator, login, &reason, now).await)
+            Self::SendCode(whom, reason) => {
+                answer::send(operator::send_code(&rekeyd, &operator, whom, &reason, now).await)
             }
-            Self::SetPassword { login, replacement, must_change, reason } => answer::replace(
-                operator::set_password(&rekeyd, &operator, login, replacement, must_change, reason).await,
+            Self::SetPassword { whom, replacement, must_change, reason } => answer::replace(
+                operator::set_password(&rekeyd, &operator, whom, replacement, must_change, reason).await,
             ),
             Self::Status => answer::status(status::status(&rekeyd, now).await),
-            Self::Thaw(login, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &login, &reason, now).await),
+            Self::Thaw(whom, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &whom, &reason, now).await),
             Self::UndoAdoption(id, reason) => walks::undo(&rekeyd, &operator, id, &reason).await,
             Self::VerifyAudit => answer::chain(status::verify(&rekeyd).await),
         }
@@ -238,8 +267,9 @@ async fn json_within<T: DeserializeOwned>(body: Incoming, longest: usize) -> Res
     })
 }
 
-fn login(text: &str) -> Result<Login, Answer> {
-    Login::parse(text).map_err(|bad| answer::bad_request(bad.to_string()))
+fn whom(login: &str, directory: Option<String>) -> Result<Whom, Answer> {
+    let login = Login::parse(login).map_err(|bad| answer::bad_request(bad.to_string()))?;
+    Ok(Whom { login, directory })
 }
 
 /// A reason goes into the trail as it is, so it must be one readable line.

@@ -27,28 +27,38 @@ const AHEAD: usize = 1;
 /// What is said where the daemon ends first.
 const STOPPING: &str = "rekeyd is ending";
 
+/// An ask to adopt, understood.
+pub(super) struct AdoptAsk {
+    directory: Option<String>,
+    filter: Option<String>,
+    undecided_as: Option<Taken>,
+    record: Option<String>,
+}
+
 /// Understands an ask to adopt.
-pub(super) fn adopt_ask(asked: AdoptRequest, reason: Option<String>) -> Result<(Option<String>, adopt::Ask), Answer> {
+pub(super) fn adopt_ask(asked: AdoptRequest, reason: Option<String>) -> Result<AdoptAsk, Answer> {
     let undecided_as = match asked.undecided_as.as_deref() {
         None => None,
         Some("activated") => Some(Taken::Activated),
         Some("never-activated") => Some(Taken::NeverActivated),
         Some(_) => return Err(answer::bad_request("undecided_as is activated or never-activated")),
     };
-    Ok((asked.directory, adopt::Ask { filter: asked.filter, undecided_as, record: reason }))
+    Ok(AdoptAsk { directory: asked.directory, filter: asked.filter, undecided_as, record: reason })
 }
 
 /// Adopts, or says what that would do.
 pub(super) async fn adopt(
     rekeyd: Arc<Rekeyd>,
     operator: &Operator,
-    directory: Option<String>,
-    ask: adopt::Ask,
+    asked: AdoptAsk,
     stop: watch::Receiver<bool>,
 ) -> Answer {
-    if let Some(unknown) = not_ours(&rekeyd, directory.as_deref()) {
-        return unknown;
-    }
+    let AdoptAsk { directory, filter, undecided_as, record } = asked;
+    let directory = match rekeyd.directory_to_walk(directory.as_deref()) {
+        Ok((key, _)) => key,
+        Err(known) => return which(&known),
+    };
+    let ask = adopt::Ask { directory, filter, undecided_as, record };
     let now = rekeyd.now();
     let prepared = match adopt::prepare(&rekeyd, operator, ask, now).await {
         Ok(prepared) => prepared,
@@ -61,9 +71,10 @@ pub(super) async fn adopt(
 
 /// Tells who may reset a password without help, now and by another configuration.
 pub(super) fn policy_test(rekeyd: Arc<Rekeyd>, asked: PolicyTestRequest, stop: watch::Receiver<bool>) -> Answer {
-    if let Some(unknown) = not_ours(&rekeyd, asked.directory.as_deref()) {
-        return unknown;
-    }
+    let (directory, name) = match rekeyd.directory_to_walk(asked.directory.as_deref()) {
+        Ok(found) => found,
+        Err(known) => return which(&known),
+    };
     if asked.logins.len() > MOST_LOGINS {
         return answer::bad_request(format!("at most {MOST_LOGINS} logins at once; leave them out for everybody"));
     }
@@ -73,12 +84,11 @@ pub(super) fn policy_test(rekeyd: Arc<Rekeyd>, asked: PolicyTestRequest, stop: w
         Ok(logins) => Whom::Logins(logins),
         Err(bad) => return answer::bad_request(bad.to_string()),
     };
-    let name = rekeyd.parts().directory.name().to_owned();
     let against = match asked.against.map(|text| Against::parse(&text, &name)).transpose() {
         Ok(against) => against,
         Err(faults) => return faulty(&faults),
     };
-    let Some(comparison) = compare::prepare(&rekeyd, whom, against) else { return busy() };
+    let Some(comparison) = compare::prepare(&rekeyd, directory, whom, against) else { return busy() };
     let (tell, told) = mpsc::channel(AHEAD);
     let now = rekeyd.now();
     tokio::spawn(comparison.run(rekeyd, tell, now));
@@ -121,11 +131,9 @@ pub(super) async fn adoptions(rekeyd: &Rekeyd) -> Answer {
     }
 }
 
-fn not_ours(rekeyd: &Rekeyd, directory: Option<&str>) -> Option<Answer> {
-    let parts = rekeyd.parts();
-    let known = parts.directory.name();
-    let other = directory.filter(|name| *name != known)?;
-    Some(answer::bad_request(format!("there is no directory {other:?}; it is called {known:?}")))
+/// None of these, or not clear which.
+fn which(known: &[String]) -> Answer {
+    answer::bad_request(format!("say which directory: known are {}", known.join(", ")))
 }
 
 fn busy() -> Answer {
@@ -206,14 +214,14 @@ fn policy_lines(told: compare::Told) -> Vec<PolicyLine> {
         findings: one.findings,
     };
     let account = |row: compare::Row| {
-        PolicyLine::Account(PolicyAccount {
+        PolicyLine::Account(Box::new(PolicyAccount {
             change: row.change.word().into(),
             login: row.login,
             account: row.account,
             entry: row.entry,
             now: verdict(row.now),
             then: row.then.map(verdict),
-        })
+        }))
     };
     let count = |one: compare::Count| PolicyCount {
         change: one.change.word().into(),

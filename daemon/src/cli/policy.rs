@@ -56,7 +56,7 @@ pub(super) async fn run(policy: Policy, client: &Client, screen: &Screen) -> Res
                 looked_at += 1;
                 screen.progress(looked_at);
                 let rule = |verdict: &PolicyVerdict| verdict.rule.clone().unwrap_or_default();
-                let entry = one.entry.unwrap_or_default();
+                let entry = one.entry.clone().unwrap_or_default();
                 if let Some(then) = &one.then {
                     let rule = if then.allowed { rule(&one.now) } else { rule(then) };
                     rows.add(&[&one.change, &one.login, &words(&one.now), &words(then), &rule, &entry])?;

@@ -1,18 +1,19 @@
 //! The `[[directory]]` section: which directory, how it is reached, and which of its attributes mean what.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekeyd_core::domain::{Dn, EntryName};
-use rekeyd_core::flavour::Mapping;
 use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::mapping::Configured;
 use rekeyd_core::flavour::markers::Markers;
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::Section;
-use rekeyd_core::text::percent_decoded;
 use rekeyd_plugins::secret::{Secret, SecretSource};
 use zeroize::Zeroizing;
+
+use super::endpoint::{Endpoint, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DN_REMEDY: &str = "Write a distinguished name, such as \"ou=people,dc=example,dc=org\".";
@@ -27,8 +28,8 @@ pub struct DirectoryConfig {
     pub kind: Kind,
     /// Where people and groups are looked for.
     pub search: Search,
-    /// Which attributes mean what.
-    pub mapping: Mapping,
+    /// Which attributes mean what, as far as it is said; the product decides the rest.
+    pub mapping: Configured,
     /// Groups that verdicts rest on. Until each of them was seen to be readable, the groups of no account are known.
     pub watched_groups: Vec<Dn>,
 }
@@ -47,8 +48,8 @@ pub enum Kind {
 pub struct Search {
     /// The entry below which people are.
     pub base: EntryName,
-    /// What makes an entry a person's.
-    pub filter: Filter,
+    /// What makes an entry a person's; the product decides where it is not said.
+    pub filter: Option<Filter>,
     /// The entry below which groups are.
     pub group_base: EntryName,
     /// Whether it is looked up if another account lists the same address.
@@ -58,12 +59,16 @@ pub struct Search {
 /// How LDAP servers are reached.
 #[derive(Clone, Debug)]
 pub struct LdapConfig {
+    /// What they are, where it is said; otherwise each tells it itself.
+    pub product: Option<Product>,
     /// The servers, in order of preference.
     pub endpoints: Vec<Endpoint>,
     /// Certificate authorities in PEM; the system's where absent.
     pub ca_file: Option<PathBuf>,
     /// Who rekeyd is there.
     pub identity: Identity,
+    /// Who sets passwords there in the name of operators, where that is somebody else.
+    pub operator: Option<Identity>,
     /// An entry of rekeyd's own, on which it learns how the server behaves.
     pub canary: Option<EntryName>,
     /// Whether the password policy overlay is there.
@@ -82,42 +87,6 @@ pub struct LdapConfig {
     pub cool_down: Duration,
     /// The line of `ca_file` in the configuration, for faults that show when the file is read.
     pub ca_file_line: usize,
-}
-
-/// One server.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    /// Its URL as configured: its name in evidence and messages.
-    pub url: String,
-    /// How it is reached.
-    pub transport: Transport,
-}
-
-/// How a server is reached.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Transport {
-    /// Over TCP.
-    Tcp {
-        /// Its name or address, IPv6 without brackets.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// What protects the connection.
-        security: Security,
-    },
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-/// What protects a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Security {
-    /// Nothing; only within this machine.
-    Clear,
-    /// TLS after a request in clear text, or no connection at all.
-    StartTls,
-    /// TLS from the first byte.
-    Tls,
 }
 
 /// Who rekeyd is to a server.
@@ -141,7 +110,9 @@ pub struct BindPassword {
     pub source: SecretSource,
     /// The folder of systemd's credentials, if there is one.
     pub credentials: Option<PathBuf>,
-    /// The line of `bind_password_file` in the configuration.
+    /// The key in the configuration that names it, and its line.
+    pub key: &'static str,
+    /// See `key`.
     pub line: usize,
 }
 
@@ -169,8 +140,9 @@ pub enum DefaultPolicy {
 
 #[derive(Clone, Copy)]
 enum KindWord {
+    Auto,
     Ldif,
-    OpenLdap,
+    Is(Product),
 }
 
 impl DirectoryConfig {
@@ -178,28 +150,27 @@ impl DirectoryConfig {
     /// systemd's credentials, if there is one.
     pub fn read(section: Section<'_>, credentials: Option<&Path>) -> Self {
         let name = section.text("name").unwrap_or_else(|| "directory".into());
-        let words = [("openldap", KindWord::OpenLdap), ("ldif", KindWord::Ldif)];
-        let word = section.choice("kind", &words, KindWord::OpenLdap);
+        let products = Product::ALL.map(|(word, product)| (word, KindWord::Is(product)));
+        let words = [&[("auto", KindWord::Auto), ("ldif", KindWord::Ldif)], products.as_slice()].concat();
+        let word = section.choice("kind", &words, KindWord::Auto);
         let base = section.parsed("base", DN_REMEDY, dn);
         let group_base = section.parsed("group_base", DN_REMEDY, dn);
         let filter =
             section.parsed("filter", "Write a filter of RFC 4515, such as \"(objectClass=inetOrgPerson)\".", |text| {
                 Filter::parse(text).map_err(|bad| bad.to_string())
             });
-        let names = |key, default: &[&str]| {
+        let names = |key| {
             let list = section.list(key, NAME_REMEDY, attribute);
             if list.as_ref().is_some_and(Vec::is_empty) {
                 section.fault(key, "it is empty", NAME_REMEDY);
             }
-            list.unwrap_or_else(|| default.iter().map(|name| (*name).to_owned()).collect())
+            list
         };
-        let mut mapping = Mapping {
-            logins: names("login_attributes", &["uid", "mail"]),
-            emails: names("email_attributes", &["mail"]),
-            names: names("name_attributes", &["displayName", "cn", "givenName", "sn"]),
-            language: section
-                .parsed("language_attribute", NAME_REMEDY, attribute)
-                .or_else(|| Some("preferredLanguage".into())),
+        let mut mapping = Configured {
+            logins: names("login_attributes"),
+            emails: names("email_attributes"),
+            names: names("name_attributes"),
+            language: section.parsed("language_attribute", NAME_REMEDY, attribute),
             markers: Markers::read(section.section("markers")),
             apart: Vec::new(),
         };
@@ -208,21 +179,17 @@ impl DirectoryConfig {
             KindWord::Ldif => {
                 Kind::Ldif(section.required("file", "Name the LDIF file.").map(PathBuf::from).unwrap_or_default())
             }
-            KindWord::OpenLdap => {
+            KindWord::Auto | KindWord::Is(_) => {
                 if !section.has("base") {
                     section.fault("base", "it is missing", DN_REMEDY);
                 }
-                Kind::Ldap(Box::new(LdapConfig::read(&section, credentials, &mut mapping)))
+                let product = if let KindWord::Is(product) = word { Some(product) } else { None };
+                Kind::Ldap(Box::new(LdapConfig::read(&section, product, credentials, &mut mapping)))
             }
         };
         section.finish();
         let base = base.unwrap_or(EntryName(String::new()));
-        let search = Search {
-            group_base: group_base.unwrap_or_else(|| base.clone()),
-            base,
-            filter: filter.unwrap_or_else(persons),
-            detect_shared,
-        };
+        let search = Search { group_base: group_base.unwrap_or_else(|| base.clone()), base, filter, detect_shared };
         Self { name, kind, search, mapping, watched_groups: Vec::new() }
     }
 }
@@ -238,7 +205,12 @@ impl DirectoryConfig {
 }
 
 impl LdapConfig {
-    fn read(section: &Section<'_>, credentials: Option<&Path>, mapping: &mut Mapping) -> Self {
+    fn read(
+        section: &Section<'_>,
+        product: Option<Product>,
+        credentials: Option<&Path>,
+        mapping: &mut Configured,
+    ) -> Self {
         let start_tls = section.flag("start_tls", false);
         let clear = section.flag("clear_text_on_loopback", false);
         let endpoints = section.list(
@@ -253,12 +225,7 @@ impl LdapConfig {
         let endpoints = endpoints.unwrap_or_default();
         let external = section.choice("sasl", &[("none", false), ("external", true)], false);
         let bind_dn = section.parsed("bind_dn", DN_REMEDY, dn);
-        let password = section.parsed("bind_password_file", SecretSource::REMEDY, SecretSource::parse);
-        let password = password.map(|source| BindPassword {
-            source,
-            credentials: credentials.map(Path::to_owned),
-            line: section.line_of("bind_password_file"),
-        });
+        let password = BindPassword::read_key(section, "bind_password_file", credentials);
         let identity = match (external, bind_dn, password) {
             (true, None, None) => {
                 if endpoints.iter().any(|endpoint| !matches!(endpoint.transport, Transport::Unix(_))) {
@@ -281,25 +248,36 @@ impl LdapConfig {
                     section.fault("bind_password_file", "it is missing", remedy);
                 }
                 let dn = dn.unwrap_or(EntryName(String::new()));
-                let nowhere = SecretSource::File(PathBuf::new());
-                Identity::Simple { dn, password: BindPassword { source: nowhere, credentials: None, line: 0 } }
+                Identity::Simple { dn, password: BindPassword::nowhere() }
             }
         };
+        let operator_dn = section.parsed("operator_bind_dn", DN_REMEDY, dn);
+        let operator_password = BindPassword::read_key(section, "operator_bind_password_file", credentials);
+        for (key, other) in
+            [("operator_bind_dn", "operator_bind_password_file"), ("operator_bind_password_file", "operator_bind_dn")]
+        {
+            if section.has(other) && !section.has(key) {
+                section.fault(key, "it is missing", "Name both the operators' account and its password, or neither.");
+            }
+        }
+        let operator = operator_dn.zip(operator_password).map(|(dn, password)| Identity::Simple { dn, password });
         let canary = section.parsed("canary", DN_REMEDY, dn);
-        let own = match &identity {
+        let own = [Some(&identity), operator.as_ref()].into_iter().flatten().filter_map(|identity| match identity {
             Identity::Simple { dn, .. } => Some(dn),
             Identity::External => None,
-        };
-        mapping.apart = own.into_iter().chain(&canary).filter_map(|name| Dn::parse(&name.0).ok()).collect();
+        });
+        mapping.apart = own.chain(&canary).filter_map(|name| Dn::parse(&name.0).ok()).collect();
         let default_policy = section.parsed(
             "default_policy",
             "Write the distinguished name of ppolicy_default, or \"none\" where there is none.",
             |text| if text == "none" { Ok(DefaultPolicy::None) } else { dn(text).map(DefaultPolicy::Named) },
         );
         Self {
+            product,
             endpoints,
             ca_file: section.text("ca_file").map(PathBuf::from),
             identity,
+            operator,
             canary,
             ppolicy: section.choice(
                 "ppolicy",
@@ -317,58 +295,26 @@ impl LdapConfig {
     }
 }
 
-impl Endpoint {
-    fn parse(text: &str, start_tls: bool, clear: bool) -> Result<Self, String> {
-        let (scheme, rest) = text.split_once("://").ok_or("it is no URL")?;
-        if rest.contains(['?', '#', '@']) {
-            return Err("it says more than a server".into());
-        }
-        let transport = match scheme {
-            "ldapi" => Transport::Unix(socket_path(rest)?),
-            "ldap" | "ldaps" => {
-                let rest = rest.strip_suffix('/').unwrap_or(rest);
-                if rest.contains('/') {
-                    return Err("it says more than a server".into());
-                }
-                let (host, port, bracketed) = host_and_port(rest)?;
-                let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-                let security = match (scheme, start_tls) {
-                    ("ldaps", _) => Security::Tls,
-                    (_, true) => Security::StartTls,
-                    _ if clear && loopback => Security::Clear,
-                    _ if loopback => {
-                        return Err(
-                            "it speaks clear text; on this machine that needs `clear_text_on_loopback = true`".into()
-                        );
-                    }
-                    _ => return Err("it would send passwords in clear text over the network".into()),
-                };
-                if bracketed && security != Security::Clear {
-                    return Err("a certificate is checked against a name, and this is an IPv6 address".into());
-                }
-                let port = port.unwrap_or(if security == Security::Tls { 636 } else { 389 });
-                Transport::Tcp { host, port, security }
-            }
-            _ => return Err("its scheme is none of ldaps, ldap and ldapi".into()),
-        };
-        Ok(Self { url: text.to_owned(), transport })
-    }
-}
-
 impl BindPassword {
+    fn read_key(section: &Section<'_>, key: &'static str, credentials: Option<&Path>) -> Option<Self> {
+        let source = section.parsed(key, SecretSource::REMEDY, SecretSource::parse)?;
+        Some(Self { source, credentials: credentials.map(Path::to_owned), key, line: section.line_of(key) })
+    }
+
+    /// Stands in the place of one whose key has a fault.
+    fn nowhere() -> Self {
+        let source = SecretSource::File(PathBuf::new());
+        Self { source, credentials: None, key: "bind_password_file", line: 0 }
+    }
+
     /// Reads the password. It is read anew for each connection, so that a rotated one is found.
     ///
     /// # Errors
     /// What is wrong with the file, never what is in it.
     pub fn read(&self) -> Result<Zeroizing<String>, String> {
         let secret = self.source.read(self.credentials.as_deref());
-        secret.map(Secret::into_text).map_err(|why| format!("the password of bind_dn: {why}"))
+        secret.map(Secret::into_text).map_err(|why| format!("{}: {why}", self.key))
     }
-}
-
-fn persons() -> Filter {
-    let class = |name: &str| Filter::equal("objectClass", name);
-    Filter::Or(vec![class("inetOrgPerson"), class("person"), class("posixAccount")])
 }
 
 fn dn(text: &str) -> Result<EntryName, String> {
@@ -381,37 +327,6 @@ fn attribute(text: &str) -> Result<String, String> {
     if fine { Ok(text.to_owned()) } else { Err("it names no attribute".into()) }
 }
 
-fn socket_path(text: &str) -> Result<PathBuf, String> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if text.is_empty() {
-        return Ok(PathBuf::from("/run/slapd/ldapi"));
-    }
-    let path = PathBuf::from(percent_decoded(text.as_bytes()).ok_or("it has a bad escape")?.as_str());
-    if path.is_absolute() { Ok(path) } else { Err("its path must be whole, with %2F for each slash".into()) }
-}
-
-/// Host, port, and whether the host stood in brackets.
-fn host_and_port(text: &str) -> Result<(String, Option<u16>, bool), String> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or("its port is no port".to_owned());
-    if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or("its bracket does not close")?;
-        let port = match rest.strip_prefix(':') {
-            Some(port) => Some(number(port)?),
-            None if rest.is_empty() => None,
-            None => return Err("something follows its bracket".into()),
-        };
-        let address: std::net::Ipv6Addr = host.parse().map_err(|_| "there is no IPv6 address in its brackets")?;
-        return Ok((address.to_string(), port, true));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, Some(number(port)?)),
-        None => (text, None),
-    };
-    let fine =
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    if fine { Ok((host.to_owned(), port, false)) } else { Err("it names no server".into()) }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -419,6 +334,7 @@ mod tests {
     use rekeyd_core::settings::Document;
 
     use super::*;
+    use crate::directory::endpoint::Security;
 
     fn read(text: &str) -> (DirectoryConfig, Vec<String>) {
         let document = Document::parse(text);
@@ -438,40 +354,12 @@ mod tests {
         assert_eq!(faults, Vec::<String>::new());
         let Kind::Ldap(ldap) = config.kind else { panic!("no LDAP") };
         let tls = |host: &str, port| Transport::Tcp { host: host.into(), port, security: Security::Tls };
-        let transports: Vec<_> = ldap.endpoints.into_iter().map(|endpoint| endpoint.transport).collect();
+        let transports: Vec<_> = ldap.endpoints.iter().cloned().map(|endpoint| endpoint.transport).collect();
         assert_eq!(transports, [tls("a.example.org", 636), tls("b", 1636)]);
-        assert_eq!(config.mapping.apart.len(), 2);
+        assert_eq!((config.mapping.apart.len(), ldap.product), (2, None));
         let (config, faults) = read("[[directory]]\nkind = \"ldif\"\nfile = \"people.ldif\"\n");
         assert_eq!(faults, Vec::<String>::new());
         assert!(matches!(config.kind, Kind::Ldif(_)));
-    }
-
-    #[test]
-    fn t65_urls_that_would_tell_secrets_are_refused() {
-        for (url, start_tls, clear, fine) in [
-            ("ldap://ldap.example.org", false, true, false),
-            ("ldap://ldap.example.org", true, false, true),
-            ("ldap://127.0.0.1:389", false, false, false),
-            ("ldap://127.0.0.1:389", false, true, true),
-            ("ldap://[::1]:389", false, true, true),
-            ("ldap://localhost", false, true, true),
-            ("ldaps://[::1]:636", false, false, false),
-            ("ldap://[::1]", true, true, false),
-            ("ldapi://%2Frun%2Fslapd%2Fldapi", false, false, true),
-            ("ldapi:///", false, false, true),
-            ("ldapi://run", false, false, false),
-            ("ldapi://%2", false, false, false),
-            ("ldaps://a/dc=x", false, false, false),
-            ("ldaps://a?x", false, false, false),
-            ("ldaps://u@a", false, false, false),
-            ("ldaps://", false, false, false),
-            ("ldaps://a:0", false, false, false),
-            ("ldaps://a:99999", false, false, false),
-            ("https://a", false, false, false),
-            ("a", false, false, false),
-        ] {
-            assert_eq!(Endpoint::parse(url, start_tls, clear).is_ok(), fine, "{url}");
-        }
     }
 
     #[test]

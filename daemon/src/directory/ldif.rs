@@ -14,10 +14,12 @@ use rekeyd_core::domain::{
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
+use rekeyd_core::flavour::mapping;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::signs::Sign;
-use rekeyd_core::flavour::{Change, Flavour, Mapping, Reading, Rejection, Settled, Verified};
+use rekeyd_core::flavour::{Change, Demands, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
 
@@ -46,6 +48,7 @@ pub(super) struct Inner {
     name: String,
     server: Server,
     search: Search,
+    people: Filter,
     mapping: Mapping,
     watched: Vec<Dn>,
     flavour: Flavour,
@@ -54,27 +57,12 @@ pub(super) struct Inner {
 
 impl Ldif {
     pub(super) fn open(config: &DirectoryConfig, file: &std::path::Path, key: DirectoryKey) -> Self {
-        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
-        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&config.mapping);
-        let inner = Inner {
-            key,
-            name: config.name.clone(),
-            server: Server { name: file.display().to_string(), writable: true },
-            search: config.search.clone(),
-            mapping: config.mapping.clone(),
-            watched: config.watched_groups.clone(),
-            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
-            store: Store::new(file),
-        };
+        let inner = Inner::new(config, file, key);
         Self { inner: Arc::new(inner), hashing: Semaphore::new(HASHES_AT_ONCE), up: AtomicBool::new(false) }
     }
 
     pub(super) fn key(&self) -> DirectoryKey {
         self.inner.key
-    }
-
-    pub(super) fn login_attributes(&self) -> &[String] {
-        &self.inner.mapping.logins
     }
 
     pub(super) fn name(&self) -> &str {
@@ -112,7 +100,7 @@ impl Ldif {
         let mandate = permit.into_mandate();
         let change = match change {
             Ok(change) => change,
-            Err(rejection) => return (mandate, Written::Rejected(rejection)),
+            Err(rejection) => return (mandate, Written::Rejected(rejection, Demands::default())),
         };
         let Ok(_permit) = self.hashing.acquire().await else {
             return (mandate, Written::NotDone("the directory is closed".into()));
@@ -186,20 +174,33 @@ impl Ldif {
 }
 
 impl Inner {
+    /// How one configuration sees a file.
+    fn new(config: &DirectoryConfig, file: &std::path::Path, key: DirectoryKey) -> Self {
+        // The file keeps what OpenLDAP keeps.
+        let mapping = config.mapping.on(Product::OpenLdap);
+        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
+        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&mapping);
+        Self {
+            key,
+            name: config.name.clone(),
+            server: Server { name: file.display().to_string(), writable: true },
+            people: config.search.filter.clone().unwrap_or_else(|| mapping::people(Product::OpenLdap)),
+            search: config.search.clone(),
+            mapping,
+            watched: config.watched_groups.clone(),
+            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
+            store: Store::new(file),
+        }
+    }
+
     /// The same file as another configuration would see it.
     pub(super) fn beside(&self, other: &DirectoryConfig) -> Self {
-        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
-        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&other.mapping);
-        Self {
-            key: self.key,
-            name: self.name.clone(),
-            server: self.server.clone(),
-            search: other.search.clone(),
-            mapping: other.mapping.clone(),
-            watched: other.watched_groups.clone(),
-            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
-            store: Store::new(self.server.name.as_ref()),
-        }
+        Self { name: self.name.clone(), ..Self::new(other, self.server.name.as_ref(), self.key) }
+    }
+
+    /// The stable id of an entry, as far as it is shown.
+    pub(super) fn id(&self, entry: &Entry) -> Option<AccountId> {
+        self.flavour.id(self.key, entry).ok()
     }
 
     /// How an entry's password came to be.
@@ -224,7 +225,7 @@ impl Inner {
     }
 
     pub(super) fn is_person(&self, entry: &Entry) -> bool {
-        is_within(entry, &self.search.base) && self.search.filter.matches(entry)
+        is_within(entry, &self.search.base) && self.people.matches(entry)
     }
 
     fn by_id<'s>(&self, snapshot: &'s Snapshot, id: &AccountId) -> Option<&'s Entry> {
@@ -314,9 +315,11 @@ impl Inner {
                 entry.replace(attribute, vec![value.to_vec()]);
                 continue;
             }
-            let Ok(new) = std::str::from_utf8(&value) else { return Written::Rejected(Rejection::NotComplex) };
+            let Ok(new) = std::str::from_utf8(&value) else {
+                return Written::Rejected(Rejection::NotComplex, Demands::default());
+            };
             if let Err(rejection) = password::replace(&mut entry, new, &policy) {
-                return Written::Rejected(rejection);
+                return Written::Rejected(rejection, plain_policy().demands());
             }
         }
         match locked.replace(entry) {
@@ -473,7 +476,7 @@ mod tests {
 
     fn rules() -> Rules {
         let document = Document::parse("[policy]\nprivileged_groups = [\"cn=admins,dc=x\"]\n");
-        let rules = Rules::read(document.root().section("policy"));
+        let rules = Rules::read(document.root().section("policy"), true);
         assert_eq!(document.into_faults(), []);
         rules
     }
@@ -571,7 +574,7 @@ mod tests {
         ));
         let Found::Account(again) = trial.directory.read(&account.id, NOW).await.unwrap() else { panic!("gone") };
         let written = trial.directory.write(by_link(&again, OLD)).await.1;
-        assert!(matches!(written, Written::Rejected(Rejection::InHistory)), "{written:?}");
+        assert!(matches!(written, Written::Rejected(Rejection::InHistory, _)), "{written:?}");
     }
 
     #[tokio::test]

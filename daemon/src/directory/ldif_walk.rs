@@ -30,11 +30,13 @@ impl Ldif {
         let others: Vec<Inner> = survey.others.iter().map(|other| self.inner().beside(other)).collect();
         let others = Arc::new(others);
         let (eyes, filter) = (Arc::clone(&others), survey.filter.unwrap_or(Filter::And(Vec::new())));
+        let ids = survey.ids.map(<[_]>::to_vec);
         let left = self
             .on_file(move |inner, snapshot| {
                 let people = snapshot.entries().filter(|entry| {
                     let is_person = inner.is_person(entry) || eyes.iter().any(|other| other.is_person(entry));
-                    is_person && filter.matches(entry)
+                    let is_wanted = ids.as_ref().is_none_or(|ids| inner.id(entry).is_some_and(|id| ids.contains(&id)));
+                    is_person && is_wanted && filter.matches(entry)
                 });
                 let mut names: Vec<EntryName> = people.map(|entry| entry.name().clone()).collect();
                 names.reverse();

@@ -5,6 +5,7 @@
 //! matches, and a password is written only with a [`Permit`].
 
 pub mod config;
+pub mod endpoint;
 pub mod ldap;
 pub mod ldif;
 mod ldif_file;
@@ -16,13 +17,14 @@ mod walk;
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Dn, Login, NewPassword, Stamp, Timestamp};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use rekeyd_core::settings::Fault;
 
 pub use self::config::DirectoryConfig;
-use self::config::{Endpoint, Identity, Kind, LdapConfig, Security, Transport};
+use self::config::{Identity, Kind, LdapConfig};
+use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 pub use self::walk::{Survey, Walk, Walked};
@@ -71,8 +73,8 @@ pub enum Written {
     Done,
     /// Certainly nothing was written: no server took the write.
     NotDone(String),
-    /// The directory refused the password or the write, and says why.
-    Rejected(Rejection),
+    /// The directory refused the password or the write, and says why; with what it demands, where it shows that.
+    Rejected(Rejection, Demands),
     /// The account changed between reading and writing (locked meanwhile, or a newer password); nothing was written.
     Stale,
     /// No answer: it may or may not have been written. The server is the one to ask again.
@@ -96,6 +98,8 @@ pub struct Flaw {
 /// The kinds of flaw.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FlawKind {
+    /// It had not taken over in time a password that another server took.
+    Behind,
     /// Its clock and ours differ by more than stamps can bear.
     Clock,
     /// It can't be reached, or ends connections.
@@ -114,6 +118,7 @@ impl FlawKind {
     /// The word in the trail and in the status.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Behind => "behind",
             Self::Clock => "clock",
             Self::Down => "down",
             Self::ReadOnly => "read-only",
@@ -177,10 +182,11 @@ impl Directory {
             faults
                 .extend(Self::open(&DirectoryConfig { kind: Kind::Ldap(Box::new(ldap)), ..config.clone() }, key).err());
         }
-        if let Identity::Simple { password, .. } = &ldap.identity {
+        for identity in [Some(&ldap.identity), ldap.operator.as_ref()].into_iter().flatten() {
+            let Identity::Simple { password, .. } = identity else { continue };
             faults.extend(password.read().err().map(|what| Fault {
                 line: password.line,
-                key: "directory.bind_password_file".into(),
+                key: format!("directory.{}", password.key),
                 what,
                 remedy: "Let the service, and nobody else, read the file.".into(),
             }));
@@ -204,11 +210,12 @@ impl Directory {
         }
     }
 
-    /// The attributes that a login is looked for in.
-    pub fn login_attributes(&self) -> &[String] {
+    /// The groups by which an account belongs to a group that it is known to belong to, from the one that names it upwards;
+    /// empty where no way is found.
+    pub async fn path(&self, account: &Account, group: &Dn) -> Result<Vec<String>, Error> {
         match self {
-            Self::Ldap(ldap) => ldap.login_attributes(),
-            Self::Ldif(ldif) => ldif.login_attributes(),
+            Self::Ldap(ldap) => ldap.path(account, group).await,
+            Self::Ldif(ldif) => ldif.path(account, group).await,
         }
     }
 
@@ -217,15 +224,6 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.find(login, Depth::Whole, now).await,
             Self::Ldif(ldif) => ldif.find(login, now).await,
-        }
-    }
-
-    /// The groups by which an account belongs to a group that it is known to belong to, from the one that names it upwards;
-    /// empty where no way is found.
-    pub async fn path(&self, account: &Account, group: &Dn) -> Result<Vec<String>, Error> {
-        match self {
-            Self::Ldap(ldap) => ldap.path(account, group).await,
-            Self::Ldif(ldif) => ldif.path(account, group).await,
         }
     }
 
@@ -315,7 +313,7 @@ impl Directory {
         hold(stamp, Timestamp::from_millis(now.millis().saturating_add(ahead)))
     }
 
-    /// Whether the last operation reached a server, for status and health; asks nothing.
+    /// Whether a server answers, as far as is known, for status and health; asks nothing.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Ldap(ldap) => ldap.is_up(),

@@ -5,7 +5,7 @@
 //! A walk may look through several pairs of eyes at once: the directory as it is configured, and as another configuration
 //! would have it. It reads and proves everything once for all of them.
 
-use rekeyd_core::domain::{Account, Timestamp};
+use rekeyd_core::domain::{Account, AccountId, Timestamp};
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::signs::Sign;
 
@@ -19,8 +19,10 @@ pub struct Survey<'c> {
     /// How others would see the directory: their mapping, filter and watched groups. Where it is and how it is reached is
     /// not taken from them.
     pub others: &'c [DirectoryConfig],
-    /// Only these people.
+    /// Only people that fit this.
     pub filter: Option<Filter>,
+    /// Only these accounts.
+    pub ids: Option<&'c [AccountId]>,
     /// Whether to read what shows how each password came to be.
     pub signs: bool,
     /// The moment that accounts are judged at.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rekeyd_core::domain::{AccountId, Adopted, Event, EventKind, RequestId, Timestamp};
+use rekeyd_core::domain::{AccountId, Adopted, DirectoryKey, Event, EventKind, RequestId, Timestamp};
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::policy::adoption::{Taken, take};
 use rekeyd_core::policy::authority::{Operator, Verb};
@@ -23,6 +23,8 @@ const SLICE: u32 = 1000;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// Whose accounts.
+    pub directory: DirectoryKey,
     /// Only these people (RFC 4515).
     pub filter: Option<String>,
     /// The operator's word on those that show no sign.
@@ -109,6 +111,7 @@ pub enum Refused {
 
 /// An adoption that may begin.
 pub struct Prepared {
+    directory: DirectoryKey,
     filter: Option<Filter>,
     undecided_as: Option<Taken>,
     recording: Option<Recording>,
@@ -148,10 +151,9 @@ pub async fn prepare(rekeyd: &Rekeyd, operator: &Operator, ask: Ask, now: Timest
     let mut recording = None;
     if let Some(reason) = ask.record {
         let mut new = Recording { id: rekeyd.fresh_request(), before: None, operator: operator.clone(), reason };
-        let directory = rekeyd.parts().directory.key();
         let adoption = NewAdoption {
             id: new.id,
-            directory,
+            directory: ask.directory,
             filter: ask.filter.clone(),
             undecided_as: ask.undecided_as,
             actor: operator.actor().clone(),
@@ -172,7 +174,7 @@ pub async fn prepare(rekeyd: &Rekeyd, operator: &Operator, ask: Ask, now: Timest
         }
         recording = Some(new);
     }
-    Ok(Prepared { filter, undecided_as: ask.undecided_as, recording, _turn: turn })
+    Ok(Prepared { directory: ask.directory, filter, undecided_as: ask.undecided_as, recording, _turn: turn })
 }
 
 impl Prepared {
@@ -196,8 +198,9 @@ impl Prepared {
             }
         }
         let parts = rekeyd.parts();
-        let survey = Survey { others: &[], filter: self.filter.clone(), signs: true, now };
-        let mut walk = parts.directory.walk(survey).await?;
+        let one = parts.directories.with(self.directory)?;
+        let survey = Survey { others: &[], filter: self.filter.clone(), ids: None, signs: true, now };
+        let mut walk = one.directory.walk(survey).await?;
         let mut counts = Counts::default();
         while let Some(page) = walk.page().await? {
             let mut rows = Vec::new();
@@ -330,7 +333,7 @@ impl From<Adoption> for Summary {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use rekeyd_core::domain::{Account, DirectoryKey, EntryName, Server, Stamp, Standing};
+    use rekeyd_core::domain::{Account, EntryName, Server, Stamp, Standing};
 
     use super::*;
 

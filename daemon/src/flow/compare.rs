@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Facts, Finding, Login, Timestamp};
-use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::domain::{Account, DirectoryKey, Facts, Finding, Login, Timestamp};
+use rekeyd_core::policy::claims::Claims;
 use rekeyd_core::policy::eligibility::{self, Act};
 use rekeyd_core::policy::grounds::{Ground, ground};
 use rekeyd_core::policy::rules::Rules;
@@ -33,24 +33,29 @@ impl Against {
     pub fn parse(text: &str, directory: &str) -> Result<Self, Vec<Fault>> {
         let document = Document::parse(text);
         let root = document.root();
-        let rules = Rules::read(root.section("policy"));
-        let all: Vec<DirectoryConfig> =
-            root.sections("directory").into_iter().map(|section| DirectoryConfig::read(section, None)).collect();
-        let place = all.iter().position(|one| one.name == directory).or((all.len() == 1).then_some(0));
+        let sections = root.sections("directory");
+        let policies: Vec<_> = sections.iter().map(|section| section.section("policy")).collect();
+        let each_names_its_own = !policies.is_empty() && policies.iter().all(|policy| policy.has("privileged_groups"));
+        let general = Rules::read(root.section("policy"), !each_names_its_own);
+        let mut all = Vec::new();
+        for (section, policy) in sections.into_iter().zip(policies) {
+            // Whose login it is plays no part, and is read so that it counts as known.
+            Claims::read(&section);
+            section.texts("formerly");
+            let rules = general.of_directory(policy);
+            let mut config = DirectoryConfig::read(section, None);
+            config.heed(&rules);
+            all.push(Self { rules, directory: config });
+        }
+        let place = all.iter().position(|one| one.directory.name == directory).or((all.len() == 1).then_some(0));
         if place.is_none() {
             let remedy = "Give a whole configuration, with the directory that is compared under its present name.";
             root.fault("directory", format!("there is no [[directory]] with the name {directory:?}"), remedy);
         }
-        let found = place.and_then(|place| all.into_iter().nth(place));
         drop(root);
+        let found = place.and_then(|place| all.into_iter().nth(place));
         let faults = document.into_faults();
-        match found {
-            Some(mut directory) if faults.is_empty() => {
-                directory.heed(&rules);
-                Ok(Self { rules, directory })
-            }
-            _ => Err(faults),
-        }
+        found.filter(|_| faults.is_empty()).ok_or(faults)
     }
 }
 
@@ -145,14 +150,15 @@ pub enum Told {
 
 /// A comparison that may begin.
 pub struct Comparison {
+    directory: DirectoryKey,
     whom: Whom,
     against: Option<Against>,
     _turn: Turn,
 }
 
 /// Prepares a comparison; `None` while somebody else walks.
-pub fn prepare(rekeyd: &Rekeyd, whom: Whom, against: Option<Against>) -> Option<Comparison> {
-    Some(Comparison { whom, against, _turn: rekeyd.turn_to_walk()? })
+pub fn prepare(rekeyd: &Rekeyd, directory: DirectoryKey, whom: Whom, against: Option<Against>) -> Option<Comparison> {
+    Some(Comparison { directory, whom, against, _turn: rekeyd.turn_to_walk()? })
 }
 
 impl Comparison {
@@ -177,12 +183,13 @@ impl Comparison {
         now: Timestamp,
     ) -> Result<bool, Trouble> {
         let parts = rekeyd.parts();
+        let one = parts.directories.with(self.directory)?;
         let mut wanted = None;
         if let Whom::Logins(logins) = &self.whom {
             let mut ids = Vec::new();
             let mut rows = Vec::new();
             for login in logins {
-                match parts.directory.find(login, now).await? {
+                match parts.directories.find_in(self.directory, login, now).await? {
                     Found::Account(account) => ids.push(account.id),
                     found => rows.push(not_one(login, &found, self.against.is_some())),
                 }
@@ -196,12 +203,8 @@ impl Comparison {
             wanted = Some(ids);
         }
         let others: Vec<DirectoryConfig> = self.against.iter().map(|against| against.directory.clone()).collect();
-        let filter = match &self.whom {
-            Whom::All => None,
-            Whom::Logins(logins) => Some(any_of(logins, parts.directory.login_attributes())),
-        };
-        let survey = Survey { others: &others, filter, signs: false, now };
-        let mut walk = parts.directory.walk(survey).await?;
+        let survey = Survey { others: &others, filter: None, ids: wanted.as_deref(), signs: false, now };
+        let mut walk = one.directory.walk(survey).await?;
         let mut seen = 0;
         while let Some(page) = walk.page().await? {
             seen += page.len() as u64;
@@ -210,10 +213,7 @@ impl Comparison {
                 let mut eyes = walked.seen.into_iter();
                 let (ours, theirs) = (eyes.next().flatten(), eyes.next().flatten());
                 let Some(account) = ours.as_ref().or(theirs.as_ref()) else { continue };
-                if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&account.id)) {
-                    continue;
-                }
-                let verdict_now = verdict(ours.as_ref(), &facts, &parts.rules, now);
+                let verdict_now = verdict(ours.as_ref(), &facts, &one.rules, now);
                 let verdict_then =
                     self.against.as_ref().map(|against| verdict(theirs.as_ref(), &facts, &against.rules, now));
                 let row = row_of(account, verdict_now, verdict_then);
@@ -229,12 +229,6 @@ impl Comparison {
         }
         Ok(true)
     }
-}
-
-/// Any of these logins, in any of these attributes.
-fn any_of(logins: &[Login], attributes: &[String]) -> Filter {
-    let pairs = logins.iter().flat_map(|login| attributes.iter().map(move |name| (name, login)));
-    Filter::Or(pairs.map(|(name, login)| Filter::equal(name.as_str(), login.as_str())).collect())
 }
 
 /// The verdict on an account; somebody who is no person for a configuration is not found by it.

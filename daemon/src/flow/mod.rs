@@ -7,6 +7,9 @@
 //! * [`explain`], [`status`], [`health`]: what is so, and why. [`compare`]: what would be so under other rules. [`adopt`]:
 //!   what becomes of accounts that are older than rekeyd.
 //!
+//! Each story that is about an account asks the account's own directory and judges by that directory's rules: `directories`
+//! says which one it is.
+//!
 //! A story never learns which door opened it, and a door never learns how a story is done: outcomes are values, and
 //! an ordinary refusal is an outcome.
 
@@ -25,6 +28,8 @@ pub mod sign_in;
 pub mod status;
 
 mod clock;
+mod directories;
+mod faults;
 mod link;
 mod rekeyd;
 mod setting;
@@ -37,4 +42,6 @@ mod watchlist;
 mod ways;
 
 pub use clock::Clock;
+pub use directories::{Directories, Governed, Whom};
+pub use faults::Faults;
 pub use rekeyd::{Identity, Parts, Rekeyd};

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use rekeyd_core::domain::{Account, Actor, Event, EventKind, NoticeKind, Proof, Ticket};
-use rekeyd_core::flavour::Rejection;
+use rekeyd_core::flavour::{Demands, Rejection};
 use rekeyd_core::policy::permit::Claimed;
 
 use super::rekeyd::{Parts, Rekeyd};
 use super::reset::SetOutcome;
-use crate::directory::{Settled, Written};
+use crate::directory::{Directory, Settled, Written};
 use crate::store::{self, Spend};
 
 /// A write without an answer is looked for this often, with growing pauses between.
@@ -20,6 +20,7 @@ const LOOKS: u32 = 3;
 /// One setting of a password by a ticket.
 pub(super) struct Setting<'a> {
     pub(super) parts: &'a Parts,
+    pub(super) directory: &'a Directory,
     pub(super) ticket: &'a Ticket,
     pub(super) account: &'a Account,
     pub(super) nonce: [u8; 16],
@@ -39,7 +40,7 @@ impl Setting<'_> {
                 kept(rekeyd.store.release(claimed, false, None).await);
                 SetOutcome::Unavailable
             }
-            Written::Rejected(rejection) => self.rejected(rekeyd, claimed, rejection).await,
+            Written::Rejected(rejection, demands) => self.rejected(rekeyd, claimed, rejection, demands).await,
             Written::Stale => {
                 let (event, reference) = self.refused(rekeyd, "changed-meanwhile");
                 kept(rekeyd.store.void(claimed, event).await);
@@ -49,14 +50,14 @@ impl Setting<'_> {
         }
     }
 
-    async fn rejected(&self, rekeyd: &Rekeyd, claimed: Claimed, rejection: Rejection) -> SetOutcome {
+    async fn rejected(&self, rekeyd: &Rekeyd, claimed: Claimed, rejection: Rejection, demands: Demands) -> SetOutcome {
         let again = rejection.is_about_the_password();
         let event = self.event(rekeyd, EventKind::PasswordRejected, "rejected").because(rejection.code());
-        if let Rejection::MissingRight(right) = &rejection {
+        if let Rejection::MissingRight(right) | Rejection::NoTls(right) | Rejection::Protected(right) = &rejection {
             log::error!(event = "missing-right"; "the directory does not let rekeyd set a password: {right}");
         }
         kept(rekeyd.store.release(claimed, again, Some(event)).await);
-        SetOutcome::Rejected { rejection, again }
+        SetOutcome::Rejected { rejection, demands, again }
     }
 
     /// The same server is asked whether the stamp has changed. An unchanged one says nothing yet, since the write may
@@ -65,7 +66,7 @@ impl Setting<'_> {
         for look in 0..LOOKS {
             tokio::time::sleep(Duration::from_millis(300).saturating_mul(1 << look)).await;
             let (account, stamp) = (&self.ticket.account, &self.ticket.stamp);
-            match self.parts.directory.settle(account, stamp, server, rekeyd.now()).await {
+            match self.directory.settle(account, stamp, server, rekeyd.now()).await {
                 Ok(Settled::Changed) => {
                     self.done(rekeyd).await;
                     return SetOutcome::Set { locked_until: None };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Facts};
+use rekeyd_core::domain::{Account, DirectoryKey, Facts};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::rekeyd::Rekeyd;
@@ -14,6 +14,21 @@ use crate::store;
 pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
 impl Rekeyd {
+    /// The directory of this name, or the only one.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub fn directory_to_walk(&self, name: Option<&str>) -> Result<(DirectoryKey, String), Vec<String>> {
+        let parts = self.parts();
+        let all = parts.directories.all();
+        let named = match name {
+            Some(name) => all.iter().find(|one| one.directory.name() == name),
+            None => all.first().filter(|_| all.len() == 1),
+        };
+        let found = named.map(|one| (one.directory.key(), one.directory.name().to_owned()));
+        found.ok_or_else(|| self.directory_names())
+    }
+
     /// Asks for the right to walk; `None` while somebody else does.
     pub(super) fn turn_to_walk(&self) -> Option<Turn> {
         Arc::clone(&self.walks).try_acquire_owned().ok().map(Turn)

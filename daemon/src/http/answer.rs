@@ -1,14 +1,15 @@
 //! The one table from outcomes to answers: status, page and JSON of everything that a story or a check can end in.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use rekeyd_core::domain::Timestamp;
-use rekeyd_core::flavour::Rejection;
 use rekeyd_core::policy::password::{self, Weakness};
 use rekeyd_core::policy::rules::PasswordRules;
 use serde_json::{Value, json};
 
+use super::demands::rejected;
 use super::page::{Message, Mood, Next, Page, Text};
 use super::response::Answer;
 use crate::flow::health::{DirectoryHealth, Health};
@@ -213,9 +214,12 @@ pub(super) fn set_page(outcome: SetOutcome, now: Timestamp) -> SetPage {
             let message = Message { more: Some(more), ..Message::new("refused", Mood::Trouble, Next::Nothing) };
             (StatusCode::FORBIDDEN, Page::Message(message))
         }
-        SetOutcome::Rejected { rejection, again: true } => return SetPage::Form(vec![rejected(&rejection)]),
-        SetOutcome::Rejected { rejection, again: false } => {
-            let more = Some(rejected(&rejection));
+        SetOutcome::Rejected { rejection, demands, again: true } => {
+            return SetPage::Form(rejected(&rejection, &demands, now));
+        }
+        SetOutcome::Rejected { rejection, demands, again: false } => {
+            // What helps to keep the rule says more than its name.
+            let more = rejected(&rejection, &demands, now).pop();
             let message = Message { more, ..Message::new("rejected", Mood::Trouble, Next::Nothing) };
             (StatusCode::UNPROCESSABLE_ENTITY, Page::Message(message))
         }
@@ -237,7 +241,7 @@ pub(super) fn unsure_page() -> (StatusCode, Page) {
 }
 
 /// The answer to a new password, on the hook.
-pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> Answer {
+pub(super) fn set_json(outcome: &SetOutcome, now: Timestamp, say: impl Fn(&Text) -> String) -> Answer {
     let violations = |texts: Vec<Text>, again: bool| {
         let violations: Vec<Value> = texts.iter().map(|text| json!({ "code": text.id, "text": say(text) })).collect();
         let detail = if again {
@@ -256,7 +260,7 @@ pub(super) fn set_json(outcome: &SetOutcome, say: impl Fn(&Text) -> String) -> A
             "This account may not be reset any more; support finds the reason by the reference.",
             json!({ "reference": reference }),
         ),
-        SetOutcome::Rejected { rejection, again } => violations(vec![rejected(rejection)], *again),
+        SetOutcome::Rejected { rejection, demands, again } => violations(rejected(rejection, demands, now), *again),
         SetOutcome::Set { locked_until: None } => Answer::empty(StatusCode::NO_CONTENT),
         SetOutcome::Set { locked_until: Some(until) } => {
             Answer::json(StatusCode::OK, &json!({ "outcome": "set", "locked_until": rfc3339(*until) }))
@@ -308,7 +312,12 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
         .header("www-authenticate", "Bearer realm=\"rekeyd\""),
         sign_in::Outcome::Granted(granted) => Answer::json(
             StatusCode::OK,
-            &json!({ "outcome": "granted", "account": granted.account, "login": granted.login }),
+            &json!({
+                "outcome": "granted",
+                "account": granted.account,
+                "directory": granted.directory,
+                "login": granted.login,
+            }),
         ),
         sign_in::Outcome::TooOften(wait) => too_often(*wait),
         sign_in::Outcome::Unavailable => unavailable("The directory can't be asked; try again."),
@@ -316,15 +325,17 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
 }
 
 /// Whether the door is ready: while the directory is down requests are accepted all the same.
-pub(super) fn ready(health: Health) -> Answer {
+pub(super) fn ready(health: &Health) -> Answer {
     let store = if health.store { "up" } else { "down" };
-    let directory = match health.directory {
+    let word = |health: DirectoryHealth| match health {
         DirectoryHealth::Down => "down",
         DirectoryHealth::Impaired => "impaired",
         DirectoryHealth::Up => "up",
     };
+    let each: BTreeMap<_, _> = health.directories.iter().map(|(name, health)| (name, word(*health))).collect();
+    let directory = word(health.directory());
     let status = if health.store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Answer::json(status, &json!({ "ready": health.store, "store": store, "directory": directory }))
+    Answer::json(status, &json!({ "ready": health.store, "store": store, "directory": directory, "directories": each }))
 }
 
 /// The password rules, one text a line.
@@ -350,10 +361,6 @@ fn weak(weakness: Weakness) -> Text {
 
 fn with_numbers(id: &'static str, args: Vec<(&'static str, u32)>) -> Text {
     args.into_iter().fold(Text::new(id), |text, (name, number)| text.with(name, number.to_string()))
-}
-
-fn rejected(rejection: &Rejection) -> Text {
-    Text::new(format!("rejected-{}", rejection.code()))
 }
 
 fn message(name: &'static str, mood: Mood, next: Next) -> Page {
@@ -410,14 +417,15 @@ mod tests {
 
     #[test]
     fn a_refusal_without_a_reason_is_not_about_the_password() {
-        let status = |outcome| set_json(&outcome, |text| text.id.to_string()).status.as_u16();
+        let status =
+            |outcome| set_json(&outcome, Timestamp::from_millis(0), |text| text.id.to_string()).status.as_u16();
         assert_eq!(status(SetOutcome::Weak(Vec::new())), 503);
         assert_eq!(status(SetOutcome::Weak(vec![Weakness::Common])), 422);
     }
 
     #[test]
     fn t20_a_ticket_that_opens_nothing_says_so_in_one_way() {
-        let (one, other) = (gone(), set_json(&SetOutcome::Gone, |text| text.id.to_string()));
+        let (one, other) = (gone(), set_json(&SetOutcome::Gone, Timestamp::from_millis(0), |text| text.id.to_string()));
         assert_eq!((one.status, &one.body), (other.status, &other.body));
     }
 }

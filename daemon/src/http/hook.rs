@@ -123,7 +123,7 @@ pub(super) async fn password(call: &Call, client: Client) -> Result<Answer, Refu
     // A call names no form, so the same call again is another use of the ticket.
     let nonce = call.rekeyd.fresh();
     let outcome = reset::set_password(&call.rekeyd, token, password, nonce, actor).await;
-    Ok(alarm::answered(answer::set_json(&outcome, |text| call.say(&languages, text)), source))
+    Ok(alarm::answered(answer::set_json(&outcome, call.now, |text| call.say(&languages, text)), source))
 }
 
 /// `POST /v1/sign-in`: is this the password?

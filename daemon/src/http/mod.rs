@@ -23,6 +23,7 @@ pub mod server;
 
 mod alarm;
 mod answer;
+mod demands;
 mod door;
 mod hook;
 mod page;

@@ -251,7 +251,7 @@ mod tests {
     use std::time::Duration;
 
     use rekeyd_core::domain::RequestId;
-    use rekeyd_core::flavour::Rejection;
+    use rekeyd_core::flavour::{Demands, Rejection};
     use rekeyd_core::policy::password::{self, Pattern, Weakness};
     use rekeyd_core::policy::rules::PasswordRules;
     use rekeyd_plugins::Words;
@@ -357,7 +357,14 @@ mod tests {
             ("too-often", answer::forgotten_page(forgotten::Accepted::TooOften(Duration::from_mins(9))).1),
             ("reset", reset("ada", Vec::new())),
             ("reset-weak", other(SetOutcome::Weak(weak))),
-            ("reset-rejected", other(SetOutcome::Rejected { rejection: Rejection::InHistory, again: true })),
+            (
+                "reset-rejected",
+                other(SetOutcome::Rejected {
+                    rejection: Rejection::InHistory,
+                    demands: Demands::default(),
+                    again: true,
+                }),
+            ),
             ("done", other(SetOutcome::Set { locked_until: None })),
             ("gone", other(SetOutcome::Gone)),
             ("refused", other(SetOutcome::Refused { reference: "7M2K-9Q4T".into() })),
@@ -480,7 +487,10 @@ mod tests {
         for id in ids.chain(rejections.iter().map(|rejection| format!("rejected-{}", rejection.code()))) {
             assert!(exists(&id), "{id} is in no language file");
         }
-        for id in ["too-often", "done-locked", "reset-life"] {
+        for id in ["demands-length", "demands-history", "demands-complex"] {
+            assert!(exists(id), "{id}");
+        }
+        for id in ["too-often", "done-locked", "reset-life", "demands-wait"] {
             for unit in ["minutes", "hours", "days"] {
                 assert!(exists(&format!("{id}-{unit}")), "{id}-{unit}");
             }

@@ -98,6 +98,32 @@ rejected-protected = Your account is protected, and only an administrator can se
 rejected-too-long = This password is longer than the directory takes.
 rejected-too-short = This password is shorter than the directory takes.
 rejected-too-young = Your present password was set too recently to be changed again.
+demands-length =
+    { $count ->
+        [one] The directory wants at least one character.
+       *[other] The directory wants at least { $count } characters.
+    }
+demands-history =
+    { $count ->
+        [one] The directory does not take the password that you had last.
+       *[other] The directory takes none of your last { $count } passwords.
+    }
+demands-complex = The directory wants several kinds of characters: capital and small letters, digits, signs; and no part of your name.
+demands-wait-minutes =
+    { $count ->
+        [one] It can be changed again in one minute.
+       *[other] It can be changed again in { $count } minutes.
+    }
+demands-wait-hours =
+    { $count ->
+        [one] It can be changed again in one hour.
+       *[other] It can be changed again in { $count } hours.
+    }
+demands-wait-days =
+    { $count ->
+        [one] It can be changed again in one day.
+       *[other] It can be changed again in { $count } days.
+    }
 
 ## How it ended
 

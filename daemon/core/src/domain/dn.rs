@@ -48,6 +48,11 @@ impl Dn {
         }
     }
 
+    /// The name of the root, which no account has: where nothing is known yet.
+    pub const fn root() -> Self {
+        Self(String::new())
+    }
+
     /// The normal form, for reading, and good as a name to a server that ignores case.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -32,19 +32,26 @@ const CLOCKS: Duration = Duration::from_mins(5);
 
 /// Adds what an entry says of itself. A value that can't be read is an unknown state.
 pub(super) fn read(ppolicy: bool, reading: &Reading<'_>, standing: &mut Standing) {
+    hash(reading, standing);
+    let overlay = if ppolicy { overlay(reading, standing) } else { Ok(()) };
+    for bad in [shadow(reading, standing), overlay].into_iter().filter_map(Result::err) {
+        standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
+    }
+}
+
+/// What a password says that is kept as something else than a hash of a password.
+pub(super) fn hash(reading: &Reading<'_>, standing: &mut Standing) {
     for value in reading.entry.texts("userPassword") {
-        if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("{SASL}")) {
-            standing.add(reading.evidence(Finding::PasswordElsewhere, "userPassword", "{SASL}…"));
+        for scheme in ["{SASL}", "{PAM-PASSTHRU}"] {
+            if value.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) {
+                standing.add(reading.evidence(Finding::PasswordElsewhere, "userPassword", &format!("{scheme}…")));
+            }
         }
         // `passwd -l` and its like put these before a hash, where nothing fits any more.
         let hash = value.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(_, hash)| hash);
         if hash.is_some_and(|hash| hash.starts_with(['!', '*'])) {
             standing.add(reading.evidence(Finding::Disabled, "userPassword", "a hash that nothing fits"));
         }
-    }
-    let overlay = if ppolicy { overlay(reading, standing) } else { Ok(()) };
-    for bad in [shadow(reading, standing), overlay].into_iter().filter_map(Result::err) {
-        standing.add(reading.evidence(Finding::Unknown, &bad.attribute, &bad.why));
     }
 }
 
@@ -121,7 +128,7 @@ fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreada
 }
 
 /// What the end of a POSIX account says. Some programs read 0 as never and some as long ago, so here it is long ago.
-fn shadow(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
+pub(super) fn shadow(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
     let end = reading.entry.number(SHADOW_EXPIRE)?.filter(|days| *days >= 0);
     if let Some(days) = end
         && days.saturating_mul(DAY) <= reading.now.millis()

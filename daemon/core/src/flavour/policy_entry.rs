@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::flavour::Demands;
 use crate::flavour::entry::{Entry, Unreadable};
 
 /// The attributes that verdicts and checks need.
@@ -26,6 +27,8 @@ pub struct Policy {
     pub name: String,
     /// Whether the person may change the password.
     pub allow_user_change: bool,
+    /// Whether several kinds of characters are wanted, where the policy itself says so.
+    pub complex: bool,
     /// 0: quality is not looked at; 1: where it can be; 2: always.
     pub check_quality: i64,
     /// How many old passwords are remembered.
@@ -34,6 +37,8 @@ pub struct Policy {
     pub lockout: bool,
     /// How long a lock by failures lasts; `None` until somebody lifts it.
     pub lockout_duration: Option<Duration>,
+    /// How many wrong passwords lock, where the account shows a count and not the lock; otherwise 0.
+    pub max_failures: i64,
     /// How long a password lasts.
     pub max_age: Option<Duration>,
     /// How old a password must be before it may be changed.
@@ -75,16 +80,31 @@ impl Policy {
         Ok(Self {
             name: entry.name().0.clone(),
             allow_user_change: entry.flag("pwdAllowUserChange")?.unwrap_or(true),
+            complex: false,
             check_quality: entry.number("pwdCheckQuality")?.unwrap_or(0),
             in_history: entry.number("pwdInHistory")?.unwrap_or(0),
             lockout: entry.flag("pwdLockout")?.unwrap_or(false),
             lockout_duration: seconds("pwdLockoutDuration")?,
+            max_failures: 0,
             max_age: seconds("pwdMaxAge")?,
             min_age: seconds("pwdMinAge")?,
             min_length: entry.number("pwdMinLength")?.unwrap_or(0),
             must_change: entry.flag("pwdMustChange")?.unwrap_or(false),
             safe_modify: entry.flag("pwdSafeModify")?.unwrap_or(false),
         })
+    }
+
+    /// What it demands of a password, for the words of a refusal.
+    pub fn demands(&self) -> Demands {
+        let some = |number: i64| u32::try_from(number).ok().filter(|number| *number > 0);
+        let checked = self.check_quality > 0;
+        Demands {
+            length: some(self.min_length).filter(|_| checked),
+            history: some(self.in_history),
+            complex: self.complex && checked,
+            least_age: self.min_age,
+            free_from: None,
+        }
     }
 }
 
@@ -93,10 +113,12 @@ pub fn plain_policy() -> Policy {
     Policy {
         name: "built-in".into(),
         allow_user_change: true,
+        complex: false,
         check_quality: 0,
         in_history: 3,
         lockout: true,
         lockout_duration: Some(Duration::from_mins(15)),
+        max_failures: 0,
         max_age: None,
         min_age: None,
         min_length: 0,

@@ -58,14 +58,34 @@ impl Flavour {
         if bare {
             return Sign::new(Hand::Nobody, PASSWORD, "absent");
         }
-        // What a marker says is the organisation's own word.
-        let marked = of(Hand::Nobody, Finding::NeverActivated, |attribute| attribute != "pwdChangedTime");
+        // The overlay's missing mark alone proves nothing; what a marker says is the organisation's own word, and what the other
+        // products say of newcomers rests on more than one sign.
+        let marked = match self {
+            Self::OpenLdap(_) => of(Hand::Nobody, Finding::NeverActivated, |attribute| attribute != "pwdChangedTime"),
+            _ => of(Hand::Nobody, Finding::NeverActivated, |_| true),
+        };
         if let Some(sign) = marked.or_else(|| of(Hand::Unclear, Finding::Undecided, |_| true)) {
             return sign;
         }
-        match self {
-            Self::OpenLdap(openldap) => of_openldap(openldap, entry),
+        let mark = match self {
+            Self::ActiveDirectory(_) => "pwdLastSet",
+            Self::Ds389(_) => "pwdUpdateTime",
+            Self::FreeIpa(_) => "krbLastPwdChange",
+            Self::OpenLdap(openldap) => return of_openldap(openldap, entry),
+        };
+        match entry.texts(mark).next() {
+            Some("0") | None => Sign::new(Hand::Unclear, mark, "absent, and there may be a password all the same"),
+            // Somebody must change it who has not chosen it.
+            Some(value) if standing.has(Finding::MustChange) => {
+                Sign::new(Hand::Unclear, mark, &format!("{value}: an administrator set the present password"))
+            }
+            Some(value) => Sign::new(Hand::Person, mark, value),
         }
+    }
+
+    /// Whether a proof that there is no password would decide about an entry that shows none.
+    pub fn is_decided_by_absence(&self, entry: &Entry) -> bool {
+        matches!(self, Self::OpenLdap(_)) && !entry.has(PASSWORD) && !entry.has("pwdChangedTime")
     }
 }
 

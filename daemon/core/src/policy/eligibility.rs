@@ -63,6 +63,7 @@ pub struct Terms {
     act: Act,
     purpose: Purpose,
     locked_until: Option<Timestamp>,
+    unlocks: bool,
 }
 
 impl Terms {
@@ -99,6 +100,11 @@ impl Terms {
     /// A lock by failures that ends by itself, which the person is told of.
     pub fn locked_until(&self) -> Option<Timestamp> {
         self.locked_until
+    }
+
+    /// Whether the account is locked by failures, and policy lets a new password lift that.
+    pub fn unlocks(&self) -> bool {
+        self.unlocks
     }
 }
 
@@ -203,7 +209,8 @@ impl Refusal {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Ambiguous => {
-                "Give each person a login and an address of their own, or narrow the directory's `filter`."
+                "Give each person a login and an address of their own, or narrow the directory's `filter`. Where several \
+                 directories know the login, name the one that is meant: `--directory NAME`."
             }
             Self::ContactDenied => "Store another address, or change `policy.contacts` in the configuration.",
             Self::Disabled => "Enable the account in the directory.",
@@ -289,12 +296,14 @@ pub fn judge(
     }
     let mut purpose = Purpose::Reset;
     let mut locked_until = None;
+    let mut locked = false;
     for evidence in findings(account, facts, rules, now) {
         if cell(evidence.finding, act, rules) == Cell::Yes(Purpose::Activation) {
             purpose = Purpose::Activation;
         }
         if evidence.finding == Finding::LockedByFailures {
             locked_until = evidence.until;
+            locked = true;
         }
     }
     Eligibility::Allow(Terms {
@@ -305,6 +314,7 @@ pub fn judge(
         act,
         purpose,
         locked_until,
+        unlocks: locked && rules.unlock_by_reset,
     })
 }
 

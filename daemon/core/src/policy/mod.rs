@@ -1,5 +1,6 @@
 //! The verdicts, pure: each is a function of what was read, what is remembered, the rules and the time it is given.
 //!
+//! * [`claims`]: which of several directories does a login belong to?
 //! * [`eligibility`]: may this be done to this account? One table, `design`'s law.
 //! * [`adoption`]: what becomes of an account that is older than rekeyd?
 //! * [`authority`]: may this operator do that to this account?
@@ -11,6 +12,7 @@
 
 pub mod adoption;
 pub mod authority;
+pub mod claims;
 mod common;
 pub mod eligibility;
 mod generate;
@@ -21,5 +23,5 @@ pub mod password;
 pub mod permit;
 pub mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weakness;

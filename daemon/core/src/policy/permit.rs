@@ -131,6 +131,11 @@ impl Permit {
         self.must_change
     }
 
+    /// Whether the write lifts a lock by failures, too, where it does not do so by itself.
+    pub fn unlocks(&self) -> bool {
+        self.terms.unlocks()
+    }
+
     /// In whose name.
     pub fn mandate(&self) -> &Mandate {
         &self.mandate

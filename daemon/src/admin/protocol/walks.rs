@@ -148,7 +148,7 @@ pub struct AdoptAccount {
 #[serde(rename_all = "kebab-case", tag = "line")]
 pub enum PolicyLine {
     /// One account: everybody, or where something is compared those for whom it changes.
-    Account(PolicyAccount),
+    Account(Box<PolicyAccount>),
     /// The end: everybody, by kind.
     Counts {
         /// Whether there was something to compare with.

@@ -1,11 +1,17 @@
 //! Reaching one server: TCP without delay, TLS that is checked, within a time limit. Nothing is sent before TLS stands.
+//!
+//! A connection is driven where the directory was opened, whoever asked for it first: a later story that somebody waits for
+//! gets it out of the pool, and must not depend on a thread that makes way for others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
+use rekeyd_core::flavour::Reply;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
@@ -15,8 +21,9 @@ use super::guard::{Stream, whole_messages};
 use super::request::Request;
 use super::strainer::Pieces;
 use super::tls;
-use super::wire::{Failure, bind_request};
-use crate::directory::config::{Endpoint, Identity, LdapConfig, Security, Transport};
+use super::wire::{Failure, PASSING, bind_request};
+use crate::directory::config::{Identity, LdapConfig};
+use crate::directory::endpoint::{Endpoint, Security, Transport};
 
 /// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
 const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
@@ -25,10 +32,27 @@ const LONGEST_ANSWER: usize = 1 << 14;
 /// What is read of it at once.
 const ROOM: usize = 512;
 
+/// As whom rekeyd is known on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Who {
+    /// As itself.
+    Rekeyd,
+    /// As the account by which operators' passwords are set.
+    Operators,
+}
+
 /// How connections are made.
 pub(super) struct Connector {
-    tls: Option<TlsConnector>,
+    /// Where they are driven; `None` for where they are asked for.
+    runtime: Option<Handle>,
+    ways: Arc<Ways>,
     identity: Identity,
+    operator: Option<Identity>,
+}
+
+/// What a connection needs before anybody is known on it.
+struct Ways {
+    tls: Option<TlsConnector>,
     connect_timeout: Duration,
     operation_timeout: Duration,
 }
@@ -40,66 +64,88 @@ impl Connector {
         let needs_tls = config.endpoints.iter().any(|endpoint| {
             matches!(endpoint.transport, Transport::Tcp { security: Security::Tls | Security::StartTls, .. })
         });
-        Ok(Self {
+        let ways = Ways {
             tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?.map(TlsConnector::from),
-            identity: config.identity.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
-        })
+        };
+        let (identity, operator) = (config.identity.clone(), config.operator.clone());
+        Ok(Self { runtime: Handle::try_current().ok(), ways: Arc::new(ways), identity, operator })
     }
 
-    /// A connection on which rekeyd is known as itself.
-    pub(super) async fn service(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+    /// A connection on which rekeyd is known.
+    pub(super) async fn service(&self, endpoint: &Endpoint, who: Who) -> Result<Connection, Failure> {
+        let identity = match who {
+            Who::Rekeyd => &self.identity,
+            Who::Operators => self.operator.as_ref().unwrap_or(&self.identity),
+        };
         // A missing password is said before anybody is bothered.
-        let password = self.password()?;
+        let password = Self::password(identity)?;
         let connection = self.anonymous(endpoint).await?;
-        self.known(connection, password, endpoint).await
+        self.known(connection, identity, password, endpoint).await
     }
 
-    /// As [`Self::service`], but what searches find goes to the strainer in pieces. A server that says nothing for longer
-    /// than an operation may take ends it.
+    /// A connection on which rekeyd is known as itself, and what searches find goes to the strainer in pieces. A server that
+    /// says nothing for longer than an operation may take ends it.
     pub(super) async fn strained(&self, endpoint: &Endpoint, pieces: Pieces) -> Result<Connection, Failure> {
-        let password = self.password()?;
-        let stream = self.stream(endpoint).await?;
-        let connection = Connection::strained(stream, pieces, self.operation_timeout).await?;
-        self.known(connection, password, endpoint).await
+        let password = Self::password(&self.identity)?;
+        let stream = self.ways.stream(endpoint).await?;
+        let connection = Connection::strained(stream, pieces, self.ways.operation_timeout).await?;
+        self.known(connection, &self.identity, password, endpoint).await
+    }
+
+    fn password(identity: &Identity) -> Result<Option<Zeroizing<String>>, Failure> {
+        match identity {
+            Identity::External => Ok(None),
+            Identity::Simple { password, .. } => password.read().map(Some).map_err(Failure::Refused),
+        }
     }
 
     /// Has the server know us on a connection.
     async fn known(
         &self,
         mut connection: Connection,
-        password: Option<Zeroizing<String>>,
+        identity: &Identity,
+        first: Option<Zeroizing<String>>,
         endpoint: &Endpoint,
     ) -> Result<Connection, Failure> {
-        let request = match (&self.identity, &password) {
-            (Identity::Simple { dn, .. }, Some(password)) => bind_request(dn, password)?,
-            _ => Request::BindExternal,
+        let (Identity::Simple { dn, password }, Some(first)) = (identity, first) else {
+            let reply = self.bound(&mut connection, Request::BindExternal).await?;
+            return let_in(endpoint, &reply).map(|()| connection);
         };
-        let answered = connection.exchange(&[request], self.operation_timeout).await?.pop();
-        let reply = answered.ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))?.reply;
-        match reply.code {
-            0 => Ok(connection),
-            // Nobody is told which of the two is wrong, by no server.
-            49 => Err(Failure::Refused(format!(
-                "{} does not let rekeyd in: its name or its password is wrong ({})",
-                endpoint.url,
-                reply.words()
-            ))),
-            51 | 52 | 80 => Err(Failure::Unreachable(format!("{}: {}", endpoint.url, reply.words()))),
-            _ => Err(Failure::Refused(format!("{} does not let rekeyd in: {}", endpoint.url, reply.words()))),
+        let mut reply = self.bound(&mut connection, bind_request(dn, &first)?).await?;
+        if reply.code == 49 {
+            // It may have been changed since it was read, there and here; the same one is not tried twice.
+            let second = password.read().map_err(Failure::Refused)?;
+            if *second != *first {
+                reply = self.bound(&mut connection, bind_request(dn, &second)?).await?;
+            }
         }
+        let_in(endpoint, &reply).map(|()| connection)
     }
 
-    fn password(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        match &self.identity {
-            Identity::External => Ok(None),
-            Identity::Simple { password, .. } => password.read().map(Some).map_err(Failure::Refused),
-        }
+    async fn bound(&self, connection: &mut Connection, request: Request<'_>) -> Result<Reply, Failure> {
+        let answered = connection
+            .exchange(&[request], self.ways.operation_timeout)
+            .await
+            .map_err(Failure::asked_for_ourselves)?
+            .pop();
+        answered
+            .map(|answered| answered.reply)
+            .ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
     }
 
     /// A connection on which nobody is known yet.
     pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+        let Some(runtime) = &self.runtime else { return self.ways.connect(endpoint).await };
+        let (ways, endpoint) = (Arc::clone(&self.ways), endpoint.clone());
+        let connected = runtime.spawn(async move { ways.connect(&endpoint).await }).await;
+        connected.unwrap_or_else(|ended| Err(Failure::Unreachable(ended.to_string())))
+    }
+}
+
+impl Ways {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         Connection::new(self.stream(endpoint).await?).await
     }
 
@@ -164,6 +210,21 @@ impl Connector {
             Some(code) => Err(Failure::Refused(format!("StartTLS is refused ({code})"))),
             None => Err(senseless()),
         }
+    }
+}
+
+/// What the answer to our own bind means.
+fn let_in(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
+    let url = &endpoint.url;
+    match reply.code {
+        0 => Ok(()),
+        // Nobody is told which of the two is wrong, by no server.
+        49 => Err(Failure::Refused(format!(
+            "{url} does not let rekeyd in: its name or its password is wrong ({})",
+            reply.words()
+        ))),
+        code if PASSING.contains(&code) => Err(Failure::Unreachable(format!("{url}: {}", reply.words()))),
+        _ => Err(Failure::Refused(format!("{url} does not let rekeyd in: {}", reply.words()))),
     }
 }
 

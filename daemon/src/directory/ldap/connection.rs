@@ -20,7 +20,7 @@ use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 use tokio::task::AbortHandle;
 
 use super::guard::{self, Sight, Stream};
-use super::request::{Page, Query, Request, Scope};
+use super::request::{HINTS, Page, Query, Request, Scope};
 use super::strainer::Pieces;
 use super::wire::Failure;
 
@@ -94,7 +94,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`Failure::Unreachable`] where the requests did not go out, so that no server can have acted on them;
-    /// [`Failure::Silent`] where the answers did not come in time; [`Failure::Broken`] for every other end.
+    /// [`Failure::Silent`] where the answers did not come in time; [`Failure::Beyond`] where one of them went beyond the
+    /// limits; [`Failure::Broken`] for every other end.
     pub(super) async fn exchange(
         &mut self,
         requests: &[Request<'_>],
@@ -110,10 +111,16 @@ impl Connection {
         let answers = tokio::time::timeout(deadline, AssertUnwindSafe(answers).catch_unwind()).await;
         let answered = match answers {
             Ok(Ok(Ok(answered))) => answered,
-            Ok(Ok(Err(LdapError::OpSend { .. }))) => {
+            Ok(Ok(Err(Unanswered::Ended(LdapError::OpSend { .. })))) => {
                 return Err(Failure::Unreachable("the connection has ended".into()));
             }
-            Ok(Ok(Err(error))) => return Err(Failure::Broken(format!("the connection ended: {error}"))),
+            Ok(Ok(Err(Unanswered::Beyond(why)))) => return Err(Failure::Beyond(why.into())),
+            Ok(Ok(Err(_)) | Err(_)) if self.sight.is_beyond() => {
+                return Err(Failure::Beyond("the server's answer is too large".into()));
+            }
+            Ok(Ok(Err(Unanswered::Ended(error)))) => {
+                return Err(Failure::Broken(format!("the connection ended: {error}")));
+            }
             Ok(Err(_)) => return Err(Failure::Broken("the server's answer makes no sense".into())),
             Err(_) => return Err(Failure::Silent(format!("no answer within {} ms", deadline.as_millis()))),
         };
@@ -129,36 +136,49 @@ impl Drop for Connection {
     }
 }
 
+/// Why there is no answer.
+enum Unanswered {
+    /// It goes beyond what was asked for, or can't be taken apart.
+    Beyond(&'static str),
+    /// The connection can't go on.
+    Ended(LdapError),
+}
+
+impl From<LdapError> for Unanswered {
+    fn from(error: LdapError) -> Self {
+        Self::Ended(error)
+    }
+}
+
 /// One request and its answer, in the library's words.
-async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Result<Answered, LdapError> {
-    match request {
+async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Result<Answered, Unanswered> {
+    Ok(match request {
         Request::Bind { name, password } => {
-            ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await.map(plain)
+            plain(ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await?)
         }
-        Request::BindExternal => ldap.sasl_external_bind().await.map(plain),
-        Request::Modify { name, replace, condition } => {
-            let mut controls = vec![policy_control()];
-            if let Some(condition) = condition {
-                // A server that does not know it must not write.
-                controls.push(Assertion { filter: condition.to_string() }.critical().into());
-            }
-            let changes = replace
-                .iter()
-                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])));
-            let changes = changes.collect();
-            ldap.with_controls(controls).modify(&name.0, changes).await.map(plain)
+        Request::BindExternal => plain(ldap.sasl_external_bind().await?),
+        Request::Modify { name, modify } => {
+            // A server that does not know one of these must not write.
+            let condition = modify.condition.map(|filter| Assertion { filter: filter.to_owned() }.critical().into());
+            let hints = modify.hints.map(|oid| raw(oid, true, Some(HINTS.to_vec())));
+            let controls = [policy_control()].into_iter().chain(condition).chain(hints).collect::<Vec<RawControl>>();
+            let changes = modify.replace.iter();
+            let changes = changes
+                .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])))
+                .collect();
+            plain(ldap.with_controls(controls).modify(&name.0, changes).await?)
         }
         Request::PasswordModify { name, password } => {
             let change = PasswordModify { user_id: Some(&name.0), old_pass: None, new_pass: Some(password) };
-            ldap.with_controls(vec![policy_control()]).extended(change).await.map(|result| plain(result.1))
+            plain(ldap.with_controls(vec![policy_control()]).extended(change).await?.1)
         }
-        Request::Page(query, page) => search(ldap, query, Some(page), deadline).await,
-        Request::Search(query) => search(ldap, query, None, deadline).await,
+        Request::Page(query, page) => search(ldap, query, Some(page), deadline).await?,
+        Request::Search(query) => search(ldap, query, None, deadline).await?,
         Request::WhoAmI => {
             let answer = ldap.extended(WhoAmI).await?;
-            Ok(Answered { value: answer.0.val, ..plain(answer.1) })
+            Answered { value: answer.0.val, ..plain(answer.1) }
         }
-    }
+    })
 }
 
 async fn search(
@@ -166,7 +186,7 @@ async fn search(
     query: &Query<'_>,
     page: Option<&Page<'_>>,
     deadline: Duration,
-) -> Result<Answered, LdapError> {
+) -> Result<Answered, Unanswered> {
     let scope = match query.scope {
         Scope::Base => ldap3::Scope::Base,
         Scope::Subtree => ldap3::Scope::Subtree,
@@ -176,10 +196,12 @@ async fn search(
     // All pages together may hold any number; one page holds no more than is asked for.
     let limit = if page.is_some() { 0 } else { i32::from(query.limit) };
     ldap.with_search_options(SearchOptions::new().sizelimit(limit).timelimit(seconds));
-    if let Some(page) = page {
-        let control = PagedResults { size: i32::from(query.limit), cookie: page.cookie.to_vec() };
-        // A server that does not know it must not send everything at once.
-        ldap.with_controls(vec![control.critical().into()]);
+    let extra = query.control.map(|(oid, value)| raw(oid, false, Some(value.to_vec())));
+    let paged = page.map(|page| PagedResults { size: i32::from(query.limit), cookie: page.cookie.to_vec() });
+    // A server that does not know pages must not send everything at once.
+    let controls: Vec<RawControl> = extra.into_iter().chain(paged.map(|paged| paged.critical().into())).collect();
+    if !controls.is_empty() {
+        ldap.with_controls(controls);
     }
     let names_only = ["1.1".to_owned()];
     let attributes = if query.attributes.is_empty() { &names_only[..] } else { query.attributes };
@@ -190,10 +212,10 @@ async fn search(
             asides += 1;
             references |= found.is_ref();
         } else {
-            entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
+            entries.push(entry(found).ok_or(Unanswered::Beyond("an entry makes no sense"))?);
         }
         if asides > MOST_ASIDES || entries.len() > usize::from(query.limit) {
-            return Err(LdapError::EndOfStream);
+            return Err(Unanswered::Beyond("the server sends more than was asked for"));
         }
     }
     let result = stream.finish().await;
@@ -203,7 +225,11 @@ async fn search(
 
 /// What the password policy says is asked for with every operation on a password.
 fn policy_control() -> RawControl {
-    RawControl { ctype: ppolicy::OID.to_owned(), crit: false, val: None }
+    raw(ppolicy::OID, false, None)
+}
+
+fn raw(oid: &str, critical: bool, value: Option<Vec<u8>>) -> RawControl {
+    RawControl { ctype: oid.to_owned(), crit: critical, val: value }
 }
 
 fn plain(result: LdapResult) -> Answered {

@@ -1,14 +1,15 @@
 //! Everything about one entry that makes it an account: its groups to any depth, the policy in force, what is hidden
 //! from us, and who shares its addresses. What can be asked for together is asked for together.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
-use rekeyd_core::flavour::Reading;
+use rekeyd_core::domain::{Account, Dn, EmailAddress, EntryName, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
-use rekeyd_core::flavour::policy_entry::{self, Policy, PolicyView};
+use rekeyd_core::flavour::policy_entry::PolicyView;
+use rekeyd_core::flavour::{Demands, Reading};
 
 use super::nature::{MEMBERSHIP, Nature};
 use super::request::{Query, Scope};
@@ -37,14 +38,18 @@ impl Ldap {
         now: Timestamp,
     ) -> Result<Account, Failure> {
         let nature = Arc::clone(&session.nature);
-        let lacking = self.lacking(&nature, entry);
+        let entry = &*whole(session, entry).await?;
+        let lacking = lacking(&nature, entry);
         let mut walk = Self::walk(&nature, entry);
         let policy = Self::policy_of(upstream, &nature, entry);
-        let policy_attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
-        let shared = self.addresses(entry).into_iter();
+        let policy_attributes = policy_attributes(&nature);
+        let shared = self.addresses(&nature, entry).into_iter();
         let questions = Questions {
-            groups: walk.as_mut().ok().and_then(|walk| self.question(&nature, walk)),
-            absent: (!lacking.is_empty()).then(|| absence(entry, &lacking)),
+            groups: match &mut walk {
+                Way::Ask(steps) => self.question(&nature, steps),
+                Way::Known(_) => None,
+            },
+            absent: (!lacking.is_empty() && nature.sight.is_none()).then(|| absence(entry, &lacking)),
             policy: policy.as_ref().err().map(|name| nature::entry_query(name, &policy_attributes)),
             shared: shared.map(|address| (address.clone(), self.shared_query(&nature, &address))).collect(),
         };
@@ -64,12 +69,13 @@ impl Ldap {
             }
         }
         let groups = match walk {
-            Ok(walk) => self.walked(session, walk, groups).await?,
-            Err(doubt) => Err(doubt),
+            Way::Ask(steps) => self.walked(session, steps, groups).await?,
+            Way::Known(groups) => groups,
         };
-        let hidden = match absent {
-            Some(found) if found.entries.is_empty() => hidden_of(session, entry, lacking).await?,
-            _ => Vec::new(),
+        let hidden = match (&nature.sight, absent) {
+            (Some(sight), _) => sight.hidden(entry, lacking.iter().map(String::as_str)),
+            (None, Some(found)) if found.entries.is_empty() => hidden_of(session, entry, lacking).await?,
+            (None, _) => Vec::new(),
         };
         let policy = match policy {
             Ok(view) => view,
@@ -95,6 +101,7 @@ impl Ldap {
         now: Timestamp,
     ) -> Result<Account, Failure> {
         let nature = Arc::clone(&session.nature);
+        let entry = &*whole(session, entry).await?;
         let policy = match Self::policy_of(upstream, &nature, entry) {
             Ok(view) => view,
             Err(name) => {
@@ -107,6 +114,19 @@ impl Ldap {
         };
         let groups = Err("groups are not asked for at a sign-in".to_owned());
         Ok(self.judged(upstream, &nature, entry, &groups, &policy, &nature.blind, &[], now))
+    }
+
+    /// What is demanded of the next password of an entry, for the words of a refusal.
+    pub(super) async fn demands(&self, upstream: &Upstream, name: &EntryName) -> Result<Demands, Failure> {
+        let mut session = upstream.session(&self.wanted).await?;
+        let nature = Arc::clone(&session.nature);
+        let found = session.link.search(&nature.whole(&name.0)).await?;
+        let Some(entry) = found.entries.first() else { return Ok(Demands::default()) };
+        let policy = match Self::policy_of(upstream, &nature, entry) {
+            Ok(view) => view,
+            Err(name) => read_policy(&mut session, &name).await?,
+        };
+        Ok(nature.flavour.demands(entry, &policy))
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one of the things that are known of the entry")]
@@ -123,12 +143,9 @@ impl Ldap {
     ) -> Account {
         let server = upstream.server();
         let reading = Reading { entry, directory: self.key, server: &server, groups, policy, hidden, shared, now };
-        let mut account = nature.flavour.account(&reading, &self.wanted.mapping);
+        let mut account = nature.flavour.account(&reading, &nature.mapping);
         let name = Dn::parse(&entry.name().0).ok();
-        if name.is_some()
-            && name == nature.own
-            && !self.wanted.mapping.apart.iter().any(|own| Some(own) == name.as_ref())
-        {
+        if name.is_some() && name == nature.own && !nature.mapping.apart.iter().any(|own| Some(own) == name.as_ref()) {
             account.standing.add(reading.evidence(
                 rekeyd_core::domain::Finding::NotAPerson,
                 "entry",
@@ -140,14 +157,11 @@ impl Ldap {
 
     /// The attributes whose absence from this entry proves nothing.
     pub(super) async fn hidden(&self, session: &mut Session, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let lacking = self.lacking(&session.nature, entry);
+        let lacking = lacking(&session.nature, entry);
+        if let Some(sight) = &session.nature.sight {
+            return Ok(sight.hidden(entry, lacking.iter().map(String::as_str)));
+        }
         not_absent(session, entry, lacking).await
-    }
-
-    /// The attributes that an entry lacks and that say something by it.
-    fn lacking(&self, nature: &Nature, entry: &Entry) -> Vec<String> {
-        let needed = nature.flavour.must_read(&self.wanted.mapping).into_iter();
-        needed.filter(|name| !entry.has(name)).collect()
     }
 
     /// All groups of an account, or why they are not all known.
@@ -158,8 +172,8 @@ impl Ldap {
     ) -> Result<Result<Vec<Dn>, String>, Failure> {
         let nature = Arc::clone(&session.nature);
         let mut walk = match Self::walk(&nature, account) {
-            Ok(walk) => walk,
-            Err(doubt) => return Ok(Err(doubt)),
+            Way::Ask(steps) => steps,
+            Way::Known(groups) => return Ok(groups),
         };
         let found = match self.question(&nature, &mut walk) {
             Some(query) => Some(session.link.search(&query).await?),
@@ -168,10 +182,13 @@ impl Ldap {
         self.walked(session, walk, found).await
     }
 
-    /// The walk through an account's groups before its first step, or why the groups of nobody are known.
-    fn walk(nature: &Nature, account: &Entry) -> Result<Steps, String> {
+    /// The walk through an account's groups before its first step, or what is known of them without one.
+    fn walk(nature: &Nature, account: &Entry) -> Way {
         if let Some(doubt) = &nature.groups_in_doubt {
-            return Err(doubt.clone());
+            return Way::Known(Err(doubt.clone()));
+        }
+        if let Some(shown) = nature.flavour.groups_shown(account) {
+            return Way::Known(shown);
         }
         // Groups of POSIX name their members by login or by number.
         let mut by_login: Vec<Filter> = Vec::new();
@@ -182,7 +199,7 @@ impl Ldap {
             let class = Filter::equal("objectClass", "posixGroup");
             by_login.push(Filter::And(vec![class, Filter::equal("gidNumber", number)]));
         }
-        Ok(Steps { walk: Walk::new(account.name(), account.texts("memberOf")), by_login })
+        Way::Ask(Steps { walk: Walk::new(account.name(), nature.flavour.groups_named(account)), by_login })
     }
 
     /// What the next step asks; `None` at the end of the walk.
@@ -196,7 +213,14 @@ impl Ldap {
             any.extend(names.iter().map(|name| Filter::equal(attribute, name.0.as_str())));
         }
         let base = self.wanted.search.group_base.0.as_str();
-        Some(Query { base, scope: Scope::Subtree, filter: Filter::Or(any), attributes: &[], limit: MOST_GROUPS })
+        Some(Query {
+            base,
+            scope: Scope::Subtree,
+            filter: Filter::Or(any),
+            attributes: &[],
+            limit: MOST_GROUPS,
+            control: None,
+        })
     }
 
     /// Goes on from the answer to the first question to the end.
@@ -231,13 +255,13 @@ impl Ldap {
 
     /// That an entry has no policy, or the name of its policy.
     pub(super) fn policy_named(nature: &Nature, entry: &Entry) -> Result<PolicyView, String> {
-        if !nature.has_policies() {
+        if !nature.has_policies {
             return Ok(PolicyView::None);
         }
-        let name = match entry.text("pwdPolicySubentry") {
-            Ok(Some(name)) => name,
+        let name = match nature.flavour.policy_named(entry) {
+            Ok(Some(name)) if nature.has_own_policies => name,
             Err(bad) => return Ok(PolicyView::Unreadable(bad.why)),
-            Ok(None) => match &nature.default_policy {
+            Ok(_) => match &nature.default_policy {
                 Ok(Some(name)) => name.0.as_str(),
                 Ok(None) => return Ok(PolicyView::None),
                 Err(why) => return Ok(PolicyView::Unreadable(why.clone())),
@@ -247,11 +271,11 @@ impl Ldap {
     }
 
     /// The addresses of an entry that another person might have too, where that is to be looked up.
-    pub(super) fn addresses(&self, entry: &Entry) -> Vec<EmailAddress> {
+    pub(super) fn addresses(&self, nature: &Nature, entry: &Entry) -> Vec<EmailAddress> {
         if !self.wanted.search.detect_shared {
             return Vec::new();
         }
-        let values = self.wanted.mapping.emails.iter().flat_map(|attribute| entry.texts(attribute));
+        let values = nature.mapping.emails.iter().flat_map(|attribute| entry.texts(attribute));
         let mut addresses: Vec<EmailAddress> = values.filter_map(|value| EmailAddress::parse(value).ok()).collect();
         addresses.dedup();
         addresses
@@ -259,10 +283,24 @@ impl Ldap {
 
     /// Who lists an address.
     fn shared_query(&self, nature: &Nature, address: &EmailAddress) -> Query<'_> {
-        let emails = self.wanted.mapping.emails.iter().filter(|name| nature.defines(name));
+        let emails = nature.mapping.emails.iter().filter(|name| nature.defines(name));
         let lists = emails.map(|attribute| Filter::equal(attribute, address.as_str())).collect();
-        self.people_query(Filter::And(vec![self.wanted.search.filter.clone(), Filter::Or(lists)]), &[])
+        self.people_query(nature, Filter::And(vec![nature.people.clone(), Filter::Or(lists)]), &[])
     }
+}
+
+/// The attributes that an entry lacks and that say something by it.
+fn lacking(nature: &Nature, entry: &Entry) -> Vec<String> {
+    let needed = nature.flavour.must_read(&nature.mapping).into_iter();
+    needed.filter(|name| !entry.has(name)).collect()
+}
+
+/// How the groups of an account become known.
+enum Way {
+    /// By asking.
+    Ask(Steps),
+    /// They are known already, or it is known that they can't be.
+    Known(Result<Vec<Dn>, String>),
 }
 
 /// A walk through groups, and what is asked with its first question only.
@@ -273,9 +311,23 @@ struct Steps {
 
 /// Reads a policy, with proof that what it lacks is not there.
 pub(super) async fn read_policy(session: &mut Session, name: &str) -> Result<PolicyView, Failure> {
-    let attributes = policy_entry::ATTRIBUTES.map(str::to_owned);
+    let attributes = policy_attributes(&session.nature);
     let entry = nature::entry(&mut session.link, name, &attributes).await?;
     policy_view(session, name, entry).await
+}
+
+fn policy_attributes(nature: &Nature) -> Vec<String> {
+    nature.flavour.policy_attributes().iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The entry with everything that a verdict needs, read alone where the server shows some of it only then. One that is gone by
+/// then lacks what every account has, which makes its state unknown.
+pub(super) async fn whole<'e>(session: &mut Session, entry: &'e Entry) -> Result<Cow<'e, Entry>, Failure> {
+    if session.nature.alone.is_none() {
+        return Ok(Cow::Borrowed(entry));
+    }
+    let found = session.link.search(&session.nature.whole(&entry.name().0)).await?;
+    Ok(Cow::Owned(found.entries.into_iter().next().unwrap_or_else(|| Entry::new(entry.name().clone()))))
 }
 
 /// What a policy says, with proof that what it lacks is not there.
@@ -283,14 +335,14 @@ async fn policy_view(session: &mut Session, name: &str, entry: Option<Entry>) ->
     let Some(entry) = entry else {
         return Ok(PolicyView::Unreadable(format!("the policy {name} can't be read")));
     };
-    let attributes = policy_entry::ATTRIBUTES.map(str::to_owned).into_iter();
+    let attributes = policy_attributes(&session.nature).into_iter();
     let lacking = attributes.filter(|name| session.nature.defines(name) && !entry.has(name)).collect();
     let hidden = not_absent(session, &entry, lacking).await?;
     if !hidden.is_empty() {
         let hidden = hidden.join(", ");
         return Ok(PolicyView::Unreadable(format!("rekeyd's account may not see {hidden} of the policy {name}")));
     }
-    Ok(match Policy::read(&entry) {
+    Ok(match session.nature.flavour.policy(&entry) {
         Ok(policy) => PolicyView::InForce(policy),
         Err(bad) => PolicyView::Unreadable(format!("{} of the policy {name}: {}", bad.attribute, bad.why)),
     })
@@ -321,5 +373,5 @@ pub(super) async fn hidden_of(
 /// Asks whether an entry lacks all of some attributes.
 pub(super) fn absence<'q>(entry: &'q Entry, lacking: &[String]) -> Query<'q> {
     let filter = Filter::And(lacking.iter().map(|name| Filter::present(name.as_str()).negated()).collect());
-    Query { base: entry.name().0.as_str(), scope: Scope::Base, filter, attributes: &[], limit: 1 }
+    Query { base: entry.name().0.as_str(), scope: Scope::Base, filter, attributes: &[], limit: 1, control: None }
 }

@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use rekeyd_core::domain::{Dn, sha256};
+use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use tokio::sync::mpsc::Receiver;
 
+use super::connect::Who;
 use super::nature::Nature;
 use super::pages::Pages;
 use super::request::{Query, Scope};
@@ -67,8 +69,8 @@ struct Group {
 /// To which watched groups an account belongs.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Belongs {
-    /// To these.
-    To(Vec<Dn>),
+    /// To these, or why nobody can tell.
+    To(Result<Vec<Dn>, String>),
     /// The server has to be asked.
     Doubtful,
 }
@@ -101,9 +103,9 @@ impl Members {
     }
 
     /// The watched groups that an account belongs to.
-    pub(super) fn of(&self, account: &Entry) -> Belongs {
+    pub(super) fn of(&self, account: &Entry, flavour: &Flavour) -> Belongs {
         // Whoever's own name can't be read has an unknown state anyhow.
-        let names = std::iter::once(account.name().0.as_str()).chain(account.texts("memberOf"));
+        let names = std::iter::once(account.name().0.as_str()).chain(flavour.groups_named(account));
         let names: Vec<Dn> = names.filter_map(|name| Dn::parse(name).ok()).collect();
         let logins = || account.texts("uid");
         let mut marks: Vec<Mark> = names.iter().map(Mark::entry).collect();
@@ -125,7 +127,7 @@ impl Members {
                 return Belongs::Doubtful;
             }
         }
-        Belongs::To(belongs)
+        Belongs::To(Ok(belongs))
     }
 }
 
@@ -134,7 +136,7 @@ async fn names_of_groups(upstream: &Upstream, base: &str, nature: &Nature) -> Re
     let mut any: Vec<Filter> = vec![Filter::equal("objectClass", "posixGroup")];
     let members = ["member", "uniqueMember", "memberUid"];
     any.extend(members.into_iter().filter(|name| nature.defines(name)).map(Filter::present));
-    let mut pages = Pages::begin(upstream.fresh().await?, base.to_owned(), Filter::Or(any), Vec::new());
+    let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, base.to_owned(), Filter::Or(any), Vec::new());
     let mut names = Vec::new();
     while let Some(page) = pages.next().await? {
         names.extend(page.iter().filter_map(|group| Dn::parse(&group.name().0).ok()).map(|name| Mark::entry(&name)));
@@ -169,6 +171,7 @@ impl Reader<'_> {
                     filter: Filter::present("objectClass"),
                     attributes: &attributes,
                     limit: 1,
+                    control: None,
                 };
                 read(&mut self.link, &mut self.receiver, &query, &mut taken, self.room).await?;
                 let found = taken.found;
@@ -344,6 +347,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use rekeyd_core::domain::EntryName;
+    use rekeyd_core::flavour::product::Product;
 
     use super::*;
 
@@ -398,8 +402,8 @@ mod tests {
         assert_eq!(found.groups, [Dn::parse("cn=inner,dc=x").unwrap()]);
         assert!(found.there && found.is_posix && found.next.is_empty());
         let members = Members { groups: vec![admins] };
-        let to = Belongs::To(vec![Dn::parse("cn=admins,dc=x").unwrap()]);
-        let none = Belongs::To(vec![]);
+        let to = Belongs::To(Ok(vec![Dn::parse("cn=admins,dc=x").unwrap()]));
+        let none = Belongs::To(Ok(vec![]));
         for (name, attributes, expected) in [
             ("uid=ada,dc=x", &[][..], &to),
             ("uid=eve,dc=x", &[("memberOf", "cn=inner,dc=x")], &to),
@@ -413,7 +417,8 @@ mod tests {
             ("uid=grace,dc=x", &[], &Belongs::Doubtful),
             ("uid=eve,dc=x", &[("uid", "eve"), ("gidNumber", "512"), ("memberOf", "cn=other,dc=x")], &none),
         ] {
-            assert_eq!(members.of(&person(name, attributes)), *expected, "{name} {attributes:?}");
+            let flavour = Flavour::before_all(Product::OpenLdap);
+            assert_eq!(members.of(&person(name, attributes), &flavour), *expected, "{name} {attributes:?}");
         }
     }
 

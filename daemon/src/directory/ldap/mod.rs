@@ -20,8 +20,10 @@ mod pages;
 mod path;
 mod pool;
 mod probe;
+mod probe_policy;
 mod pulse;
 mod request;
+mod spread;
 mod strainer;
 mod tls;
 mod upstream;
@@ -35,14 +37,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
-use self::connect::Connector;
-pub use self::guard::{Malformed, whole_messages};
-use self::nature::Wanted;
-use self::request::{Query, Scope};
+use self::connect::{Connector, Who};
+pub use self::guard::{Unfit, whole_messages};
+use self::nature::{Nature, Wanted};
+use self::request::{FIRST_THREE, Query};
 use self::upstream::{Session, Upstream};
 pub use self::walk::LdapWalk;
 use self::wire::{Failure, Results};
@@ -66,8 +68,8 @@ pub(super) enum Depth {
 pub struct Ldap {
     key: DirectoryKey,
     name: String,
-    wanted: Wanted,
-    upstreams: Vec<Upstream>,
+    wanted: Arc<Wanted>,
+    upstreams: Vec<Arc<Upstream>>,
     up: AtomicBool,
 }
 
@@ -84,18 +86,15 @@ impl Ldap {
         Ok(Self {
             key,
             name: config.name.clone(),
-            upstreams: upstreams.map(|one| Upstream::new(one.clone(), ldap, Arc::clone(&connector))).collect(),
-            wanted: Wanted {
+            upstreams: upstreams
+                .map(|one| Arc::new(Upstream::new(one.clone(), ldap, Arc::clone(&connector))))
+                .collect(),
+            wanted: Arc::new(Wanted {
                 mapping: config.mapping.clone(),
                 search: config.search.clone(),
                 watched: config.watched_groups.clone(),
-                flavour: Flavour::OpenLdap(OpenLdap {
-                    ppolicy: true,
-                    conditions: Conditions::Full,
-                    defined: Vec::new(),
-                }),
                 ldap: ldap.clone(),
-            },
+            }),
             up: AtomicBool::new(false),
         })
     }
@@ -106,18 +105,14 @@ impl Ldap {
             mapping: other.mapping.clone(),
             search: other.search.clone(),
             watched: other.watched_groups.clone(),
-            flavour: self.wanted.flavour.clone(),
             ldap: self.wanted.ldap.clone(),
         };
-        Self { key: self.key, name: self.name.clone(), wanted, upstreams: Vec::new(), up: AtomicBool::new(false) }
+        let (name, wanted) = (self.name.clone(), Arc::new(wanted));
+        Self { key: self.key, name, wanted, upstreams: Vec::new(), up: AtomicBool::new(false) }
     }
 
     pub(super) fn key(&self) -> DirectoryKey {
         self.key
-    }
-
-    pub(super) fn login_attributes(&self) -> &[String] {
-        &self.wanted.mapping.logins
     }
 
     pub(super) fn name(&self) -> &str {
@@ -164,9 +159,9 @@ impl Ldap {
     ) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        for attribute in self.wanted.mapping.logins.iter().filter(|name| nature.defines(name)) {
+        for attribute in nature.mapping.logins.iter().filter(|name| nature.defines(name)) {
             let step = Filter::equal(attribute, login.as_str());
-            let filter = Filter::And(vec![self.wanted.search.filter.clone(), step]);
+            let filter = Filter::And(vec![nature.people.clone(), step]);
             let (entries, more) = self.people(&mut session, filter, &nature.attributes).await?;
             // The server's own matching is wider than what was typed, and a look-alike must not find another account.
             let mut same: Vec<Entry> =
@@ -212,8 +207,8 @@ impl Ldap {
     async fn read_on(&self, upstream: &Upstream, id: &AccountId, now: Timestamp) -> Result<Found, Failure> {
         let mut session = upstream.session(&self.wanted).await?;
         let nature = Arc::clone(&session.nature);
-        let id_is = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
-        let person = Filter::And(vec![self.wanted.search.filter.clone(), id_is]);
+        let Some(id_is) = nature.flavour.id_filter(id) else { return Ok(Found::NotFound) };
+        let person = Filter::And(vec![nature.people.clone(), id_is]);
         let (mut entries, _) = self.people(&mut session, person, &nature.attributes).await?;
         match (entries.pop(), entries.pop()) {
             (Some(entry), None) => {
@@ -228,11 +223,13 @@ impl Ldap {
         // This very server is asked, also while it rests after a failure: no other one can say what it has written.
         let Some(upstream) = self.named(server) else { return Ok(Settled::Undecidable) };
         let settled = async {
-            let mut session = upstream.session_on(upstream.fresh().await?, &self.wanted).await?;
+            let mut session = upstream.session_on(upstream.fresh(Who::Rekeyd).await?, &self.wanted).await?;
             let nature = Arc::clone(&session.nature);
-            let filter = Filter::equal(nature.flavour.id_attribute(), id.stable.as_str());
+            let Some(filter) = nature.flavour.id_filter(id) else { return Ok(Settled::Undecidable) };
             let (entries, _) = self.people(&mut session, filter, &nature.attributes).await?;
-            let stamp = entries.first().and_then(|entry| nature.flavour.stamp(entry, &self.wanted.mapping).ok());
+            let Some(found) = entries.first() else { return Ok(Settled::Undecidable) };
+            let entry = gather::whole(&mut session, found).await?;
+            let stamp = nature.flavour.stamp(&entry, &nature.mapping).ok();
             Ok(stamp.map_or(Settled::Undecidable, |after| nature.flavour.settled(before, &after)))
         };
         match settled.await {
@@ -247,7 +244,8 @@ impl Ldap {
     pub(super) async fn verify(&self, account: &Account, password: &NewPassword) -> Result<Verified, Error> {
         let mut last = None;
         let first = self.named(&account.server.name);
-        let others = self.upstreams.iter().filter(|other| other.endpoint.url != account.server.name);
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let others = others.filter(|other| other.endpoint.url != account.server.name);
         for upstream in first.into_iter().chain(others) {
             if let Err(failure) = upstream.admit() {
                 last = Some(worse(last, failure));
@@ -255,15 +253,16 @@ impl Ldap {
             }
             let bound = async { upstream.bind_link().await?.bind(&account.name, password.expose()).await };
             let failure = match bound.await {
-                Ok(reply) => match self.wanted.flavour.verified(&reply) {
+                Ok(reply) => match self.flavour_of(upstream).verified(&reply) {
                     Ok(verified) => return Ok(self.answered(upstream, verified)),
                     Err(words) if reply.code == BUSY => Failure::Unreachable(words),
-                    // Whoever answers so may have counted a wrong password before, or asked somebody who did.
-                    Err(words) => Failure::Broken(words),
+                    // Whoever answers so may have counted a wrong password before, or asked somebody who did. It says
+                    // nothing of others' passwords: they may be somewhere else.
+                    Err(words) => Failure::Beyond(words),
                 },
                 Err(failure) => failure,
             };
-            let sent = matches!(failure, Failure::Broken(_) | Failure::Silent(_));
+            let sent = matches!(failure, Failure::Beyond(_) | Failure::Broken(_) | Failure::Silent(_));
             last = Some(worse(last, failed(upstream, failure)));
             if sent {
                 break;
@@ -279,20 +278,23 @@ impl Ldap {
         filter: Filter,
         attributes: &[String],
     ) -> Result<(Vec<Entry>, bool), Failure> {
-        let found = session.link.search(&self.people_query(filter, attributes)).await?;
+        let found = session.link.search(&self.people_query(&session.nature, filter, attributes)).await?;
         self.people_in(found)
     }
 
-    fn people_query<'q>(&'q self, filter: Filter, attributes: &'q [String]) -> Query<'q> {
-        let base = self.wanted.search.base.0.as_str();
-        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2 }
+    fn people_query<'q>(&'q self, nature: &Nature, filter: Filter, attributes: &'q [String]) -> Query<'q> {
+        let query = Query { limit: 2, ..Query::below(&self.wanted.search.base.0, filter, attributes) };
+        if nature.limits { query } else { Query { limit: 3, control: Some((FIRST_THREE.0, &FIRST_THREE.1)), ..query } }
     }
 
     /// The people that a search found, and whether there are more.
     fn people_in(&self, found: Results) -> Result<(Vec<Entry>, bool), Failure> {
         let base = self.wanted.search.base.0.as_str();
         match found.reply.code {
-            0 => Ok((found.entries, false)),
+            0 => {
+                let more = found.entries.len() > 2;
+                Ok((found.entries.into_iter().take(2).collect(), more))
+            }
             4 => Ok((found.entries, true)),
             32 => Err(Failure::Refused(format!("{base} is not there, or rekeyd's account may not see it"))),
             10 => Err(Failure::Refused(format!("{base} is on another server"))),
@@ -300,8 +302,15 @@ impl Ldap {
         }
     }
 
+    /// How a server speaks; as the others do, before anything is known of it.
+    fn flavour_of(&self, upstream: &Upstream) -> Flavour {
+        let others = self.upstreams.iter().map(Arc::as_ref);
+        let known = [upstream].into_iter().chain(others).find_map(Upstream::flavour);
+        known.unwrap_or_else(|| Flavour::before_all(self.wanted.ldap.product.unwrap_or(Product::OpenLdap)))
+    }
+
     fn named(&self, server: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|upstream| upstream.endpoint.url == server)
+        self.upstreams.iter().map(Arc::as_ref).find(|upstream| upstream.endpoint.url == server)
     }
 
     fn answered<T>(&self, upstream: &Upstream, answer: T) -> T {
@@ -311,7 +320,8 @@ impl Ldap {
     }
 
     fn no_answer(&self, last: Option<Failure>) -> Error {
-        if !matches!(last, Some(Failure::Busy(_))) {
+        // Whether others are answered shows in the servers, and not in what became of one question.
+        if self.upstreams.iter().all(|upstream| upstream.resting().is_some()) {
             self.up.store(false, Ordering::Relaxed);
         }
         match last {

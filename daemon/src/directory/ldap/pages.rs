@@ -9,7 +9,7 @@ use rekeyd_core::flavour::filter::Filter;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::request::{Query, Scope};
+use super::request::Query;
 use super::wire::{Failure, Link};
 
 /// How many entries a page has.
@@ -34,7 +34,7 @@ impl Pages {
     pub(super) fn begin(mut link: Link, base: String, filter: Filter, attributes: Vec<String>) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
         let task = tokio::spawn(async move {
-            let query = Query { base: &base, scope: Scope::Subtree, filter, attributes: &attributes, limit: PAGE };
+            let query = Query { limit: PAGE, ..Query::below(&base, filter, &attributes) };
             let mut cookie = Vec::new();
             loop {
                 let page = page(&mut link, &query, &cookie).await;

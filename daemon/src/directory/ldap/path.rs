@@ -8,15 +8,14 @@ use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 
 use super::nature::{self, Nature};
-use super::request::{Query, Scope};
+use super::request::Query;
 use super::upstream::Upstream;
 use super::wire::Failure;
 use super::{Ldap, failed};
 use crate::directory::Error;
 
-/// How many groups are gone through, and how many are asked for in one answer.
+/// How many groups are gone through.
 const MOST: usize = 1000;
-const MOST_AT_ONCE: u16 = 1000;
 /// How many questions are under way at once.
 const AT_ONCE: usize = 64;
 
@@ -90,7 +89,7 @@ impl Ldap {
             any.extend(number.map(|number| Filter::And(vec![class, Filter::equal("gidNumber", number)])));
         }
         let base = self.wanted.search.group_base.0.as_str();
-        Query { base, scope: Scope::Subtree, filter: Filter::Or(any), attributes: &[], limit: MOST_AT_ONCE }
+        Query::below(base, Filter::Or(any), &[])
     }
 }
 

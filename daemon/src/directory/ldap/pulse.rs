@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rekeyd_core::domain::Timestamp;
 
+use super::connect::Who;
 use super::upstream::Upstream;
 use super::wire::Failure;
 use super::{Ldap, nature};
@@ -31,8 +32,9 @@ pub(super) struct Pulse {
 }
 
 impl Ldap {
-    /// Asks those that are due.
+    /// Asks those that are due, and ends connections that nobody uses.
     pub(in crate::directory) async fn examine(&self, now: Timestamp) {
+        self.upstreams.iter().for_each(|upstream| upstream.sweep());
         let writer = self.has_writer();
         let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();
@@ -58,12 +60,16 @@ impl Ldap {
         if copy || self.clock_of(&upstream.endpoint.url, now).abs() > CLOCKS {
             upstream.doubt().await;
         }
-        let answered = self.asked(upstream, trouble.is_some()).await;
+        let answered = self.asked(upstream, trouble.is_some()).await.map_err(Failure::asked_for_ourselves);
         if let Err(Failure::Busy(_)) = answered {
             // Others keep every connection in use; they see for themselves how it does.
             return None;
         }
-        let took = answered.as_ref().copied().unwrap_or_default();
+        let took = match &answered {
+            Ok(took) => *took,
+            Err(Failure::Silent(_)) => self.wanted.ldap.operation_timeout,
+            Err(_) => Duration::ZERO,
+        };
         upstream.felt(Pulse { at: Instant::now(), took });
         match &answered {
             Ok(_) => upstream.answered(),
@@ -76,7 +82,7 @@ impl Ldap {
     async fn asked(&self, upstream: &Upstream, troubled: bool) -> Result<Duration, Failure> {
         let mut session = if troubled {
             // Whoever comes meanwhile is spared the wait: its rest ends once it is reached.
-            let link = upstream.fresh().await?;
+            let link = upstream.fresh(Who::Rekeyd).await?;
             upstream.is_reached();
             upstream.session_on(link, &self.wanted).await?
         } else {
@@ -87,7 +93,7 @@ impl Ldap {
         match nature::entry(&mut session.link, "", &attributes).await {
             // A kept connection may have ended unnoticed.
             Err(Failure::Broken(_) | Failure::Unreachable(_)) => {
-                nature::entry(&mut upstream.fresh().await?, "", &attributes).await?
+                nature::entry(&mut upstream.fresh(Who::Rekeyd).await?, "", &attributes).await?
             }
             other => other?,
         };
@@ -109,7 +115,7 @@ impl Ldap {
             let kind = match failure {
                 Failure::Broken(_) | Failure::Unreachable(_) => FlawKind::Down,
                 Failure::Refused(_) => FlawKind::Refused,
-                Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
+                Failure::Beyond(_) | Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
             };
             return Some((kind, failure.to_string()));
         }
@@ -119,6 +125,9 @@ impl Ldap {
         }
         if let Some(why) = upstream.unwritten() {
             return Some((FlawKind::Writes, why));
+        }
+        if let Some(why) = upstream.behind() {
+            return Some((FlawKind::Behind, why));
         }
         let took = upstream.pulse().map(|pulse| pulse.took).unwrap_or_default();
         if took > self.wanted.ldap.operation_timeout / LATE {

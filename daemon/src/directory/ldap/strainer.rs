@@ -6,7 +6,7 @@
 
 use tokio::sync::mpsc;
 
-use super::guard::{Header, LONGEST_MESSAGE, Malformed, whole_messages};
+use super::guard::{Header, LONGEST_MESSAGE, Unfit, whole_messages};
 
 /// The longest single name or value.
 const LONGEST_PIECE: usize = 64 * 1024;
@@ -86,8 +86,8 @@ impl Strainer {
     /// Reads on; bytes that are not done with come again, with more behind them.
     ///
     /// # Errors
-    /// [`Malformed`] as soon as the bytes can't become messages any more.
-    pub(super) fn strain(&mut self, bytes: &[u8]) -> Result<Strained, Malformed> {
+    /// [`Unfit`] as soon as the bytes can't become messages any more.
+    pub(super) fn strain(&mut self, bytes: &[u8]) -> Result<Strained, Unfit> {
         let mut strained = Strained::default();
         loop {
             if self.place != Place::Message && self.left == 0 {
@@ -106,29 +106,29 @@ impl Strainer {
     }
 
     /// The head of a message; one that is no entry is passed on. Says whether there was enough of it.
-    fn message(&mut self, rest: &[u8], strained: &mut Strained) -> Result<bool, Malformed> {
+    fn message(&mut self, rest: &[u8], strained: &mut Strained) -> Result<bool, Unfit> {
         let Some(message) = Header::read(rest)? else { return Ok(false) };
         if message.tag != SEQUENCE {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         let Some(id) = Header::read(rest.get(message.own..).unwrap_or_default())? else { return Ok(false) };
         if id.tag != INTEGER || id.content > 4 {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         let head = id.own + id.content;
         let Some(operation) = rest.get(message.own + head..).and_then(|rest| rest.first()) else { return Ok(false) };
         if *operation == ENTRY {
             self.place = Place::Operation;
-            self.left = message.content.checked_sub(head).ok_or(Malformed)?;
+            self.left = message.content.checked_sub(head).ok_or(Unfit::Malformed)?;
             strained.done += message.own + head;
             return Ok(true);
         }
         if message.content > LONGEST_MESSAGE {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         let Some(whole) = rest.get(..message.own + message.content) else { return Ok(false) };
         if whole_messages(whole)? != whole.len() {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         strained.passed.extend_from_slice(whole);
         strained.done += whole.len();
@@ -136,7 +136,7 @@ impl Strainer {
     }
 
     /// The next element of an entry. Says whether there was enough of it.
-    fn element(&mut self, rest: &[u8], strained: &mut Strained) -> Result<bool, Malformed> {
+    fn element(&mut self, rest: &[u8], strained: &mut Strained) -> Result<bool, Unfit> {
         let Some(header) = Header::read(rest)? else { return Ok(false) };
         let (next, is_whole) = match (self.place, header.tag) {
             (Place::Operation, ENTRY) => (Place::Name, false),
@@ -147,11 +147,11 @@ impl Strainer {
             (Place::Set, SET) => (Place::ValueOrAttribute, false),
             (Place::ValueOrAttribute, OCTETS) => (Place::ValueOrAttribute, true),
             (Place::AttributeOrEnd | Place::ValueOrAttribute, CONTROLS) => (Place::AttributeOrEnd, true),
-            _ => return Err(Malformed),
+            _ => return Err(Unfit::Malformed),
         };
         let length = if is_whole { header.own + header.content } else { header.own };
         if is_whole && header.content > LONGEST_PIECE {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         let Some(element) = rest.get(..length) else { return Ok(false) };
         let content = || element.get(header.own..).unwrap_or_default().to_vec();
@@ -161,7 +161,7 @@ impl Strainer {
             (Place::ValueOrAttribute, OCTETS) => strained.pieces.push(Piece::Value(content())),
             _ => {}
         }
-        self.left = self.left.checked_sub(length).ok_or(Malformed)?;
+        self.left = self.left.checked_sub(length).ok_or(Unfit::Malformed)?;
         self.place = next;
         strained.done += length;
         Ok(true)

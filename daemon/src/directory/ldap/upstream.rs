@@ -5,30 +5,30 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekeyd_core::domain::{Server, Timestamp};
+use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::policy_entry::PolicyView;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::breaker::Breaker;
-use super::connect::Connector;
+use super::connect::{Connector, Who};
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
 use super::strainer::Pieces;
 use super::wire::{BindLink, Failure, Link};
-use crate::directory::config::{Endpoint, LdapConfig};
+use crate::directory::config::LdapConfig;
+use crate::directory::endpoint::Endpoint;
 
+/// How long reading one entry of any size may take.
+const LONGEST_READ: Duration = Duration::from_mins(15);
 /// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
 const FRESH_REFUSAL: Duration = Duration::from_mins(1);
+/// How long a server counts as behind the others without a password that shows it again.
+const FRESH_LAG: Duration = Duration::from_mins(5);
 /// How long what the canary has shown holds, unless the server fails before.
 const FRESH_PROOF: Duration = Duration::from_hours(24);
-
-/// How long reading one entry of any size may take.
-const LONGEST_READ: Duration = Duration::from_mins(15);
-
-/// So many silences make a server rest that is the only one. Where there is another one, the first silence does.
-const SILENCES: u32 = 5;
 
 /// One server.
 pub(super) struct Upstream {
@@ -43,9 +43,14 @@ pub(super) struct Upstream {
     read_only: Lock<Option<Instant>>,
     nature: Mutex<Option<(Instant, Arc<Nature>)>>,
     proof: Mutex<Option<(Instant, Proof)>>,
+    /// How it speaks, as it was learnt last.
+    flavour: Lock<Option<Flavour>>,
     policies: Lock<HashMap<String, (Instant, PolicyView)>>,
     pulse: Lock<Option<Pulse>>,
     unwritten: Lock<Option<(Instant, String)>>,
+    /// One password is followed here at a time.
+    following: Arc<Semaphore>,
+    behind: Lock<Option<(Instant, String)>>,
 }
 
 /// A connection in the hands of one story, together with what is known of the server behind it.
@@ -63,16 +68,20 @@ impl Upstream {
             binds: Pool::new(config.sign_in_connections),
             deadline: config.operation_timeout,
             breaker: Breaker::new(
-                if config.endpoints.len() > 1 { 1 } else { SILENCES },
+                config.endpoints.len() > 1,
+                config.operation_timeout,
                 config.cool_down,
                 Instant::now(),
             ),
             read_only: Lock::new(None),
             nature: Mutex::new(None),
             proof: Mutex::new(None),
+            flavour: Lock::new(None),
             policies: Lock::new(HashMap::new()),
             pulse: Lock::new(None),
             unwritten: Lock::new(None),
+            following: Arc::new(Semaphore::new(1)),
+            behind: Lock::new(None),
         }
     }
 
@@ -80,6 +89,11 @@ impl Upstream {
     pub(super) fn server(&self) -> Server {
         let read_only = held(&self.read_only).is_some_and(|since| since.elapsed() < FRESH_REFUSAL);
         Server { name: self.endpoint.url.clone(), writable: !read_only }
+    }
+
+    /// How it speaks, as far as that was ever learnt.
+    pub(super) fn flavour(&self) -> Option<Flavour> {
+        held(&self.flavour).clone()
     }
 
     /// Remembers for a while that it is a copy that takes no writes; it may become an original.
@@ -100,9 +114,14 @@ impl Upstream {
         self.breaker.resting()
     }
 
-    /// Gives it up at once: it was asked for nothing but whether it is there.
+    /// Gives it up at once: it was asked for nothing but whether it is there, and answers nobody else.
     pub(super) fn gives_up(&self, failure: &Failure) {
-        self.tell_of_rest(self.breaker.shuts(failure, Instant::now()), failure);
+        let now = Instant::now();
+        let begun = match failure {
+            Failure::Silent(_) if self.breaker.answers_others(now) => self.breaker.failed(failure, now),
+            _ => self.breaker.shuts(failure, now),
+        };
+        self.tell_of_rest(begun, failure);
     }
 
     /// Ends its rest: it has just been reached. What was learnt of it before its trouble is learnt anew.
@@ -144,14 +163,26 @@ impl Upstream {
         *held(&self.pulse) = Some(pulse);
     }
 
-    /// It gave no answer.
+    /// A story has no answer from it. Where that is for the sake of its own question, the server has answered.
     pub(super) fn failed(&self, failure: &Failure) {
+        if let Failure::Beyond(why) = failure {
+            log::debug!(event = "directory-beyond", server = self.endpoint.url.as_str(); "{why}");
+            self.answered();
+            return;
+        }
         if let Failure::Broken(_) | Failure::Unreachable(_) = failure {
             // The others have most likely ended as well.
             self.own.clear();
             self.binds.clear();
         }
         self.tell_of_rest(self.breaker.failed(failure, Instant::now()), failure);
+    }
+
+    /// Ends kept connections that are of no use any more.
+    pub(super) fn sweep(&self) {
+        let now = tokio::time::Instant::now();
+        self.own.sweep(now);
+        self.binds.sweep(now);
     }
 
     /// It answered.
@@ -195,7 +226,7 @@ impl Upstream {
         let fresh = kept.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one));
         let mut proof = fresh.map(|(_, proof)| proof.clone());
         let renewed = proof.is_none();
-        let learnt = Nature::learn(&mut link, wanted, &mut proof).await;
+        let learnt = Nature::learn(&mut link, wanted, &mut proof).await.map_err(Failure::asked_for_ourselves);
         if let Some(proof) = proof.filter(|_| renewed) {
             if proof.copy {
                 self.takes_no_writes();
@@ -215,6 +246,7 @@ impl Upstream {
             }
         })?;
         let nature = Arc::new(nature);
+        *held(&self.flavour) = Some(nature.flavour.clone());
         *known = Some((Instant::now(), Arc::clone(&nature)));
         self.breaker.learnt();
         Ok(Session { link, nature })
@@ -236,14 +268,54 @@ impl Upstream {
             if let Some(failure) = self.breaker.shut(Instant::now()) {
                 return Err(failure);
             }
-            place.connection = Some(self.connector.service(&self.endpoint).await?);
+            place.connection = Some(self.connector.service(&self.endpoint, Who::Rekeyd).await?);
         }
         Ok(Link::new(place, self.deadline))
     }
 
-    /// A connection of one's own, known as rekeyd.
-    pub(super) async fn fresh(&self) -> Result<Link, Failure> {
-        Ok(Link::new(Place::apart(self.connector.service(&self.endpoint).await?), self.deadline))
+    /// A connection of one's own.
+    pub(super) async fn fresh(&self, who: Who) -> Result<Link, Failure> {
+        Ok(Link::new(Place::apart(self.connector.service(&self.endpoint, who).await?), self.deadline))
+    }
+
+    /// The connection to write on: the one that is there already, or one on which operators are known.
+    pub(super) async fn pen(&self, own: Link, who: Who) -> Result<Link, Failure> {
+        match who {
+            Who::Rekeyd => Ok(own),
+            Who::Operators => self.fresh(who).await,
+        }
+    }
+
+    /// Leave to follow one password to this server; `None` while another one is followed.
+    pub(super) fn follows(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.following).try_acquire_owned().ok()
+    }
+
+    /// Remembers how long a password took to come here from another server, or that it did not come, and why nobody knows.
+    pub(super) fn spread(&self, from: &str, took: Result<Duration, Option<String>>) {
+        let server = self.endpoint.url.as_str();
+        let behind = match took {
+            Ok(took) => {
+                log::info!(event = "password-arrived", server = server, from = from, millis = took.as_millis(); "");
+                None
+            }
+            Err(None) => Some(format!("a password that {from} took had not come here in time")),
+            // What it suffers from has its own flaw.
+            Err(Some(why)) => {
+                log::info!(event = "password-not-seen", server = server, from = from; "{why}");
+                None
+            }
+        };
+        if let Some(why) = &behind {
+            log::warn!(event = "directory-behind", server = server; "{why}");
+        }
+        *held(&self.behind) = behind.map(|why| (Instant::now(), why));
+    }
+
+    /// Why it is behind the others, as far as the last password has shown.
+    pub(super) fn behind(&self) -> Option<String> {
+        let behind = held(&self.behind);
+        behind.as_ref().filter(|(since, _)| since.elapsed() < FRESH_LAG).map(|(_, why)| why.clone())
     }
 
     /// A connection of one's own, known as rekeyd, whose finds come in pieces. A search on it may take long, as long as

@@ -6,17 +6,19 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Dn, EmailAddress, Evidence, Finding, Timestamp};
+use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::policy_entry::PolicyView;
+use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::signs;
 
+use super::connect::Who;
 use super::gather::{absence, hidden_of, read_policy};
 use super::members::{Belongs, Mark, Members};
 use super::nature::Nature;
 use super::pages::{PAGE, Pages};
-use super::request::Query;
+use super::request::{Query, Scope};
 use super::upstream::{Session, Upstream};
 use super::wire::Failure;
 use super::{Ldap, failed, worse};
@@ -39,6 +41,8 @@ pub struct LdapWalk<'d> {
     filter: Filter,
     /// Whether the eyes differ in who is a person; then what their filters ask about is read, too.
     filters_differ: bool,
+    /// What is asked of each entry alone, where the server shows some of it only then.
+    alone: Vec<String>,
     signs: bool,
     now: Timestamp,
 }
@@ -120,7 +124,10 @@ impl Ldap {
         let mut watched: Vec<Dn> = eyes.iter().flat_map(|eyes| eyes.ldap.ldap().wanted.watched.clone()).collect();
         watched.sort_unstable();
         watched.dedup();
-        let members = if let Some(doubt) = &own.groups_in_doubt {
+        let members = if own.flavour.product() == Product::ActiveDirectory {
+            // There each entry shows its groups itself.
+            Members::default()
+        } else if let Some(doubt) = &own.groups_in_doubt {
             // Nobody's groups are known, as at every look-up.
             log::debug!("a walk without groups: {doubt}");
             Members::default()
@@ -129,7 +136,7 @@ impl Ldap {
         };
         let mut filters: Vec<Filter> = Vec::new();
         for eyes in &eyes {
-            let one = &eyes.ldap.ldap().wanted.search.filter;
+            let one = &eyes.nature.people;
             if filters.iter().all(|known| known.to_string() != one.to_string()) {
                 filters.push(one.clone());
             }
@@ -146,12 +153,20 @@ impl Ldap {
         attributes.extend(survey.signs.then(|| signs::CREATED.to_owned()));
         attributes.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         attributes.dedup_by_key(|name| name.to_ascii_lowercase());
+        let alone: Vec<String> = eyes
+            .iter()
+            .filter_map(|eyes| eyes.nature.alone.as_ref())
+            .flat_map(|alone| &alone.attributes)
+            .chain(&attributes)
+            .cloned()
+            .collect();
         let people = if filters_differ { Filter::Or(filters) } else { filters.pop().unwrap_or(Filter::And(vec![])) };
         let shared = self.shared_addresses(upstream, &eyes, &people).await?;
-        let filter = Filter::And([people].into_iter().chain(survey.filter.clone()).collect());
+        let ids = survey.ids.map(|ids| Filter::Or(ids.iter().filter_map(|id| own.flavour.id_filter(id)).collect()));
+        let filter = Filter::And([people].into_iter().chain(survey.filter.clone()).chain(ids).collect());
         let base = self.wanted.search.base.0.clone();
         Ok(LdapWalk {
-            pages: Pages::begin(upstream.fresh().await?, base, filter.clone(), attributes),
+            pages: Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, filter.clone(), attributes),
             lackers: Lackers::Unknown,
             eyes,
             upstream,
@@ -160,6 +175,7 @@ impl Ldap {
             policies: HashMap::new(),
             filter,
             filters_differ,
+            alone,
             signs: survey.signs,
             now: survey.now,
         })
@@ -172,15 +188,15 @@ impl Ldap {
         eyes: &[Eyes<'_>],
         people: &Filter,
     ) -> Result<Vec<Mark>, Failure> {
-        let detecting = eyes.iter().map(|eyes| &eyes.ldap.ldap().wanted).filter(|wanted| wanted.search.detect_shared);
-        let mut emails: Vec<String> = detecting.flat_map(|wanted| wanted.mapping.emails.clone()).collect();
+        let detecting = eyes.iter().filter(|eyes| eyes.ldap.ldap().wanted.search.detect_shared);
+        let mut emails: Vec<String> = detecting.flat_map(|eyes| eyes.nature.mapping.emails.clone()).collect();
         if emails.is_empty() {
             return Ok(Vec::new());
         }
         emails.sort_unstable();
         emails.dedup();
         let base = self.wanted.search.base.0.clone();
-        let mut pages = Pages::begin(upstream.fresh().await?, base, people.clone(), emails.clone());
+        let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, people.clone(), emails.clone());
         let mut marks = Vec::new();
         while let Some(page) = pages.next().await? {
             for entry in page {
@@ -200,13 +216,17 @@ impl Ldap {
     }
 }
 
+fn name_of(entry: &Entry) -> &str {
+    entry.name().0.as_str()
+}
+
 fn mark_of(address: &EmailAddress) -> Mark {
     Mark::new("address", &address.folded())
 }
 
 impl<'d> Eyes<'d> {
     fn new(ldap: Sight<'d>, nature: Arc<Nature>) -> Self {
-        let must = nature.flavour.must_read(&ldap.ldap().wanted.mapping);
+        let must = nature.flavour.must_read(&nature.mapping);
         Self { ldap, nature, must }
     }
 }
@@ -227,17 +247,18 @@ impl LdapWalk<'_> {
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Walked>>, Failure> {
-        let Some(entries) = self.pages.next().await? else { return Ok(None) };
+        let Some(found) = self.pages.next().await? else { return Ok(None) };
         let own = self.eyes.first().map(|eyes| &eyes.ldap.ldap().wanted);
         let Some(own) = own else { return Ok(None) };
         let mut session = self.upstream.session(own).await?;
+        let entries = self.whole(&mut session, found).await?;
         self.begin_lackers(&entries).await?;
         let hidden = self.hidden(&mut session, &entries).await?;
         self.read_policies(&mut session, &entries).await?;
         let mut walked = Vec::with_capacity(entries.len());
         for (entry, hidden) in entries.iter().zip(hidden) {
-            let groups = match self.members.of(entry) {
-                Belongs::To(groups) => Ok(groups),
+            let groups = match self.belongs(entry) {
+                Belongs::To(groups) => groups,
                 Belongs::Doubtful => match self.eyes.first() {
                     Some(eyes) => eyes.ldap.ldap().groups(&mut session, entry).await?,
                     None => Err("nobody looks".into()),
@@ -251,15 +272,44 @@ impl LdapWalk<'_> {
         Ok(Some(walked))
     }
 
+    /// The entries with everything that verdicts need, read one by one where a search does not show it all.
+    async fn whole(&self, session: &mut Session, found: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let Some(alone) = self.eyes.first().and_then(|eyes| eyes.nature.alone.as_ref()) else { return Ok(found) };
+        let mut entries = Vec::with_capacity(found.len());
+        for some in found.chunks(AT_ONCE) {
+            let one = |entry| Query {
+                base: name_of(entry),
+                scope: Scope::Base,
+                filter: Filter::present("objectClass"),
+                attributes: &self.alone,
+                limit: 1,
+                control: Some(alone.control),
+            };
+            let questions: Vec<Query<'_>> = some.iter().map(one).collect();
+            // One that is gone by now is nobody's any more.
+            entries.extend(session.link.searches(&questions).await?.into_iter().flat_map(|answer| answer.entries));
+        }
+        Ok(entries)
+    }
+
+    /// The watched groups of an account: shown by its own entry, or known from above.
+    fn belongs(&self, entry: &Entry) -> Belongs {
+        let Some(eyes) = self.eyes.first() else { return Belongs::Doubtful };
+        match eyes.nature.flavour.groups_shown(entry) {
+            Some(shown) => Belongs::To(shown),
+            None => self.members.of(entry, &eyes.nature.flavour),
+        }
+    }
+
     /// An entry as all eyes see it.
     fn seen(&self, entry: &Entry, groups: &Result<Vec<Dn>, String>, hidden: &[String]) -> Vec<Option<Account>> {
         let one = |eyes: &Eyes<'_>| {
             let ldap = eyes.ldap.ldap();
-            if self.filters_differ && !ldap.wanted.search.filter.matches(entry) {
+            if self.filters_differ && !eyes.nature.people.matches(entry) {
                 return None;
             }
             let shared: Vec<String> = if ldap.wanted.search.detect_shared {
-                let addresses = ldap.addresses(entry).into_iter();
+                let addresses = ldap.addresses(&eyes.nature, entry).into_iter();
                 let shared = addresses.filter(|one| self.shared.binary_search(&mark_of(one)).is_ok());
                 shared.map(|one| one.folded()).collect()
             } else {
@@ -270,7 +320,9 @@ impl LdapWalk<'_> {
             let concerns = |name: &&String| eyes.must.iter().any(|must| must.eq_ignore_ascii_case(name));
             let hidden: Vec<String> = hidden.iter().filter(concerns).chain(&eyes.nature.blind).cloned().collect();
             let doubt = eyes.nature.groups_in_doubt.clone().map(Err);
-            let groups = doubt.as_ref().unwrap_or(groups);
+            // Each configuration names its own groups to watch, and some products show no others.
+            let shown = eyes.nature.flavour.groups_shown(entry);
+            let groups = doubt.as_ref().or(shown.as_ref()).unwrap_or(groups);
             Some(ldap.judged(self.upstream, &eyes.nature, entry, groups, &policy, &hidden, &shared, self.now))
         };
         self.eyes.iter().map(one).collect()
@@ -278,6 +330,10 @@ impl LdapWalk<'_> {
 
     /// Once the first page shows what most people lack, has the server name all who lack it.
     async fn begin_lackers(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+        if self.eyes.first().is_some_and(|eyes| eyes.nature.sight.is_some()) {
+            // What may be seen of an entry stands in the entry, and filters prove nothing.
+            self.lackers = Lackers::None;
+        }
         if !matches!(self.lackers, Lackers::Unknown) || entries.is_empty() {
             return Ok(());
         }
@@ -291,7 +347,7 @@ impl LdapWalk<'_> {
                 let absent = most.iter().map(|name| Filter::present(name.as_str()).negated());
                 let filter = Filter::And([self.filter.clone()].into_iter().chain(absent).collect());
                 let base = eyes.ldap.ldap().wanted.search.base.0.clone();
-                let pages = Pages::begin(self.upstream.fresh().await?, base, filter, Vec::new());
+                let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, base, filter, Vec::new());
                 Lackers::Some { attributes: most, coming: VecDeque::new(), pages: Some(pages) }
             }
             _ => Lackers::None,
@@ -312,6 +368,10 @@ impl LdapWalk<'_> {
 
     /// For each entry the attributes of which it is not proved that they are absent.
     async fn hidden(&mut self, session: &mut Session, entries: &[Entry]) -> Result<Vec<Vec<String>>, Failure> {
+        if let Some(sight) = self.eyes.first().and_then(|eyes| eyes.nature.sight.as_ref()) {
+            let hidden = |entry| sight.hidden(entry, self.lacking(entry).iter().map(String::as_str));
+            return Ok(entries.iter().map(hidden).collect());
+        }
         let mut lacking = Vec::with_capacity(entries.len());
         for entry in entries {
             let mut rest = self.lacking(entry);
@@ -360,26 +420,19 @@ impl LdapWalk<'_> {
         let mut pairs: Vec<(&Entry, &mut Walked)> = entries.iter().zip(walked).collect();
         let password = [signs::PASSWORD.to_owned()];
         for some in pairs.chunks_mut(AT_ONCE) {
-            let is_open: Vec<bool> = some.iter().map(|(entry, walked)| needs_proof(entry, walked)).collect();
+            let flavour = &eyes.nature.flavour;
+            let is_open: Vec<bool> = some.iter().map(|(entry, _)| flavour.is_decided_by_absence(entry)).collect();
             let open = some.iter().zip(&is_open).filter(|(_, is_open)| **is_open);
             let questions: Vec<Query<'_>> = open.map(|((entry, _), _)| absence(entry, &password)).collect();
             let mut answers = session.link.searches(&questions).await?.into_iter();
             for ((entry, walked), is_open) in some.iter_mut().zip(is_open) {
                 let bare = is_open && answers.next().is_some_and(|answer| !answer.entries.is_empty());
                 let Some(Some(account)) = walked.seen.first() else { continue };
-                walked.sign = Some(eyes.nature.flavour.sign(entry, &account.standing, bare));
+                walked.sign = Some(flavour.sign(entry, &account.standing, bare));
             }
         }
         Ok(())
     }
-}
-
-/// Whether it matters if an account has a password at all.
-fn needs_proof(entry: &Entry, walked: &Walked) -> bool {
-    let Some(Some(account)) = walked.seen.first() else { return false };
-    let seen: &[Evidence] = account.standing.evidence();
-    let never = seen.iter().any(|evidence| evidence.finding == Finding::NeverActivated);
-    !entry.has(signs::PASSWORD) && (never || !entry.has("pwdChangedTime"))
 }
 
 impl Lackers {

@@ -1,24 +1,36 @@
 //! The one write. It goes to the server that the verdict was made on, with the condition that the account is still what
-//! the verdict was about, or right after a look on the same connection where the server takes no condition.
+//! the verdict was about, or right after a look where the server takes no condition. What operators write goes by their own
+//! account, where one is configured; every look goes by rekeyd's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekeyd_core::domain::{AccountId, EntryName, Stamp};
-use rekeyd_core::flavour::{Change, Flavour, Outcome, Rejection, Reply, Settled};
+use rekeyd_core::flavour::{Asked, Change, Demands, Outcome, Rejection, Reply, Settled};
 use rekeyd_core::policy::permit::{Mandate, Permit};
-use zeroize::Zeroizing;
+use tokio::time::sleep;
 
+use super::connect::Who;
+use super::nature::Nature;
+use super::request::Modify;
 use super::upstream::{Session, Upstream};
 use super::wire::{Failure, Link};
-use super::{Ldap, failed, nature};
+use super::{Ldap, failed};
 use crate::directory::Written;
 
+/// How often, and how long apart, it is looked whether a password must be changed that was just written so: some servers
+/// answer before they write that down, a few milliseconds later.
+const LOOKS: usize = 20;
+const APART: Duration = Duration::from_millis(10);
+
 /// What a write needs once the permit has given its mandate back.
-struct Target {
-    id: AccountId,
-    name: EntryName,
-    stamp: Stamp,
+pub(super) struct Target {
+    pub(super) id: AccountId,
+    pub(super) name: EntryName,
+    pub(super) stamp: Stamp,
     must_change: bool,
+    unlocks: bool,
+    who: Who,
 }
 
 impl Ldap {
@@ -35,61 +47,84 @@ impl Ldap {
             }
         };
         let change = session.nature.flavour.change(&permit);
+        let operators = self.wanted.ldap.operator.is_some() && matches!(permit.mandate(), Mandate::Operator(_));
         let target = Target {
             id: permit.account().clone(),
             name: permit.name().clone(),
             stamp: permit.stamp().clone(),
             must_change: permit.must_change(),
+            unlocks: permit.unlocks(),
+            who: if operators { Who::Operators } else { Who::Rekeyd },
         };
         let mandate = permit.into_mandate();
-        let written = match change {
-            Ok(Change::Exop { password }) => self.by_operation(upstream, session, &target, &password).await,
-            Ok(Change::Modify { replace, condition, .. }) => {
-                self.by_modify(upstream, session, &target, &replace, condition.as_deref()).await
+        let nature = Arc::clone(&session.nature);
+        let mut written = match &change {
+            Ok(Change::Modify { replace, condition: Some(condition), hints }) => {
+                let modify = Modify { replace, condition: Some(condition), hints: *hints };
+                self.with_condition(upstream, session, &target, modify).await
             }
-            Err(rejection) => Written::Rejected(rejection),
+            Ok(change) => self.after_a_look(upstream, session, &target, change).await,
+            Err(rejection) => Written::Rejected(rejection.clone(), Demands::default()),
         };
+        match &mut written {
+            Written::Rejected(rejection, demands) if rejection.names_a_rule() => {
+                *demands = self.demands(upstream, &target.name).await.unwrap_or_default();
+            }
+            Written::Done => {
+                if target.must_change {
+                    self.see_must_change(upstream, &nature, &target).await;
+                }
+                self.follow(upstream, &target);
+            }
+            _ => {}
+        }
         (mandate, written)
     }
 
-    async fn by_modify(
+    async fn with_condition(
         &self,
         upstream: &Upstream,
-        mut session: Session,
+        session: Session,
         target: &Target,
-        replace: &[(&'static str, Zeroizing<Vec<u8>>)],
-        condition: Option<&str>,
+        modify: Modify<'_>,
     ) -> Written {
         let nature = Arc::clone(&session.nature);
-        let flavour = &nature.flavour;
-        let first = session.link.modify(&target.name, replace, condition).await;
-        let failure = match first.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let mut link = match upstream.pen(session.link, target.who).await {
+            Ok(link) => link,
+            Err(failure) => return unanswered(upstream, failure, false),
+        };
+        let first = link.modify(&target.name, modify).await;
+        let failure = match first.and_then(|reply| self.concluded(upstream, &nature, target, &reply)) {
             Ok(written) => return written,
             Err(failure) => failure,
         };
         let sent = !matches!(failure, Failure::Unreachable(_));
         log::debug!(event = "write-unanswered", server = upstream.endpoint.url.as_str(); "{failure}");
-        if sent && condition.is_none() {
-            return unanswered(upstream, failure, sent);
-        }
         // The condition makes the same write harmless a second time: it fits only if the first was never done.
-        let mut again = match upstream.fresh().await {
+        let mut again = match upstream.fresh(target.who).await {
             Ok(link) => link,
             Err(failure) => return unanswered(upstream, failure, sent),
         };
-        let second = again.modify(&target.name, replace, condition).await;
-        let refused = match second.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let second = again.modify(&target.name, modify).await;
+        let refused = match second.and_then(|reply| self.concluded(upstream, &nature, target, &reply)) {
             Ok(written) if !sent || matches!(written, Written::Done) => return written,
             // The first write would meet these as well, if it came only now.
-            Ok(written @ (Written::Rejected(_) | Written::Stale)) => Some(written),
+            Ok(written @ (Written::Rejected(..) | Written::Stale)) => Some(written),
             Err(failure @ Failure::Unreachable(_)) => return unanswered(upstream, failure, sent),
             Err(failure) if !again.is_usable() => return unanswered(upstream, failure, true),
             Ok(_) | Err(_) => None,
         };
         // Refused because it had been done (the condition fails, or the password is in the history by now), or nobody
         // knows: the mark tells whether it was done. An unchanged one without a refusal says nothing yet.
-        match self.look(&mut again, flavour, target).await {
-            Ok(Some(stamp)) if flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
+        let looked = match target.who {
+            Who::Rekeyd => self.look(&mut again, &nature, target).await,
+            Who::Operators => match upstream.fresh(Who::Rekeyd).await {
+                Ok(mut link) => self.look(&mut link, &nature, target).await,
+                Err(failure) => Err(failure),
+            },
+        };
+        match looked {
+            Ok(Some(stamp)) if nature.flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
                 self.answered(upstream, Written::Done)
             }
             Ok(Some(stamp)) => {
@@ -101,32 +136,40 @@ impl Ldap {
         }
     }
 
-    async fn by_operation(
-        &self,
-        upstream: &Upstream,
-        session: Session,
-        target: &Target,
-        password: &Zeroizing<String>,
-    ) -> Written {
+    async fn after_a_look(&self, upstream: &Upstream, session: Session, target: &Target, change: &Change) -> Written {
         let nature = Arc::clone(&session.nature);
-        let flavour = &nature.flavour;
+        // A second connection is made before the look, so that the write comes right after it.
+        let mut pen = match target.who {
+            Who::Rekeyd => None,
+            Who::Operators => match upstream.fresh(Who::Operators).await {
+                Ok(link) => Some(link),
+                Err(failure) => return unanswered(upstream, failure, false),
+            },
+        };
         // Two tries, since a kept connection may have ended unnoticed and nothing is written before the look.
         let mut link = session.link;
-        let mut looked = self.look(&mut link, flavour, target).await;
+        let mut looked = self.look(&mut link, &nature, target).await;
         if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
-            link = match upstream.fresh().await {
+            link = match upstream.fresh(Who::Rekeyd).await {
                 Ok(link) => link,
                 Err(failure) => return unanswered(upstream, failure, false),
             };
-            looked = self.look(&mut link, flavour, target).await;
+            looked = self.look(&mut link, &nature, target).await;
         }
         match looked {
             Ok(Some(now)) if now == target.stamp && now.guard() == target.stamp.guard() => {}
             Ok(_) => return self.answered(upstream, Written::Stale),
             Err(failure) => return unanswered(upstream, failure, false),
         }
-        let answer = link.set_password(&target.name, password).await;
-        let failure = match answer.and_then(|reply| self.concluded(upstream, flavour, target, &reply)) {
+        let writer = pen.as_mut().unwrap_or(&mut link);
+        let answer = match change {
+            Change::Exop { password } => writer.set_password(&target.name, password).await,
+            Change::Modify { replace, condition, hints } => {
+                let modify = Modify { replace, condition: condition.as_deref(), hints: *hints };
+                writer.modify(&target.name, modify).await
+            }
+        };
+        let failure = match answer.and_then(|reply| self.concluded(upstream, &nature, target, &reply)) {
             Ok(written) => return written,
             Err(failure) => failure,
         };
@@ -134,9 +177,9 @@ impl Ldap {
             return unanswered(upstream, failure, false);
         }
         // A changed mark says that it was done. An unchanged one says nothing yet: it may still be under way.
-        if let Ok(mut link) = upstream.fresh().await
-            && let Ok(Some(now)) = self.look(&mut link, flavour, target).await
-            && flavour.settled(&target.stamp, &now) == Settled::Changed
+        if let Ok(mut link) = upstream.fresh(Who::Rekeyd).await
+            && let Ok(Some(now)) = self.look(&mut link, &nature, target).await
+            && nature.flavour.settled(&target.stamp, &now) == Settled::Changed
         {
             return self.answered(upstream, Written::Done);
         }
@@ -144,28 +187,50 @@ impl Ldap {
     }
 
     /// The mark of the entry as it is now; `None` where it is gone or another one has its name.
-    async fn look(&self, link: &mut Link, flavour: &Flavour, target: &Target) -> Result<Option<Stamp>, Failure> {
-        let attributes = flavour.attributes(&self.wanted.mapping);
-        let Some(entry) = nature::entry(link, &target.name.0, &attributes).await? else { return Ok(None) };
-        let same = flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
-        Ok(flavour.stamp(&entry, &self.wanted.mapping).ok().filter(|_| same))
+    async fn look(&self, link: &mut Link, nature: &Nature, target: &Target) -> Result<Option<Stamp>, Failure> {
+        let found = link.search(&nature.whole(&target.name.0)).await?;
+        let Some(entry) = found.entries.into_iter().next() else { return Ok(None) };
+        let same = nature.flavour.id(self.key, &entry).is_ok_and(|id| id == target.id);
+        Ok(nature.flavour.stamp(&entry, &nature.mapping).ok().filter(|_| same))
+    }
+
+    /// Looks whether the server has it that the password must be changed, where its answer does not say so.
+    async fn see_must_change(&self, upstream: &Upstream, nature: &Nature, target: &Target) {
+        for _ in 0..LOOKS {
+            let Ok(mut session) = upstream.session(&self.wanted).await else { return };
+            let Ok(found) = session.link.search(&nature.whole(&target.name.0)).await else { return };
+            let seen = found.entries.first().and_then(|entry| nature.flavour.must_be_changed(entry));
+            if seen != Some(false) {
+                return;
+            }
+            sleep(APART).await;
+        }
+        log::warn!(
+            event = "must-change-unseen", server = upstream.endpoint.url.as_str(), account = target.id.to_string();
+            "the password was set, and the directory does not show that it must be changed"
+        );
     }
 
     /// What an answer means; one that does not know it itself is none.
     fn concluded(
         &self,
         upstream: &Upstream,
-        flavour: &Flavour,
+        nature: &Nature,
         target: &Target,
         reply: &Reply,
     ) -> Result<Written, Failure> {
-        let copy = flavour.is_copy(reply);
+        let copy = nature.flavour.is_copy(reply);
         if copy {
             upstream.takes_no_writes();
         }
-        let outcome = flavour.outcome(reply, target.must_change);
+        let Target { must_change, unlocks, stamp, .. } = target;
+        let outcome = nature.flavour.outcome(reply, &Asked { must_change: *must_change, unlocks: *unlocks, stamp });
         upstream.wrote(match &outcome {
-            Outcome::NotDone(why) | Outcome::Unsure(why) | Outcome::Rejected(Rejection::MissingRight(why)) if !copy => {
+            Outcome::NotDone(why)
+            | Outcome::Unsure(why)
+            | Outcome::Rejected(Rejection::MissingRight(why) | Rejection::NoTls(why))
+                if !copy =>
+            {
                 Some(why.clone())
             }
             _ => None,
@@ -175,7 +240,7 @@ impl Ldap {
             match outcome {
                 Outcome::Done => Written::Done,
                 Outcome::NotDone(why) => Written::NotDone(why),
-                Outcome::Rejected(rejection) => Written::Rejected(rejection),
+                Outcome::Rejected(rejection) => Written::Rejected(rejection, Demands::default()),
                 Outcome::Stale => Written::Stale,
                 Outcome::Unsure(why) => return Err(Failure::Broken(why)),
             },

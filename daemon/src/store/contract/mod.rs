@@ -5,6 +5,7 @@ mod adoptions;
 mod claims;
 mod clock;
 mod damage;
+mod directories;
 mod files;
 mod growth;
 mod load;
@@ -103,6 +104,7 @@ fn request(n: u8, seconds: i64) -> NewRequest {
         purpose: Purpose::Reset,
         origin: Origin::Person,
         login: Login::parse("ada").unwrap(),
+        directory: None,
         actor: visitor(),
         languages: vec!["cy".into(), "en".into()],
         at: at(seconds),

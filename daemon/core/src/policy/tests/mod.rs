@@ -1,4 +1,4 @@
 //! Tests of several verdicts together; those of one verdict stand in its file.
 
 pub(super) mod law;
-mod proofs;
+pub(crate) mod proofs;

@@ -41,6 +41,14 @@ fn by_operator(verb: Verb, terms: &Terms) -> Mandate {
     Mandate::Operator(owner.authorize(verb, terms).unwrap())
 }
 
+/// A permit by which an operator replaces a password, for the tests of what flavours write.
+pub(crate) fn replacing(must_change: bool) -> Permit {
+    let account = account();
+    let terms = terms(&account, Act::ReplacePassword, Some(Rank::Operator));
+    let mandate = by_operator(Verb::SetPassword, &terms);
+    Permit::new(terms, password(&account), mandate, must_change).ok().unwrap()
+}
+
 fn other() -> Account {
     Account { id: AccountId { directory: DirectoryKey(1), stable: "b2".into() }, ..account() }
 }
@@ -65,9 +73,7 @@ fn p4_proofs_that_agree_make_a_permit() {
         let permit = permit.ok().unwrap();
         assert_eq!((permit.account(), permit.must_change()), (&account.id, false));
     }
-    let terms = terms(&account, Act::ReplacePassword, Some(Rank::Operator));
-    let mandate = by_operator(Verb::SetPassword, &terms);
-    assert!(Permit::new(terms, password(&account), mandate, true).is_ok_and(|permit| permit.must_change()));
+    assert!(replacing(true).must_change());
 }
 
 #[test]

@@ -1,0 +1,106 @@
+//! What one domain controller is: the domain's policy on passwords and those that stand over it, the identifiers of the groups
+//! that verdicts rest on, and who we are there, so that the access list of an entry says what we may see of it.
+
+use rekeyd_core::flavour::Flavour;
+use rekeyd_core::flavour::active_directory::policy::{OF_AN_OBJECT, OF_THE_DOMAIN, PasswordSettings};
+use rekeyd_core::flavour::active_directory::sid::Sid;
+use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sight};
+use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker, POWERFUL_BY_NAME};
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::product::Product;
+
+use super::proof::{self, Proof};
+use super::{Ground, Learnt, entry};
+use crate::directory::ldap::request::Query;
+use crate::directory::ldap::wire::{Failure, Link};
+
+/// Learns it. The canary is written only where `proof` is still empty.
+pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Option<Proof>) -> Result<Learnt, Failure> {
+    let (root, base) = (&ground.root, ground.wanted.search.base.0.as_str());
+    let domain = root.context_of(base).unwrap_or(base).to_owned();
+    let known = ActiveDirectory::detect(&root.entry);
+    let mut ad = known.unwrap_or(ActiveDirectory::new(Maker::Microsoft));
+    let head = entry(link, &domain, &OF_THE_DOMAIN.map(str::to_owned)).await?;
+    ad.policy = head.and_then(|head| PasswordSettings::of_the_domain(&head).ok());
+    ad.objects = policies(link, &domain).await?;
+    let mut groups_in_doubt = None;
+    for group in &ground.wanted.watched {
+        match sid_of(link, group.as_str()).await? {
+            Some(sid) => ad.watched.push((sid, group.clone())),
+            None => {
+                let why = "it is not there, or rekeyd's account may not see its objectSid";
+                groups_in_doubt =
+                    Some(format!("verdicts rest on the group {group}, and {why}", group = group.as_str()));
+            }
+        }
+    }
+    ad.powerful = powerful(link, &domain).await?;
+    let sight = sight(link, ground).await?;
+    let flavour = Flavour::ActiveDirectory(ad);
+    let copy = ActiveDirectory::is_read_only(&root.entry);
+    let proof = match proof {
+        Some(proof) => proof.clone(),
+        None if copy => proof.insert(Proof { copy, ..Proof::none("it is a read-only domain controller") }).clone(),
+        None => proof.insert(proof::plain(link, ground, &flavour).await?).clone(),
+    };
+    Ok(Learnt {
+        flavour,
+        has_policies: false,
+        default_policy: Ok(None),
+        has_own_policies: false,
+        sight: Some(sight),
+        groups_in_doubt,
+        blind: Vec::new(),
+        proof,
+    })
+}
+
+/// The fine-grained policies that we may read; few may.
+async fn policies(link: &mut Link, domain: &str) -> Result<Vec<PasswordSettings>, Failure> {
+    let base = format!("CN=Password Settings Container,CN=System,{domain}");
+    let found = all(link, &base, Filter::equal("objectClass", "msDS-PasswordSettings"), &OF_AN_OBJECT).await?;
+    Ok(found.iter().filter_map(|object| PasswordSettings::of_an_object(object).ok()).collect())
+}
+
+async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, Failure> {
+    let named = POWERFUL_BY_NAME.map(|name| Filter::equal("sAMAccountName", name)).to_vec();
+    let filter = Filter::And(vec![Filter::equal("objectClass", "group"), Filter::Or(named)]);
+    let found = all(link, domain, filter, &["objectSid", "sAMAccountName"]).await?;
+    let named = found.iter().filter_map(|group| {
+        let sid = group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok())?;
+        Some((sid, group.texts("sAMAccountName").next()?.to_owned()))
+    });
+    Ok(named.collect())
+}
+
+/// Who we are, and what the schema says of the attributes whose absence counts.
+async fn sight(link: &mut Link, ground: &Ground<'_>) -> Result<Sight, Failure> {
+    let root = &ground.root.entry;
+    let token: Vec<Sid> = root.values("tokenGroups").iter().filter_map(|sid| Sid::parse(sid).ok()).collect();
+    let Some(schema) = root.texts("schemaNamingContext").next() else { return Ok(Sight::new(token, Vec::new())) };
+    let names = Flavour::before_all(Product::ActiveDirectory).must_read(&ground.mapping);
+    let any = names.iter().map(|name| Filter::equal("lDAPDisplayName", name.as_str())).collect();
+    let filter = Filter::And(vec![Filter::equal("objectClass", "attributeSchema"), Filter::Or(any)]);
+    let found = all(link, schema, filter, &OF_THE_SCHEMA).await?;
+    let properties: Vec<Property> = found.iter().filter_map(|entry| Property::read(entry).ok()).collect();
+    // What the schema does not show counts as not there at all, so that all of it must have been shown.
+    let unseen = names.iter().find(|name| {
+        ground.schema.defines(name) && !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name))
+    });
+    match unseen {
+        Some(name) => Err(Failure::Refused(format!("the schema's entry of {name} can't be read below {schema}"))),
+        None => Ok(Sight::new(token, properties)),
+    }
+}
+
+async fn sid_of(link: &mut Link, name: &str) -> Result<Option<Sid>, Failure> {
+    let found = entry(link, name, &["objectSid".to_owned()]).await?;
+    Ok(found.and_then(|group| group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok())))
+}
+
+/// All entries below one that fit; none where it is not there for us.
+async fn all(link: &mut Link, base: &str, filter: Filter, names: &[&str]) -> Result<Vec<Entry>, Failure> {
+    let attributes: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    Ok(link.search(&Query::below(base, filter, &attributes)).await?.entries)
+}

@@ -1,0 +1,100 @@
+//! What one 389 Directory Server is: the policy on passwords in its configuration, whether subtrees and accounts have policies
+//! of their own, and what ends accounts that nobody uses. An account that is no administrator sees nothing of the
+//! configuration by default; what it may not see makes the state of accounts unknown.
+
+use rekeyd_core::domain::EntryName;
+use rekeyd_core::flavour::Flavour;
+use rekeyd_core::flavour::ds389::{Ds389, Idleness, idle, policy};
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::filter::Filter;
+
+use super::proof::{self, Proof};
+use super::{Ground, Learnt, entry, watched_groups};
+use crate::directory::config::DefaultPolicy;
+use crate::directory::ldap::request::Query;
+use crate::directory::ldap::wire::{Failure, Link};
+
+/// What the policies that can apply say of a write.
+struct Policies {
+    /// See [`Ds389::must_change`].
+    must_change: Option<bool>,
+    /// See [`Ds389::tracked`].
+    tracked: bool,
+    /// Whether subtrees and accounts may have their own.
+    own: bool,
+}
+
+/// Learns it. The canary is written only where `proof` is still empty.
+pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Option<Proof>) -> Result<Learnt, Failure> {
+    let policies = policies(link, ground).await?;
+    let flavour = Flavour::Ds389(Ds389 {
+        defined: ground.schema.defined.clone(),
+        idleness: idleness(link, ground).await?,
+        must_change: policies.must_change,
+        tracked: policies.tracked,
+    });
+    Ok(Learnt {
+        proof: match proof {
+            Some(proof) => proof.clone(),
+            None => proof.insert(proof::plain(link, ground, &flavour).await?).clone(),
+        },
+        flavour,
+        has_policies: true,
+        default_policy: Ok(match &ground.wanted.ldap.default_policy {
+            DefaultPolicy::Discovered => Some(EntryName(policy::GLOBAL.to_owned())),
+            DefaultPolicy::Named(name) => Some(name.clone()),
+            DefaultPolicy::None => None,
+        }),
+        has_own_policies: policies.own,
+        sight: None,
+        groups_in_doubt: watched_groups(link, ground.wanted, &ground.schema).await?,
+        blind: Vec::new(),
+    })
+}
+
+/// What can be said of all policies at once. Where the configuration can't be read, nothing.
+async fn policies(link: &mut Link, ground: &Ground<'_>) -> Result<Policies, Failure> {
+    let names: Vec<String> = policy::ATTRIBUTES.into_iter().chain([policy::LOCAL]).map(str::to_owned).collect();
+    let nothing = Policies { must_change: None, tracked: false, own: true };
+    let Some(global) = entry(link, policy::GLOBAL, &names).await? else { return Ok(nothing) };
+    let (Ok(common), Ok(own)) = (policy::read(&global), policy::has_local(&global)) else { return Ok(nothing) };
+    let mut all =
+        Policies { must_change: Some(common.must_change), tracked: policy::tracks(&global).unwrap_or(false), own };
+    if own {
+        let Some(locals) = below(link, ground, "passwordPolicy", &names).await? else { return Ok(nothing) };
+        for local in locals {
+            let must_change = policy::read(&local).ok().map(|read| read.must_change);
+            all.must_change = all.must_change.filter(|so_far| must_change == Some(*so_far));
+            all.tracked &= policy::tracks(&local).unwrap_or(false);
+        }
+    }
+    Ok(all)
+}
+
+/// What ends accounts that nobody uses.
+pub(super) async fn idleness(link: &mut Link, ground: &Ground<'_>) -> Result<Idleness, Failure> {
+    let names = idle::ATTRIBUTES.map(str::to_owned);
+    let plugin = entry(link, idle::PLUGIN, &names).await?;
+    let settings = entry(link, idle::SETTINGS, &names).await?;
+    let everything = ["*".to_owned()];
+    let Some(policies) = below(link, ground, "accountPolicy", &everything).await? else {
+        return Ok(Idleness::Unreadable("there are too many account policies to tell".into()));
+    };
+    Ok(Idleness::read(plugin.as_ref(), settings.as_ref(), &policies))
+}
+
+/// All entries of a class in the naming context; `None` where there are more than can be told. Policies are often
+/// subentries, which the server leaves out of every answer to a filter that doesn't name their class.
+async fn below(
+    link: &mut Link,
+    ground: &Ground<'_>,
+    class: &str,
+    attributes: &[String],
+) -> Result<Option<Vec<Entry>>, Failure> {
+    let base = ground.wanted.search.base.0.as_str();
+    let base = ground.root.context_of(base).unwrap_or(base);
+    let any = Filter::Or(vec![Filter::equal("objectClass", "ldapsubentry"), Filter::present("objectClass")]);
+    let filter = Filter::And(vec![any, Filter::equal("objectClass", class)]);
+    let found = link.search(&Query::below(base, filter, attributes)).await?;
+    Ok((found.reply.code == 0).then_some(found.entries))
+}
