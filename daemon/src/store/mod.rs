@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rekeyd_core::domain::{
-    AccountId, AddressHash, Adopted, DataKey, DirectoryKey, Event, Facts, KeyRing, NoticeId, Proof, RequestId,
-    TicketId, Timestamp, TokenHash,
+    AccountId, AddressHash, DataKey, DirectoryKey, Event, Facts, KeyRing, NoticeId, Proof, RequestId, TicketId,
+    Timestamp, TokenHash,
 };
 use rekeyd_core::policy::permit::Claimed;
 use ring::rand::SystemRandom;
@@ -335,54 +335,6 @@ impl Store {
     pub async fn facts(&self, account: &AccountId) -> Result<(Facts, Vec<(AddressHash, Proof)>), Error> {
         match self {
             Self::Sqlite(store) => store.facts(account).await,
-        }
-    }
-
-    /// As [`Store::facts`], of several accounts as of one moment, in their order.
-    pub async fn facts_of(&self, accounts: &[AccountId]) -> Result<Vec<(Facts, Vec<(AddressHash, Proof)>)>, Error> {
-        match self {
-            Self::Sqlite(store) => store.facts_of(accounts).await,
-        }
-    }
-
-    /// Begins an adoption, unless another one of the same directory has not ended.
-    pub async fn begin_adoption(&self, adoption: NewAdoption, event: Event) -> Result<AdoptionBegun, Error> {
-        match self {
-            Self::Sqlite(store) => store.begin_adoption(adoption, event).await,
-        }
-    }
-
-    /// Records what some accounts are taken for, all in one change; says of which that was new. Nothing is recorded of an
-    /// account twice, or against what rekeyd has seen itself.
-    pub async fn adopt(
-        &self,
-        id: RequestId,
-        accounts: Vec<(AccountId, Adopted)>,
-        event: Event,
-    ) -> Result<Vec<bool>, Error> {
-        match self {
-            Self::Sqlite(store) => store.adopt(id, accounts, event).await,
-        }
-    }
-
-    /// Ends an adoption. Does nothing where it has ended before.
-    pub async fn end_adoption(&self, id: RequestId, event: Event) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.end_adoption(id, event).await,
-        }
-    }
-
-    /// Forgets up to `most` accounts of an adoption; says how many, and whether there are more. `None` where nobody knows it.
-    pub async fn undo_adoption(&self, id: RequestId, most: u32, event: Event) -> Result<Option<(u64, bool)>, Error> {
-        match self {
-            Self::Sqlite(store) => store.undo_adoption(id, most, event).await,
-        }
-    }
-
-    /// All adoptions, newest first.
-    pub async fn adoptions(&self) -> Result<Vec<Adoption>, Error> {
-        match self {
-            Self::Sqlite(store) => store.adoptions().await,
         }
     }
 

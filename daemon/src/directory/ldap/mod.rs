@@ -14,6 +14,7 @@ mod connect;
 mod connection;
 mod gather;
 mod guard;
+mod lackers;
 mod members;
 mod nature;
 mod pages;

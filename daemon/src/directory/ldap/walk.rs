@@ -3,7 +3,7 @@
 //! what most people lack, so that one of its rows proves for an account what a look-up asks the server for. Whatever is
 //! not proved in that way is asked for as a look-up does, many at a time on one connection.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
@@ -15,9 +15,10 @@ use rekeyd_core::flavour::signs;
 
 use super::connect::Who;
 use super::gather::{absence, hidden_of, read_policy};
+use super::lackers::Lackers;
 use super::members::{Belongs, Mark, Members};
 use super::nature::Nature;
-use super::pages::{PAGE, Pages};
+use super::pages::Pages;
 use super::request::{Query, Scope};
 use super::upstream::{Session, Upstream};
 use super::wire::Failure;
@@ -68,19 +69,6 @@ impl Sight<'_> {
             Self::Other(ldap) => ldap,
         }
     }
-}
-
-/// Those who lack what most people lack, in the order of the walk, as far as they are known to come.
-enum Lackers {
-    /// Nobody knows yet what most people lack.
-    Unknown,
-    /// There is nothing that most people lack.
-    None,
-    Some {
-        attributes: Vec<String>,
-        coming: VecDeque<Mark>,
-        pages: Option<Pages>,
-    },
 }
 
 impl Ldap {
@@ -348,7 +336,7 @@ impl LdapWalk<'_> {
                 let filter = Filter::And([self.filter.clone()].into_iter().chain(absent).collect());
                 let base = eyes.ldap.ldap().wanted.search.base.0.clone();
                 let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, base, filter, Vec::new());
-                Lackers::Some { attributes: most, coming: VecDeque::new(), pages: Some(pages) }
+                Lackers::of(most, pages)
             }
             _ => Lackers::None,
         };
@@ -432,33 +420,5 @@ impl LdapWalk<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl Lackers {
-    /// Takes from what an entry lacks that which is proved to be absent. Both searches come in the server's one order; where
-    /// they do not, less is proved, and asked for one by one.
-    async fn prove(&mut self, entry: &Entry, lacking: &mut Vec<String>) -> Result<(), Failure> {
-        let Self::Some { attributes, coming, pages } = self else { return Ok(()) };
-        if !attributes.iter().any(|name| lacking.contains(name)) {
-            return Ok(());
-        }
-        let wanted = Mark::new("row", &entry.name().0);
-        loop {
-            if let Some(place) = coming.iter().position(|mark| *mark == wanted) {
-                // Those before it have gone by: entries that came or changed meanwhile.
-                coming.drain(..=place);
-                lacking.retain(|name| !attributes.contains(name));
-                return Ok(());
-            }
-            if coming.len() > usize::from(PAGE) {
-                return Ok(());
-            }
-            let Some(source) = pages else { return Ok(()) };
-            match source.next().await? {
-                Some(page) => coming.extend(page.iter().map(|entry| Mark::new("row", &entry.name().0))),
-                None => *pages = None,
-            }
-        }
     }
 }
