@@ -6,15 +6,17 @@
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
+use rekeyd_core::domain::Evidence;
 use rekeyd_core::policy::authority::Verb;
 use rekeyd_core::policy::eligibility::Refusal;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::protocol::{
     Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
-    ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice, Password, Problem,
-    Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
+    ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice,
+    Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -24,21 +26,29 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) media_type: &'static str,
     pub(super) body: Bytes,
+    /// What follows, where the answer comes line by line.
+    pub(super) lines: Option<mpsc::Receiver<Bytes>>,
 }
 
 impl Answer {
     fn new(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(bytes) => Self { status, media_type, body: Bytes::from_owner(Zeroizing::new(bytes)) },
+            Ok(bytes) => Self { status, media_type, body: Bytes::from_owner(Zeroizing::new(bytes)), lines: None },
             Err(error) => {
                 log::error!("an answer could not be written: {error}");
-                Self { status: StatusCode::INTERNAL_SERVER_ERROR, media_type, body: Bytes::new() }
+                Self { status: StatusCode::INTERNAL_SERVER_ERROR, media_type, body: Bytes::new(), lines: None }
             }
         }
     }
 
     pub(super) fn ok(body: &impl Serialize) -> Self {
         Self::new(StatusCode::OK, "application/json", body)
+    }
+
+    /// An answer that comes line by line.
+    pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
+        let media_type = "application/x-ndjson";
+        Self { status: StatusCode::OK, media_type, body: Bytes::new(), lines: Some(lines) }
     }
 
     pub(super) fn problem(problem: &Problem) -> Self {
@@ -67,6 +77,7 @@ pub(super) fn bad_request(detail: impl Into<String>) -> Answer {
 /// The caller has a rank, but not the one for this.
 pub(super) fn not_allowed(verb: Verb) -> Answer {
     let detail = match verb {
+        Verb::Adopt => "only root may adopt accounts",
         Verb::Restored => "only root may declare a restore",
         _ => "your rank does not allow this",
     };
@@ -302,11 +313,16 @@ pub(super) fn explanation(told: Result<explain::Explanation, String>) -> Answer 
 }
 
 fn reason(told: &explain::Reason) -> Reason {
-    Reason { code: told.code.into(), remedy: told.remedy.into() }
+    Reason {
+        code: told.code.into(),
+        remedy: told.remedy.into(),
+        rule: told.rule.clone(),
+        evidence: told.evidence.clone().map(finding),
+    }
 }
 
-fn explained(told: explain::Explained) -> ExplainedAccount {
-    let finding = |evidence: rekeyd_core::domain::Evidence| ExplainedFinding {
+fn finding(evidence: Evidence) -> ExplainedFinding {
+    ExplainedFinding {
         finding: serde_json::to_value(evidence.finding)
             .ok()
             .and_then(|code| code.as_str().map(str::to_owned))
@@ -316,7 +332,10 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
         value: evidence.value,
         server: evidence.server,
         until: evidence.until.map(Moment),
-    };
+    }
+}
+
+fn explained(told: explain::Explained) -> ExplainedAccount {
     let contact = |contact: explain::ExplainedContact| ExplainedContact {
         kind: contact.kind.into(),
         address: contact.address,
@@ -339,6 +358,9 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
         stamp: told.stamp,
         findings: told.findings.into_iter().map(finding).collect(),
         groups: told.groups,
+        privileged_by: told.privileged_by,
+        read_at: Moment(told.read_at),
+        adopted: told.adopted.map(|(taken, at)| ExplainedAdoption { taken: taken.into(), at: Moment(at) }),
         contacts: told.contacts.into_iter().map(contact).collect(),
         verdicts: told.verdicts.into_iter().map(verdict).collect(),
         profile: told.profile,

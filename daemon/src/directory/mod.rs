@@ -11,10 +11,12 @@ pub mod ldif;
 mod ldif_file;
 pub mod ldif_format;
 mod ldif_password;
+mod ldif_walk;
+mod walk;
 
 use std::time::Duration;
 
-use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
+use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Dn, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::{Demands, Rejection};
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
@@ -25,6 +27,7 @@ use self::config::{Identity, Kind, LdapConfig};
 use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
+pub use self::walk::{Survey, Walk, Walked};
 
 /// A directory that rekeyd stands in front of.
 pub enum Directory {
@@ -204,6 +207,15 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.name(),
             Self::Ldif(ldif) => ldif.name(),
+        }
+    }
+
+    /// The groups by which an account belongs to a group that it is known to belong to, from the one that names it upwards;
+    /// empty where no way is found.
+    pub async fn path(&self, account: &Account, group: &Dn) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.path(account, group).await,
+            Self::Ldif(ldif) => ldif.path(account, group).await,
         }
     }
 

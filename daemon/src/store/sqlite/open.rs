@@ -146,7 +146,8 @@ pub(super) fn look(path: &Path, ring: &KeyRing) -> Result<i64, Fault> {
     if unwrap_key(&connection, ring)?.is_some_and(|unwrapped| unwrapped.is_none()) {
         return refuse(format!(
             "{shown} can't be unlocked: none of the keys in the key file is the one that it was last used with. Nothing \
-             was changed. Put that key back into the key file, or move the database away to begin a new one."
+             was changed. Put that key back into the key file; where it is there, the database is damaged: put back a copy \
+             that `rekeyctl backup` made, or move the database away to begin a new one."
         ));
     }
     Ok(schema)
