@@ -1,6 +1,6 @@
 //! The targets: one for every parser that foreign bytes reach, with the rule that its answer must keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::str;
 
@@ -10,9 +10,15 @@ use rekeyd::directory::{ldap, ldif_format};
 use rekeyd::http::form::Form;
 use rekeyd::http::{believed, forwarded, language, leads, reads, request};
 use rekeyd_core::domain::{Dn, EmailAddress, Login, Token};
+use rekeyd_core::flavour::active_directory::ActiveDirectory;
+use rekeyd_core::flavour::active_directory::descriptor::{CONTROL_ACCESS, Descriptor};
+use rekeyd_core::flavour::active_directory::filetime;
+use rekeyd_core::flavour::active_directory::guid::Guid;
+use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::ppolicy::PolicyAnswer;
 use rekeyd_core::flavour::time;
+use rekeyd_core::flavour::{Outcome, Reply, Verified};
 use rekeyd_plugins::reply;
 
 /// A parser under test.
@@ -27,10 +33,13 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "access-list", what: "access lists and identifiers from Active Directory", hold: access_list },
+    Target { name: "ad-answer", what: "what Active Directory says of a bind or a write", hold: ad_answer },
     Target { name: "address", what: "mail addresses from the directory", hold: address },
     Target { name: "config", what: "the configuration file", hold: config },
     Target { name: "dn", what: "names of entries, and which lies below which", hold: dn },
     Target { name: "filter", what: "search filters in the configuration", hold: filter },
+    Target { name: "filetime", what: "moments and lengths of time from Active Directory", hold: file_time },
     Target { name: "form", what: "bodies of forms", hold: form },
     Target { name: "forwarded", what: "X-Forwarded-For lines", hold: forwarded_for },
     Target { name: "generalized-time", what: "moments from the directory", hold: generalized_time },
@@ -45,6 +54,37 @@ pub const TARGETS: &[Target] = &[
     Target { name: "smtp-reply", what: "what a mail server says", hold: smtp_reply },
     Target { name: "token", what: "tokens in links", hold: token },
 ];
+
+/// Whoever holds nothing and is nobody may do nothing, unless there is no list; identifiers are written as they were read.
+fn access_list(data: &[u8]) {
+    if let Ok(sid) = Sid::parse(data) {
+        assert_eq!(sid.bytes(), data);
+        assert_eq!(Sid::from_text(&sid.to_string()), Ok(sid));
+    }
+    if let Ok(guid) = Guid::parse(data) {
+        assert_eq!(Guid::from_text(&guid.to_string()), Ok(guid));
+    }
+    let Ok(list) = Descriptor::parse(data) else { return };
+    let Ok(nobody) = Sid::from_text("S-1-5-21-1-2-3-4") else { return };
+    let token = BTreeSet::new();
+    let allowed = |right| list.allows(&token, &nobody, right, &[Guid::known(1)]);
+    assert_eq!(allowed(CONTROL_ACCESS), allowed(0x1_0000), "nobody is let in by an entry");
+}
+
+/// Only two numbers and two names say that a password was right, and no text says that a write was done.
+fn ad_answer(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let known = ["532", "773", "PASSWORD_EXPIRED", "PASSWORD_MUST_CHANGE"];
+    for code in [1, 10, 19, 49, 50, 53] {
+        let reply = Reply { code, text: text.to_owned(), policy: None };
+        assert_ne!(ActiveDirectory::outcome(&reply, false, false), Outcome::Done);
+        match ActiveDirectory::verified(&reply) {
+            Ok(Verified::Right) => panic!("{code} {text:?}: right"),
+            Ok(Verified::RightButMustChange) => assert!(known.iter().any(|known| text.contains(known)), "{text:?}"),
+            Ok(Verified::Wrong) | Err(_) => {}
+        }
+    }
+}
 
 /// One plain address or none: nothing that a mail server could take for two, for a route or for a line of its own.
 fn address(data: &[u8]) {
@@ -89,6 +129,19 @@ fn filter(data: &[u8]) {
     if let Err(bad) = Filter::parse(text) {
         assert!(bad.at <= text.len(), "{text:?}: {} of {}", bad.at, text.len());
     }
+}
+
+/// A number that is read is written the same, and is a moment or a length, not both.
+fn file_time(data: &[u8]) {
+    let Ok(number) = filetime::parse(data) else {
+        assert!(filetime::end_of_account(data).is_err() && filetime::length(data).is_err());
+        return;
+    };
+    assert_eq!(number.to_string().as_bytes(), data);
+    assert_eq!(filetime::end_of_account(data).is_ok(), number >= 0);
+    assert_eq!(filetime::end_of_password(data).is_ok(), number >= 0);
+    assert_eq!(filetime::length(data).is_ok(), number <= 0);
+    assert_eq!(filetime::moment(number).is_ok(), number > 0);
 }
 
 /// Read by a second, slower reader: the same fields with the same bytes, or nothing.

@@ -226,14 +226,7 @@ impl Flavour {
     pub fn before_all(product: Product) -> Self {
         let ds = || Ds389 { defined: Vec::new(), idleness: Idleness::Off, must_change: None, tracked: false };
         match product {
-            Product::ActiveDirectory => Self::ActiveDirectory(ActiveDirectory {
-                maker: Maker::Microsoft,
-                hints: None,
-                policy: None,
-                objects: Vec::new(),
-                watched: Vec::new(),
-                powerful: Vec::new(),
-            }),
+            Product::ActiveDirectory => Self::ActiveDirectory(ActiveDirectory::new(Maker::Microsoft)),
             Product::Ds389 => Self::Ds389(ds()),
             Product::FreeIpa => Self::FreeIpa(FreeIpa {
                 ds: ds(),

@@ -176,3 +176,126 @@ fn specific(rights: u32) -> u32 {
         .filter(|(generic, _)| rights & generic != 0)
         .fold(rights, |so_far, (_, spelled)| so_far | spelled)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::flavour::active_directory::tests::recorded;
+
+    const PERSON: &str = "S-1-5-21-1-2-3-1104";
+    const GROUP: &str = "S-1-5-21-1-2-3-1200";
+    const ONE: Guid = Guid::known(1);
+    const OTHER: Guid = Guid::known(2);
+
+    fn sid(text: &str) -> Sid {
+        Sid::from_text(text).unwrap()
+    }
+
+    /// An entry: kind, flags, rights, the object it names, the holder.
+    fn ace(kind: u8, flags: u8, rights: u32, object: Option<Guid>, holder: &str) -> Vec<u8> {
+        let mut body = rights.to_le_bytes().to_vec();
+        if matches!(kind, 5 | 6 | 0xc) {
+            body.extend(u32::from(object.is_some()).to_le_bytes());
+            body.extend(object.iter().flat_map(Guid::bytes));
+        }
+        body.extend(sid(holder).bytes());
+        let size = u16::try_from(body.len() + 4).unwrap().to_le_bytes();
+        [&[kind, flags], size.as_slice(), &body].concat()
+    }
+
+    fn descriptor(aces: &[Vec<u8>]) -> Vec<u8> {
+        let owner = sid("S-1-5-32-544").bytes();
+        let body = aces.concat();
+        let size = u16::try_from(body.len() + 8).unwrap().to_le_bytes();
+        let count = u16::try_from(aces.len()).unwrap().to_le_bytes();
+        let list = u32::try_from(20 + owner.len()).unwrap().to_le_bytes();
+        [&[1, 0, 4, 0x80][..], &20_u32.to_le_bytes(), &[0; 8], &list, &owner, &[4, 0], &size, &count, &[0, 0], &body]
+            .concat()
+    }
+
+    fn allows(aces: &[Vec<u8>], right: u32, objects: &[Guid]) -> bool {
+        let token = [PERSON, GROUP].map(sid).into();
+        Descriptor::parse(&descriptor(aces)).unwrap().allows(&token, &sid(PERSON), right, objects)
+    }
+
+    #[test]
+    fn the_first_entry_that_speaks_of_it_decides() {
+        let (allow, deny) = (ace(0, 0, 0x100, None, GROUP), ace(1, 0, 0x100, None, PERSON));
+        assert!(!allows(&[], 0x100, &[ONE]));
+        assert!(allows(&[allow.clone(), deny.clone()], 0x100, &[ONE]));
+        assert!(!allows(&[deny.clone(), allow.clone()], 0x100, &[ONE]));
+        assert!(!allows(std::slice::from_ref(&allow), 0x10, &[ONE]));
+        for (first, expected) in [
+            (ace(6, 0, 0x100, Some(ONE), SELF), false),
+            (ace(6, 0, 0x100, Some(OTHER), SELF), true),
+            (ace(6, 0, 0x100, None, SELF), false),
+            (ace(6, 0, 0x100, Some(ONE), "S-1-5-21-1-2-3-9"), true),
+            (ace(1, INHERIT_ONLY, 0x100, None, PERSON), true),
+            (ace(1, 0, 0x1000_0000, None, PERSON), false),
+            // One with a condition refuses, and one for the audit says nothing.
+            (ace(0xa, 0, 0x100, None, PERSON), false),
+            (ace(0xc, 0, 0x100, Some(ONE), PERSON), false),
+            (ace(2, 0, 0x100, None, PERSON), true),
+        ] {
+            assert_eq!(allows(&[first.clone(), allow.clone()], 0x100, &[ONE]), expected, "{first:?}");
+        }
+        for (only, expected) in [
+            (ace(5, 0, 0x100, Some(ONE), GROUP), true),
+            (ace(5, 0, 0x100, Some(OTHER), GROUP), false),
+            (ace(0, 0, 0x1000_0000, None, GROUP), true),
+            (ace(9, 0, 0x100, None, GROUP), false),
+            (ace(0xb, 0, 0x100, None, GROUP), false),
+        ] {
+            assert_eq!(allows(std::slice::from_ref(&only), 0x100, &[ONE]), expected, "{only:?}");
+        }
+    }
+
+    #[test]
+    fn no_list_lets_everybody_in_and_an_owner_may_change_it() {
+        let token = [sid("S-1-5-32-544")].into();
+        let mut bytes = descriptor(&[]);
+        let list = Descriptor::parse(&bytes).unwrap();
+        assert!(list.allows(&token, &sid(PERSON), WRITE_LIST, &[]));
+        assert!(!list.allows(&token, &sid(PERSON), DELETE, &[]));
+        if let Some(control) = bytes.get_mut(2) {
+            *control = 0;
+        }
+        assert!(Descriptor::parse(&bytes).unwrap().allows(&token, &sid(PERSON), DELETE, &[]));
+    }
+
+    #[test]
+    fn what_is_cut_or_bent_is_an_error() {
+        let whole = descriptor(&[ace(0, 0, 0x100, None, GROUP), ace(5, 0, 0x10, Some(ONE), PERSON)]);
+        assert!(Descriptor::parse(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert_eq!(Descriptor::parse(whole.get(..length).unwrap()), Err(BadDescriptor), "{length}");
+        }
+        let recorded = recorded("active").values("nTSecurityDescriptor").first().unwrap().clone();
+        assert!(Descriptor::parse(&recorded).is_ok());
+        assert_eq!(Descriptor::parse(recorded.get(..recorded.len() - 1).unwrap()), Err(BadDescriptor));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bent = descriptor(&[ace(0, 0, 0x100, None, GROUP), ace(5, 0, 0x10, Some(ONE), PERSON)]);
+            let at = at.index(bent.len());
+            if let Some(place) = bent.get_mut(at) {
+                *place = byte;
+            }
+            for bytes in [bytes, bent] {
+                if let Ok(descriptor) = Descriptor::parse(&bytes) {
+                    descriptor.allows(&[sid(PERSON)].into(), &sid(PERSON), 0x100, &[ONE]);
+                }
+            }
+        }
+    }
+}

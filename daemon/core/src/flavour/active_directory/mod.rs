@@ -35,6 +35,15 @@ pub const DESCRIPTOR_CONTROL: (&str, [u8; 5]) = ("1.2.840.113556.1.4.801", [0x30
 /// The controls that have the directory look at old passwords in a reset, the better known first.
 const HINTS: [&str; 2] = ["1.2.840.113556.1.4.2239", "1.2.840.113556.1.4.2066"];
 
+/// The value of either: old passwords count.
+pub const HINTS_VALUE: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
+
+/// Groups whose members rule over others and that have a number of their own in each domain, by `sAMAccountName`, which
+/// is the same in all languages: who rules the name server runs programs on controllers, and those of Exchange may
+/// change access lists. What is found of them goes into [`ActiveDirectory::powerful`].
+pub const POWERFUL_BY_NAME: [&str; 4] =
+    ["DnsAdmins", "Exchange Trusted Subsystem", "Exchange Windows Permissions", "Organization Management"];
+
 /// What the root DSE lists among `supportedCapabilities`: a domain controller, and one that takes no writes.
 const CONTROLLER: &str = "1.2.840.113556.1.4.800";
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
@@ -44,7 +53,6 @@ mod control {
     pub(super) const DISABLED: u32 = 0x2;
     pub(super) const LOCKED: u32 = 0x10;
     pub(super) const PASSWORD_NOT_NEEDED: u32 = 0x20;
-    pub(super) const HOLDER_MAY_NOT_CHANGE: u32 = 0x40;
     pub(super) const NORMAL: u32 = 0x200;
     pub(super) const NEVER_EXPIRES: u32 = 0x1_0000;
     pub(super) const SMARTCARD: u32 = 0x4_0000;
@@ -84,8 +92,7 @@ pub const MAY_LACK: [&str; 8] = [
     "servicePrincipalName",
 ];
 
-/// Those of them that the server computes. It answers for `tokenGroups` only when that one entry is read (scope *base*),
-/// and none of them works in a filter.
+/// Those of them that the server computes: they work in no filter.
 pub const CONSTRUCTED: [&str; 5] = [
     "tokenGroups",
     "msDS-User-Account-Control-Computed",
@@ -93,6 +100,14 @@ pub const CONSTRUCTED: [&str; 5] = [
     "msDS-ResultantPSO",
     "msDS-KeyVersionNumber",
 ];
+
+/// The one that is shown only when a single entry is read (scope *base*). A wider search that asks for it fails as a whole
+/// on Samba (operations error).
+pub const BASE_ONLY: &str = "tokenGroups";
+
+/// Each password counts the version of an account's key up. The usual tools make an account and then set its password,
+/// which counts twice; one that is made together with its password begins with one.
+pub const MADE_WITH: i64 = 2;
 
 /// Whose product it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,6 +125,9 @@ pub struct ActiveDirectory {
     pub maker: Maker,
     /// The control that has a reset look at old passwords, where the server lists one.
     pub hints: Option<&'static str>,
+    /// Up to which version of its key an account's password is taken for its maker's: [`MADE_WITH`], unless the
+    /// organisation's own tools say otherwise.
+    pub made_with: i64,
     /// The domain's password policy, where it can be read.
     pub policy: Option<PasswordSettings>,
     /// The fine-grained policies that can be read.
@@ -121,20 +139,27 @@ pub struct ActiveDirectory {
 }
 
 impl ActiveDirectory {
-    /// What a root DSE says; `None` where it is not a domain controller's.
-    pub fn detect(root: &Entry) -> Option<Self> {
-        root.texts("supportedCapabilities").any(|capability| capability == CONTROLLER).then(|| Self {
-            maker: if root.texts("vendorName").any(|vendor| vendor.contains("Samba")) {
-                Maker::Samba
-            } else {
-                Maker::Microsoft
-            },
-            hints: HINTS.into_iter().find(|hints| root.texts("supportedControl").any(|control| control == *hints)),
+    /// Before anything else is known of it.
+    pub fn new(maker: Maker) -> Self {
+        Self {
+            maker,
+            hints: None,
+            made_with: MADE_WITH,
             policy: None,
             objects: Vec::new(),
             watched: Vec::new(),
             powerful: Vec::new(),
-        })
+        }
+    }
+
+    /// What a root DSE says; `None` where it is not a domain controller's.
+    pub fn detect(root: &Entry) -> Option<Self> {
+        if !root.texts("supportedCapabilities").any(|capability| capability == CONTROLLER) {
+            return None;
+        }
+        let samba = root.texts("vendorName").any(|vendor| vendor.contains("Samba"));
+        let hints = HINTS.into_iter().find(|hints| root.texts("supportedControl").any(|control| control == *hints));
+        Some(Self { hints, ..Self::new(if samba { Maker::Samba } else { Maker::Microsoft }) })
     }
 
     /// Whether the server of a root DSE is a read-only domain controller.
@@ -142,15 +167,16 @@ impl ActiveDirectory {
         root.texts("supportedCapabilities").any(|capability| capability == READ_ONLY)
     }
 
-    /// The attributes to ask for when one account is read. A search over many leaves [`CONSTRUCTED`] out.
+    /// The attributes to ask for when one account is read. A wider search leaves [`BASE_ONLY`] out.
     pub fn attributes() -> impl Iterator<Item = &'static str> {
         MUST_HAVE.into_iter().chain(MAY_LACK)
     }
 
     /// The attributes whose absence means something, so that it must be proved that they would be seen: by
-    /// [`sight::Sight::hidden`], since filters prove nothing here.
+    /// [`sight::Sight::hidden`], since filters prove nothing here. What the server computes it computes from attributes
+    /// that the reader may not see, too.
     pub fn must_read(&self, markers: &Markers) -> Vec<String> {
-        let own = ["adminCount", "isCriticalSystemObject", "lockoutTime", "servicePrincipalName"];
+        let own = ["adminCount", "servicePrincipalName"];
         let mut all: Vec<String> = own.into_iter().chain(markers.attributes()).map(str::to_owned).collect();
         all.sort_unstable();
         all.dedup();
@@ -192,7 +218,9 @@ impl ActiveDirectory {
         let whole = filetime::parse(set.as_bytes()).ok().filter(|number| number % filetime::IN_A_SECOND == 0);
         let second = whole.filter(|_| version.is_none()).and_then(|number| filetime::moment(number).ok());
         let mut guard = vec![Filter::equal(ID, Guid::from_text(&Self::id(entry)?).map_or([0; 16], |id| id.bytes()))];
-        for name in ["pwdLastSet", "userAccountControl", "accountExpires", "lockoutTime", "adminCount"] {
+        for name in
+            ["pwdLastSet", "userAccountControl", "accountExpires", "lockoutTime", "primaryGroupID", "adminCount"]
+        {
             let present = entry.text(name)?;
             guard.push(present.map_or_else(|| Filter::present(name).negated(), |value| Filter::equal(name, value)));
         }
@@ -217,14 +245,20 @@ impl ActiveDirectory {
         Ok(groups)
     }
 
-    /// How a permitted password is written. `unlock` says that policy lets a reset lift a lock by failures.
+    /// How a permitted password is written. `unlock` says that policy lets a reset lift a lock by failures; one without
+    /// end never comes here, since it counts as an administrator's.
     ///
     /// # Errors
     /// [`Rejection`] where must-change is asked for and would have no effect.
     pub fn change(&self, permit: &Permit, unlock: bool) -> Result<Change, Rejection> {
-        let seen = Seen::of(permit.stamp());
-        let mut replace = vec![("unicodePwd", quoted(permit.password().expose()))];
-        if permit.must_change() {
+        self.modify(permit.stamp(), permit.password().expose(), permit.must_change(), unlock)
+    }
+
+    fn modify(&self, stamp: &Stamp, password: &str, must_change: bool, unlock: bool) -> Result<Change, Rejection> {
+        let seen = Seen::of(stamp);
+        let zero = || Zeroizing::new(b"0".to_vec());
+        let mut replace = vec![("unicodePwd", quoted(password))];
+        if must_change {
             if seen.number("userAccountControl").is_none_or(|flags| flags & i64::from(control::NEVER_EXPIRES) != 0) {
                 return Err(Rejection::MissingRight(
                     "this account's password never expires (DONT_EXPIRE_PASSWORD), so that nobody can be made to \
@@ -232,10 +266,10 @@ impl ActiveDirectory {
                         .into(),
                 ));
             }
-            replace.push(("pwdLastSet", Zeroizing::new(b"0".to_vec())));
+            replace.push(("pwdLastSet", zero()));
         }
         if unlock && seen.number("lockoutTime").is_some_and(|since| since != 0) {
-            replace.push(("lockoutTime", Zeroizing::new(b"0".to_vec())));
+            replace.push(("lockoutTime", zero()));
         }
         Ok(Change::Modify { replace, condition: None, hints: self.hints })
     }
@@ -371,5 +405,268 @@ impl<'s> Mark<'s> {
         let text = stamp.as_str();
         let (set, version) = text.split_once(" msDS-KeyVersionNumber=").map_or((text, None), |(a, b)| (a, Some(b)));
         Self { set: set.strip_prefix("pwdLastSet=").unwrap_or("0"), version }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use data_encoding::BASE64;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{EntryName, Timestamp};
+
+    /// 2026-11-22 01:15:56 UTC, when the entries had just been recorded.
+    pub(super) const NOW: Timestamp = Timestamp::from_millis(1_795_310_156_000);
+
+    /// The server that they are from.
+    pub(super) fn server() -> ActiveDirectory {
+        let name = Dn::parse("DC=ad,DC=example,DC=org").unwrap();
+        let policy = PasswordSettings {
+            name,
+            length: 7,
+            history: 24,
+            complex: true,
+            least_age: Duration::ZERO,
+            lock: Some(Duration::from_mins(30)),
+            failures: 3,
+        };
+        let name = Dn::parse("CN=strict,CN=Password Settings Container,CN=System,DC=ad,DC=example,DC=org").unwrap();
+        let strict = PasswordSettings { name, length: 12, lock: None, ..policy.clone() };
+        ActiveDirectory { policy: Some(policy), objects: vec![strict], ..ActiveDirectory::detect(&root(&[])).unwrap() }
+    }
+
+    fn root(controls: &[&str]) -> Entry {
+        let mut root = Entry::new(EntryName(String::new()));
+        root.add("vendorName", "Samba Team (https://www.samba.org)");
+        root.add("supportedCapabilities", CONTROLLER);
+        for control in controls {
+            root.add("supportedControl", *control);
+        }
+        root
+    }
+
+    /// The recorded entry of this name.
+    pub(super) fn recorded(wanted: &str) -> Entry {
+        let name =
+            |block: &str| block.strip_prefix("dn: CN=").and_then(|rest| rest.split(',').next().map(str::to_owned));
+        let block = include_str!("recorded.ldif").split("\n\n").find(|block| name(block).as_deref() == Some(wanted));
+        let mut lines = block.expect(wanted).trim().lines();
+        let mut entry = Entry::new(EntryName(lines.next().unwrap().strip_prefix("dn: ").unwrap().to_owned()));
+        for line in lines {
+            match line.split_once(": ").unwrap() {
+                (attribute, other) if other.starts_with("as ") => {
+                    let other = recorded(other.strip_prefix("as ").unwrap());
+                    entry.add(attribute, other.values(attribute).first().unwrap().as_slice());
+                }
+                (attribute, value) => match attribute.strip_suffix(':') {
+                    Some(attribute) => entry.add(attribute, BASE64.decode(value.as_bytes()).unwrap()),
+                    None => entry.add(attribute, value),
+                },
+            }
+        }
+        entry
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_root() {
+        assert_eq!((server().maker, server().hints), (Maker::Samba, None));
+        assert_eq!(server().not_enforced().len(), 2);
+        for (listed, hints) in [
+            (&["1.2.840.113556.1.4.2066"][..], "1.2.840.113556.1.4.2066"),
+            (&["1.2.840.113556.1.4.2066", "1.2.840.113556.1.4.2239"], "1.2.840.113556.1.4.2239"),
+        ] {
+            let mut root = root(listed);
+            root.replace("vendorName", vec![]);
+            let found = ActiveDirectory::detect(&root).unwrap();
+            assert_eq!((found.maker, found.hints), (Maker::Microsoft, Some(hints)));
+            assert!(found.not_enforced().is_empty());
+        }
+        let mut other = root(&[]);
+        assert!(!ActiveDirectory::is_read_only(&other));
+        other.add("supportedCapabilities", READ_ONLY);
+        assert!(ActiveDirectory::is_read_only(&other));
+        // Lightweight directory services are no domain.
+        other.replace("supportedCapabilities", vec![b"1.2.840.113556.1.4.1851".to_vec()]);
+        assert_eq!(ActiveDirectory::detect(&other), None);
+    }
+
+    #[test]
+    fn ids_read_as_everybody_writes_them() {
+        let id = ActiveDirectory::id(&recorded("active")).unwrap();
+        assert_eq!(id, "dd60a758-2693-4d63-a5b7-8ef1a50332af");
+        assert!(ActiveDirectory::by_id(&id).unwrap().matches(&recorded("active")));
+        assert!(!ActiveDirectory::by_id(&id).unwrap().matches(&recorded("added")));
+        assert_eq!(ActiveDirectory::by_id("entry cn=ada"), None);
+        let mut entry = recorded("active");
+        for values in [vec![], vec![vec![0; 15]], vec![vec![0; 16], vec![1; 16]]] {
+            entry.replace(ID, values);
+            assert!(ActiveDirectory::id(&entry).is_err());
+            assert!(ActiveDirectory::stamp(&entry).is_err());
+        }
+    }
+
+    #[test]
+    fn t57_configured_groups_are_found_by_their_identifiers() {
+        let token = state::token(&recorded("nested")).unwrap();
+        let name = |text: &str| Dn::parse(text).unwrap();
+        let mut server = server();
+        server.watched = token.iter().map(|sid| (sid.clone(), name("CN=Helpers,DC=x"))).collect();
+        server.watched.push((Sid::from_text("S-1-5-21-1-2-3-4711").unwrap(), name("CN=Others,DC=x")));
+        assert_eq!(server.groups(&recorded("nested")), Ok(vec![name("CN=Helpers,DC=x")]));
+        for attribute in ["tokenGroups", "primaryGroupID", "objectSid"] {
+            let mut entry = recorded("nested");
+            entry.replace(attribute, vec![]);
+            assert!(server.groups(&entry).unwrap_err().starts_with(attribute), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn the_guard_fits_the_entry_as_it_was_read_and_no_other() {
+        let entry = recorded("locked");
+        let stamp = ActiveDirectory::stamp(&entry).unwrap();
+        assert_eq!(stamp.as_str(), "pwdLastSet=134397834520668810 msDS-KeyVersionNumber=3");
+        assert_eq!(stamp.second(), None);
+        let guard = Filter::parse(stamp.guard().unwrap()).unwrap();
+        assert!(guard.matches(&entry));
+        for (name, value) in [
+            ("pwdLastSet", "0"),
+            ("userAccountControl", "514"),
+            ("accountExpires", "1"),
+            ("lockoutTime", "0"),
+            ("primaryGroupID", "512"),
+            ("adminCount", "1"),
+        ] {
+            let mut other = entry.clone();
+            other.replace(name, vec![value.as_bytes().to_vec()]);
+            assert!(!guard.matches(&other), "{name}");
+        }
+        assert!(!ActiveDirectory::is_protected(&stamp));
+        assert!(ActiveDirectory::is_protected(&ActiveDirectory::stamp(&recorded("mark")).unwrap()));
+    }
+
+    #[test]
+    fn t52_a_write_touches_nothing_else() {
+        let modify = |server: &ActiveDirectory, name, must_change, unlock| {
+            let stamp = ActiveDirectory::stamp(&recorded(name)).unwrap();
+            let change = server.modify(&stamp, "Pass-w0rd", must_change, unlock);
+            change.map(|change| match change {
+                Change::Modify { replace, condition: None, hints } => {
+                    let others = replace.iter().skip(1);
+                    assert!(others.clone().all(|(_, value)| value.as_slice() == b"0"));
+                    assert_eq!(replace.first().map(|(name, _)| *name), Some("unicodePwd"));
+                    (others.map(|(name, _)| *name).collect::<Vec<_>>(), hints)
+                }
+                _ => panic!("{name}"),
+            })
+        };
+        for (name, must_change, unlock, expected) in [
+            ("active", false, false, &[][..]),
+            ("active", false, true, &[]),
+            ("active", true, true, &["pwdLastSet"]),
+            ("locked", false, false, &[]),
+            ("locked", false, true, &["lockoutTime"]),
+            ("locked", true, true, &["pwdLastSet", "lockoutTime"]),
+        ] {
+            assert_eq!(modify(&server(), name, must_change, unlock), Ok((expected.to_vec(), None)), "{name}");
+        }
+        assert!(matches!(modify(&server(), "mustnever", true, false), Err(Rejection::MissingRight(_))));
+        assert_eq!(modify(&server(), "mustnever", false, false), Ok((vec![], None)));
+        let hints = Some("1.2.840.113556.1.4.2239");
+        let windows = ActiveDirectory { hints, ..server() };
+        assert_eq!(modify(&windows, "active", false, false), Ok((vec![], hints)));
+        // A stamp that came without its reading can't show that must-change would work.
+        assert!(server().modify(&Stamp::new("pwdLastSet=1", None), "Pass-w0rd", true, false).is_err());
+    }
+
+    #[test]
+    fn a_mark_without_a_count_that_is_cut_to_seconds_is_held() {
+        let mut entry = recorded("active");
+        entry.replace("msDS-KeyVersionNumber", vec![]);
+        assert_eq!(ActiveDirectory::stamp(&entry).unwrap().second(), None);
+        entry.replace("pwdLastSet", vec![b"116444736010000000".to_vec()]);
+        assert_eq!(ActiveDirectory::stamp(&entry).unwrap().second(), Some(Timestamp::from_millis(1000)));
+        entry.replace("pwdLastSet", vec![]);
+        assert_eq!(ActiveDirectory::stamp(&entry).unwrap_err().attribute, "pwdLastSet");
+    }
+
+    #[test]
+    fn r5_stamps_settle_an_unknown_outcome() {
+        for (before, after, expected) in [
+            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=5 msDS-KeyVersionNumber=3", Settled::Unchanged),
+            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=6 msDS-KeyVersionNumber=4", Settled::Changed),
+            // With must-change, on an account that had to change it before.
+            ("pwdLastSet=0 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=4", Settled::Changed),
+            ("pwdLastSet=0 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=3", Settled::Unchanged),
+            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=3", Settled::Undecidable),
+            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=6", Settled::Undecidable),
+            ("pwdLastSet=5", "pwdLastSet=6 msDS-KeyVersionNumber=3", Settled::Undecidable),
+            ("pwdLastSet=5", "pwdLastSet=5", Settled::Unchanged),
+            ("pwdLastSet=5", "pwdLastSet=6", Settled::Changed),
+            ("pwdLastSet=0", "pwdLastSet=6", Settled::Changed),
+            ("pwdLastSet=0", "pwdLastSet=0", Settled::Undecidable),
+            ("pwdLastSet=5", "pwdLastSet=0", Settled::Undecidable),
+            ("pwdLastSet=5", "pwdLastSet unreadable", Settled::Undecidable),
+        ] {
+            let settled = ActiveDirectory::settled(&Stamp::new(before, None), &Stamp::new(after, None));
+            assert_eq!(settled, expected, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn demands_are_those_of_the_policy_in_force() {
+        let length = |name| server().demands(&recorded(name)).length;
+        assert_eq!((length("active"), length("tool")), (Some(7), Some(12)));
+        let bare = ActiveDirectory { policy: None, ..server() };
+        assert_eq!(bare.demands(&recorded("active")), Demands::default());
+        let whole = ActiveDirectory { hints: Some("1.2.840.113556.1.4.2239"), ..server() };
+        assert_eq!(
+            (whole.demands(&recorded("active")).history, server().demands(&recorded("active")).history),
+            (Some(24), None)
+        );
+    }
+
+    #[test]
+    fn notes_name_what_changes_no_verdict() {
+        let mut entry = recorded("active");
+        assert!(ActiveDirectory::notes(&entry).is_empty());
+        entry.replace("userAccountControl", vec![b"66080".to_vec()]);
+        assert_eq!(ActiveDirectory::notes(&entry).len(), 2);
+    }
+
+    #[test]
+    fn every_attribute_is_asked_for_once() {
+        let mut all: Vec<_> = ActiveDirectory::attributes().map(str::to_lowercase).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(CONSTRUCTED.iter().all(|name| ActiveDirectory::attributes().any(|asked| asked == *name)));
+        let needed = server().must_read(&Markers::default());
+        assert!(needed.iter().all(|name| MAY_LACK.contains(&name.as_str())));
+    }
+
+    proptest! {
+        #[test]
+        fn a_password_is_sent_in_quotes_and_utf_16(password in "\\PC{1,40}") {
+            let bytes = quoted(&password);
+            let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+            prop_assert_eq!(String::from_utf16(&units).unwrap(), format!("\"{password}\""));
+            prop_assert!(bytes.len() <= password.len() * 2 + 4);
+        }
+
+        #[test]
+        fn the_guard_reads_back(id in any::<[u8; 16]>(), flags in any::<i64>()) {
+            let mut entry = recorded("active");
+            entry.replace(ID, vec![id.to_vec()]);
+            entry.replace("userAccountControl", vec![flags.to_string().into_bytes()]);
+            let stamp = ActiveDirectory::stamp(&entry).unwrap();
+            prop_assert_eq!(Seen::of(&stamp).number("userAccountControl"), Some(flags));
+            prop_assert!(Filter::parse(stamp.guard().unwrap()).unwrap().matches(&entry));
+        }
     }
 }

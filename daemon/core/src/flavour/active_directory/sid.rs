@@ -14,6 +14,39 @@ pub const SELF: &str = "S-1-5-10";
 /// Whoever has signed in.
 pub const AUTHENTICATED: &str = "S-1-5-11";
 
+/// What rules over others in each domain, by number. Not Protected Users (525): it is a shield and gives no right.
+const OF_DOMAINS: [(u32, &str); 12] = [
+    (498, "Enterprise Read-only Domain Controllers"),
+    (500, "the built-in Administrator"),
+    (512, "Domain Admins"),
+    (516, "Domain Controllers"),
+    // They write certificates into accounts, with which one can sign in as these.
+    (517, "Cert Publishers"),
+    (518, "Schema Admins"),
+    (519, "Enterprise Admins"),
+    (520, "Group Policy Creator Owners"),
+    (521, "Read-only Domain Controllers"),
+    (522, "Cloneable Domain Controllers"),
+    (526, "Key Admins"),
+    (527, "Enterprise Key Admins"),
+];
+
+/// The same of the groups that each controller has (`S-1-5-32`).
+const OF_SERVERS: [(u32, &str); 11] = [
+    (544, "Administrators"),
+    (548, "Account Operators"),
+    (549, "Server Operators"),
+    (550, "Print Operators"),
+    (551, "Backup Operators"),
+    (552, "Replicator"),
+    // The rest change what a controller runs, or whom it trusts.
+    (556, "Network Configuration Operators"),
+    (557, "Incoming Forest Trust Builders"),
+    (569, "Cryptographic Operators"),
+    (578, "Hyper-V Administrators"),
+    (582, "Storage Replica Administrators"),
+];
+
 /// A security identifier.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sid {
@@ -115,42 +148,22 @@ impl Sid {
     /// forest's first domain (Enterprise Admins) and those that an account brought along from a former domain (SID
     /// history) count as well.
     pub fn power(&self) -> Option<&'static str> {
+        let named = |table: &[(u32, &'static str)], rid| table.iter().find(|(known, _)| *known == rid).map(|row| row.1);
         match (self.authority, self.parts.as_slice()) {
             (5, [9]) => Some("Enterprise Domain Controllers"),
             (5, [18]) => Some("the system itself"),
-            (5, [21, _, _, _, rid]) => Some(match rid {
-                498 => "Enterprise Read-only Domain Controllers",
-                500 => "the built-in Administrator",
-                512 => "Domain Admins",
-                516 => "Domain Controllers",
-                // They write certificates into accounts, with which one can sign in as these.
-                517 => "Cert Publishers",
-                518 => "Schema Admins",
-                519 => "Enterprise Admins",
-                520 => "Group Policy Creator Owners",
-                521 => "Read-only Domain Controllers",
-                522 => "Cloneable Domain Controllers",
-                526 => "Key Admins",
-                527 => "Enterprise Key Admins",
-                _ => return None,
-            }),
-            (5, [32, rid]) => Some(match rid {
-                544 => "Administrators",
-                548 => "Account Operators",
-                549 => "Server Operators",
-                550 => "Print Operators",
-                551 => "Backup Operators",
-                552 => "Replicator",
-                // They change what a controller runs or trusts.
-                556 => "Network Configuration Operators",
-                557 => "Incoming Forest Trust Builders",
-                569 => "Cryptographic Operators",
-                578 => "Hyper-V Administrators",
-                582 => "Storage Replica Administrators",
-                _ => return None,
-            }),
+            (5, [21, _, _, _, rid]) => named(&OF_DOMAINS, *rid),
+            (5, [32, rid]) => named(&OF_SERVERS, *rid),
             _ => None,
         }
+    }
+
+    /// The groups of [`Self::power`] that the domain of this identifier has, for a walk over many accounts that learns
+    /// their members once.
+    pub fn powerful_groups(&self) -> Vec<Self> {
+        let of_the_domain = OF_DOMAINS.iter().map(|(rid, _)| self.sibling(*rid));
+        let of_servers = OF_SERVERS.iter().map(|(rid, _)| Self { authority: 5, parts: vec![32, *rid] });
+        of_the_domain.chain(of_servers).collect()
     }
 }
 
@@ -215,7 +228,6 @@ mod tests {
             ("S-1-5-21-9-9-9-519", true),
             ("S-1-5-21-1-2-3-513", false),
             ("S-1-5-21-1-2-3-515", false),
-            // Protected Users is a shield and gives no right.
             ("S-1-5-21-1-2-3-525", false),
             ("S-1-5-21-1-2-3-1512", false),
             ("S-1-5-32-544", true),
@@ -232,6 +244,9 @@ mod tests {
         ] {
             assert_eq!(Sid::from_text(sid).unwrap().power().is_some(), powerful, "{sid}");
         }
+        let groups = Sid::from_text("S-1-5-21-1-2-3-1104").unwrap().powerful_groups();
+        assert!(groups.iter().all(|group| group.power().is_some()));
+        assert!(groups.contains(&Sid::from_text("S-1-5-21-1-2-3-512").unwrap()));
     }
 
     proptest! {

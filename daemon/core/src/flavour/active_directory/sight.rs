@@ -24,7 +24,7 @@ const PWD_LAST_SET: [Guid; 2] =
     [Guid::known(0xbf96_7a0a_0de6_11d0_a285_00aa_0030_49e2), Guid::known(0x4c16_4200_20c0_11d0_a768_00aa_006e_0529)];
 /// `lockoutTime`, which is in no set.
 const LOCKOUT_TIME: Guid = Guid::known(0x2863_0ebf_41d5_11d1_a9c1_0000_f803_67c1);
-/// `member`-like power over the account itself: its flags.
+/// The account's flags, in the same set.
 const USER_ACCOUNT_CONTROL: [Guid; 2] =
     [Guid::known(0xbf96_7a68_0de6_11d0_a285_00aa_0030_49e2), Guid::known(0x4c16_4200_20c0_11d0_a768_00aa_006e_0529)];
 
@@ -143,4 +143,97 @@ pub(super) fn access(entry: &Entry) -> Result<(Descriptor, Sid), Unreadable> {
         Descriptor::parse(list).map_err(|bad| unreadable("nTSecurityDescriptor", bad.to_string()))?,
         Sid::parse(own).map_err(|bad| unreadable("objectSid", bad.to_string()))?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::EntryName;
+    use crate::flavour::active_directory::tests::recorded;
+
+    /// The account that the entries were recorded with: as its root DSE said.
+    fn ours() -> Sight {
+        let domain = "S-1-5-21-1370719545-2989397213-3887007790";
+        let token = [&format!("{domain}-1103"), &format!("{domain}-513"), "S-1-5-32-545", "S-1-5-32-554"];
+        Sight::new(token.map(|sid| Sid::from_text(sid).unwrap()), schema())
+    }
+
+    /// As the server's schema has it.
+    fn schema() -> Vec<Property> {
+        [
+            ("adminCount", "bf967918-0de6-11d0-a285-00aa003049e2", None),
+            ("isCriticalSystemObject", "00fbf30d-91fe-11d1-aebc-0000f80367c1", None),
+            ("lockoutTime", "28630ebf-41d5-11d1-a9c1-0000f80367c1", None),
+            (
+                "servicePrincipalName",
+                "f3a64788-5306-11d1-a9c5-0000f80367c1",
+                Some("e48d0154-bcf8-11d1-8702-00c04fb96050"),
+            ),
+        ]
+        .into_iter()
+        .map(|(name, id, set)| {
+            let mut entry = Entry::new(EntryName("CN=x".into()));
+            entry.add("lDAPDisplayName", name);
+            entry.add("schemaIDGUID", Guid::from_text(id).unwrap().bytes());
+            if let Some(set) = set {
+                entry.add("attributeSecurityGUID", Guid::from_text(set).unwrap().bytes());
+            }
+            entry.add("searchFlags", "1");
+            Property::read(&entry).unwrap()
+        })
+        .collect()
+    }
+
+    const ALL: [&str; 5] =
+        ["adminCount", "isCriticalSystemObject", "lockoutTime", "serviceprincipalname", "pwdAccountDisabled"];
+
+    #[test]
+    fn t51_the_access_list_says_what_absence_does_not() {
+        assert!(ours().hidden(&recorded("active"), ALL).is_empty());
+        // The server showed this service without its name, which was denied to us.
+        assert!(!recorded("service").has("servicePrincipalName"));
+        assert_eq!(ours().hidden(&recorded("service"), ALL), ["serviceprincipalname"]);
+        // Without its list nothing is known, but for what the schema does not define.
+        assert_eq!(ours().hidden(&recorded("disabled"), ALL).len(), 4);
+        let stranger = Sight::new([], schema());
+        assert_eq!(stranger.hidden(&recorded("active"), ALL), ["adminCount", "isCriticalSystemObject", "lockoutTime"]);
+    }
+
+    #[test]
+    fn t51_confidential_attributes_want_one_more_right() {
+        let mut schema = schema();
+        for property in &mut schema {
+            property.confidential = true;
+        }
+        let plain = Sight { schema: schema.clone(), ..ours() };
+        assert_eq!(plain.hidden(&recorded("active"), ALL).len(), 4);
+        let admins = Sid::from_text("S-1-5-32-544").unwrap();
+        assert!(Sight::new([admins], schema).hidden(&recorded("active"), ALL).is_empty());
+    }
+
+    #[test]
+    fn powers_are_those_that_were_granted() {
+        let needed = [Power::Reset, Power::MustChange, Power::Unlock].into();
+        assert_eq!(ours().powers(&recorded("active")), Ok(needed));
+        assert_eq!(Sight::new([], vec![]).powers(&recorded("active")), Ok([].into()));
+        let operators = Sid::from_text("S-1-5-32-548").unwrap();
+        let all = Sight::new([operators], vec![]).powers(&recorded("active")).unwrap();
+        assert!(all.contains(&Power::Delete) && all.contains(&Power::Permit) && all.contains(&Power::Switch));
+        assert_eq!(ours().powers(&recorded("disabled")), Err(Unreadable::hidden("nTSecurityDescriptor")));
+    }
+
+    #[test]
+    fn odd_schemas_are_unreadable() {
+        let mut entry = Entry::new(EntryName("CN=x".into()));
+        assert!(Property::read(&entry).is_err());
+        entry.add("lDAPDisplayName", "x");
+        assert!(Property::read(&entry).is_err());
+        entry.add("schemaIDGUID", [0; 15]);
+        assert!(Property::read(&entry).is_err());
+        entry.replace("schemaIDGUID", vec![vec![0; 16]]);
+        entry.add("searchFlags", "128");
+        assert!(Property::read(&entry).unwrap().confidential);
+    }
 }

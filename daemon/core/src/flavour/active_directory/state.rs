@@ -10,7 +10,7 @@ use crate::flavour::active_directory::descriptor::CONTROL_ACCESS;
 use crate::flavour::active_directory::filetime::{self, End};
 use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::sid::{AUTHENTICATED, EVERYONE, Sid};
-use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, Maker, control, sight};
+use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, control, sight};
 use crate::flavour::entry::{Entry, Unreadable};
 
 const FLAGS: &str = "userAccountControl";
@@ -111,7 +111,6 @@ impl Look<'_, '_> {
             (control::DISABLED, Finding::Disabled),
             // A reset would open sign-in by password again, since setting the flag has only made it a random one.
             (control::SMARTCARD, Finding::PasswordElsewhere),
-            (control::HOLDER_MAY_NOT_CHANGE, Finding::HolderMayNotChange),
             (control::OTHER_KINDS, Finding::NotAPerson),
             (control::ACTS_FOR_OTHERS, Finding::Privileged),
         ] {
@@ -234,17 +233,13 @@ impl Look<'_, '_> {
         Ok(())
     }
 
-    /// Whether anything shows that the person ever set a password: each one set counts the key's version up. The first
-    /// is an administrator's or none at all; the tools of Windows make the account and then set it, which counts twice.
+    /// Whether anything shows that the person ever set a password. The first ones are whoever's who made the account, or
+    /// none at all; nothing tells these apart. Sign-ins are no sign: their marks differ between servers.
     fn person(&mut self) -> Result<(), Unreadable> {
         let entry = self.reading.entry;
         let Some(set) = set(entry)? else { return Ok(()) };
         let version = entry.number(VERSION)?;
-        let first = match self.server.maker {
-            Maker::Microsoft => 2,
-            Maker::Samba => 1,
-        };
-        if version.is_none_or(|version| version <= first) {
+        if version.is_none_or(|version| version <= self.server.made_with) {
             let shown = version.map_or_else(|| "absent".to_owned(), |version| version.to_string());
             let finding = if set == 0 { Finding::NeverActivated } else { Finding::Undecided };
             self.found(finding, VERSION, shown);
@@ -288,4 +283,228 @@ fn set(entry: &Entry) -> Result<Option<i64>, Unreadable> {
     let Some(text) = entry.text("pwdLastSet")? else { return Ok(None) };
     let number = filetime::parse(text.as_bytes()).map_err(|_| odd())?;
     if number < 0 { Err(odd()) } else { Ok(Some(number)) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::domain::DirectoryKey;
+    use crate::domain::{Dn, Server};
+    use crate::flavour::active_directory::tests::{NOW, recorded, server};
+    use crate::flavour::policy_entry::PolicyView;
+    use crate::policy::eligibility::{Act, Cell, cell};
+    use crate::policy::rules::Rules;
+
+    fn standing_at(server: &ActiveDirectory, entry: &Entry, now: Timestamp) -> Standing {
+        let reading = Reading {
+            entry,
+            directory: DirectoryKey(1),
+            server: &Server { name: "s".into(), writable: true },
+            groups: &Ok(vec![]),
+            policy: &PolicyView::None,
+            hidden: &[],
+            shared: &[],
+            now,
+        };
+        let mut standing = Standing::default();
+        read(server, &reading, &mut standing);
+        standing
+    }
+
+    fn findings(server: &ActiveDirectory, entry: &Entry) -> Vec<Finding> {
+        let standing = standing_at(server, entry, NOW);
+        let mut all: Vec<Finding> = standing.evidence().iter().map(|evidence| evidence.finding).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn with(changes: &[(&str, &str)]) -> Entry {
+        let mut entry = recorded("active");
+        for (name, value) in changes {
+            let values = if value.is_empty() { vec![] } else { vec![value.as_bytes().to_vec()] };
+            entry.replace(name, values);
+        }
+        entry
+    }
+
+    #[test]
+    fn s2_2_what_a_samba_server_showed_becomes_findings() {
+        use Finding::{
+            Disabled, Expired, HolderMayNotChange, LockedByAdmin, LockedByFailures, MustChange, NeverActivated,
+            NotAPerson, PasswordElsewhere, PasswordExpired, Privileged, Undecided, Unknown,
+        };
+        for (name, lets_in, expected) in [
+            ("active", Some(true), &[][..]),
+            ("gone", Some(false), &[PasswordExpired]),
+            ("added", Some(false), &[MustChange]),
+            ("must", Some(false), &[MustChange, NeverActivated]),
+            // The server lets it sign in, since its password never expires.
+            ("mustnever", Some(true), &[NeverActivated]),
+            ("nopw", Some(false), &[Disabled, MustChange, NeverActivated]),
+            ("noreq", Some(true), &[Undecided]),
+            ("smart", None, &[PasswordElsewhere, Undecided]),
+            // Its access list may not be read.
+            ("disabled", Some(false), &[Disabled, Undecided, Unknown]),
+            ("ended", Some(false), &[Expired, Undecided]),
+            ("locked", Some(false), &[LockedByFailures]),
+            // A fine-grained policy locks it without end.
+            ("tool", Some(false), &[LockedByAdmin, Undecided]),
+            ("nested", Some(true), &[Privileged, Undecided]),
+            ("looped", Some(true), &[Privileged]),
+            ("primary", Some(true), &[Privileged, Undecided]),
+            ("mark", Some(true), &[Privileged]),
+            ("cannot", Some(true), &[HolderMayNotChange, Undecided]),
+            ("inner", None, &[NotAPerson, PasswordExpired, Unknown]),
+            ("Administrator", Some(true), &[NotAPerson, Privileged, Undecided]),
+            ("Guest", None, &[Disabled, NeverActivated, NotAPerson]),
+            ("krbtgt", None, &[Disabled, NotAPerson, Privileged, Undecided]),
+            ("DC1", None, &[NotAPerson, Privileged, Undecided]),
+        ] {
+            let found = findings(&server(), &recorded(name));
+            assert_eq!(found, expected, "{name}");
+            // What the server did with the right password at that moment.
+            if let Some(lets_in) = lets_in {
+                let denies = |finding: &Finding| cell(*finding, Act::SignIn, &Rules::default()) == Cell::No;
+                assert_eq!(found.iter().any(denies), !lets_in, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn t51_each_attribute_that_is_hidden_makes_it_unknown() {
+        for name in MUST_HAVE {
+            assert!(findings(&server(), &with(&[(name, "")])).contains(&Finding::Unknown), "{name}");
+        }
+    }
+
+    #[test]
+    fn t53_t54_single_values_decide() {
+        let now = 134_397_837_560_000_000_i64;
+        let (before, after) = ((now - 10_000_000).to_string(), (now + 10_000_000).to_string());
+        for (name, value, expected) in [
+            ("userAccountControl", "514", Some(Finding::Disabled)),
+            ("userAccountControl", "262656", Some(Finding::PasswordElsewhere)),
+            ("userAccountControl", "524800", Some(Finding::Privileged)),
+            ("userAccountControl", "16777728", Some(Finding::Privileged)),
+            ("userAccountControl", "4096", Some(Finding::NotAPerson)),
+            ("userAccountControl", "2080", Some(Finding::NotAPerson)),
+            ("userAccountControl", "0", Some(Finding::NotAPerson)),
+            ("userAccountControl", "-2147483136", None),
+            ("userAccountControl", "544", None),
+            ("userAccountControl", "66048", None),
+            ("userAccountControl", "enabled", Some(Finding::Unknown)),
+            ("userAccountControl", "4294967808", Some(Finding::Unknown)),
+            ("accountExpires", "0", None),
+            ("accountExpires", "9223372036854775807", None),
+            ("accountExpires", "9223372036854775806", None),
+            ("accountExpires", &before, Some(Finding::Expired)),
+            ("accountExpires", &now.to_string(), Some(Finding::Expired)),
+            ("accountExpires", &after, None),
+            ("accountExpires", "1", Some(Finding::Expired)),
+            ("accountExpires", "-1", Some(Finding::Unknown)),
+            ("accountExpires", "-9223372036854775808", Some(Finding::Unknown)),
+            ("accountExpires", "never", Some(Finding::Unknown)),
+            ("msDS-User-Account-Control-Computed", "8388608", Some(Finding::PasswordExpired)),
+            ("msDS-User-Account-Control-Computed", "locked", Some(Finding::Unknown)),
+            ("msDS-UserPasswordExpiryTimeComputed", &before, Some(Finding::PasswordExpired)),
+            ("msDS-UserPasswordExpiryTimeComputed", &after, None),
+            ("msDS-UserPasswordExpiryTimeComputed", "0", Some(Finding::MustChange)),
+            ("msDS-UserPasswordExpiryTimeComputed", "9223372036854775807", None),
+            ("msDS-UserPasswordExpiryTimeComputed", "-1", Some(Finding::Unknown)),
+            ("pwdLastSet", "-1", Some(Finding::Unknown)),
+            ("pwdLastSet", "yesterday", Some(Finding::Unknown)),
+            ("msDS-KeyVersionNumber", "3", None),
+            ("msDS-KeyVersionNumber", "2", Some(Finding::Undecided)),
+            ("msDS-KeyVersionNumber", "1", Some(Finding::Undecided)),
+            ("msDS-KeyVersionNumber", "", Some(Finding::Undecided)),
+            ("msDS-KeyVersionNumber", "many", Some(Finding::Unknown)),
+            // A lock that is over, or was lifted, leaves its time behind.
+            ("lockoutTime", "134397835742054550", None),
+            ("lockoutTime", "0", None),
+            ("sAMAccountName", "active$", Some(Finding::NotAPerson)),
+            ("sAMAccountType", "805306369", Some(Finding::NotAPerson)),
+            ("sAMAccountType", "805306370", Some(Finding::NotAPerson)),
+            ("servicePrincipalName", "HTTP/www", Some(Finding::NotAPerson)),
+            ("msDS-SecondaryKrbTgtNumber", "4711", Some(Finding::NotAPerson)),
+            ("isCriticalSystemObject", "TRUE", Some(Finding::NotAPerson)),
+            ("isCriticalSystemObject", "FALSE", None),
+            ("primaryGroupID", "512", Some(Finding::Privileged)),
+            ("primaryGroupID", "514", None),
+            ("primaryGroupID", "-1", Some(Finding::Unknown)),
+            ("adminCount", "1", Some(Finding::Privileged)),
+            ("adminCount", "0", None),
+            ("objectSid", "S-1-5-21", Some(Finding::Unknown)),
+            ("tokenGroups", "S-1-5-21", Some(Finding::Unknown)),
+            ("nTSecurityDescriptor", "D:(A;;;;;WD)", Some(Finding::Unknown)),
+        ] {
+            let found = findings(&server(), &with(&[(name, value)]));
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn s2_2_a_lock_ends_by_the_policy_that_made_it() {
+        let locked = |change: &dyn Fn(&mut ActiveDirectory), entry: &Entry, now| {
+            let mut server = server();
+            change(&mut server);
+            let standing = standing_at(&server, entry, now);
+            standing.evidence().iter().map(|evidence| (evidence.finding, evidence.until)).collect::<Vec<_>>()
+        };
+        let entry = recorded("locked");
+        let since = filetime::moment(134_397_835_742_054_550).unwrap();
+        let end = since.plus(Duration::from_mins(30));
+        let same = |_: &mut ActiveDirectory| {};
+        assert_eq!(locked(&same, &entry, NOW), [(Finding::LockedByFailures, Some(end))]);
+        // The server says that it holds, so its clock goes after ours or the policy is another.
+        assert_eq!(locked(&same, &entry, end.plus(Duration::from_mins(1))), [(Finding::LockedByFailures, Some(end))]);
+        assert_eq!(locked(&same, &entry, end.plus(Duration::from_mins(6))), [(Finding::LockedByAdmin, None)]);
+        let endless = |server: &mut ActiveDirectory| server.policy.as_mut().unwrap().lock = None;
+        assert_eq!(locked(&endless, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        assert_eq!(locked(&|server| server.policy = None, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        let mut hidden = entry.clone();
+        hidden.replace("lockoutTime", vec![]);
+        assert_eq!(locked(&same, &hidden, NOW), [(Finding::LockedByAdmin, None)]);
+        let mut other = entry.clone();
+        other.replace("msDS-ResultantPSO", vec![b"CN=hidden,DC=x".to_vec()]);
+        assert_eq!(locked(&same, &other, NOW), [(Finding::LockedByAdmin, None)]);
+        let known = |server: &mut ActiveDirectory| {
+            let name = Dn::parse("CN=Hidden, DC=x").unwrap();
+            let lock = Some(Duration::from_hours(1));
+            server.objects.push(super::super::policy::PasswordSettings {
+                name,
+                lock,
+                ..server.policy.clone().unwrap()
+            });
+        };
+        let later = since.plus(Duration::from_hours(1));
+        assert_eq!(locked(&known, &other, NOW), [(Finding::LockedByFailures, Some(later))]);
+    }
+
+    #[test]
+    fn t57_groups_without_a_number_count_where_they_are_named() {
+        let group = token(&recorded("active")).unwrap().into_iter().next().unwrap();
+        let named = ActiveDirectory { powerful: vec![(group, "DnsAdmins".into())], ..server() };
+        assert_eq!(findings(&named, &recorded("active")), [Finding::Privileged]);
+    }
+
+    #[test]
+    fn a_stale_mark_is_called_stale() {
+        let value = |name| {
+            let standing = standing_at(&server(), &recorded(name), NOW);
+            let found = standing.evidence().iter().find(|evidence| evidence.attribute == "adminCount").cloned();
+            found.unwrap().value
+        };
+        assert!(value("mark").contains("stale"));
+        assert_eq!(value("Administrator"), "1");
+    }
+
+    #[test]
+    fn accounts_made_with_their_password_can_be_told_apart_sooner() {
+        let sooner = ActiveDirectory { made_with: 1, ..server() };
+        assert_eq!(findings(&sooner, &with(&[(VERSION, "2")])), []);
+        assert_eq!(findings(&sooner, &with(&[(VERSION, "1")])), [Finding::Undecided]);
+    }
 }

@@ -5,7 +5,7 @@ use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::active_directory::policy::{OF_AN_OBJECT, OF_THE_DOMAIN, PasswordSettings};
 use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sight};
-use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker};
+use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker, POWERFUL_BY_NAME};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::product::Product;
@@ -15,10 +15,6 @@ use super::{Ground, Learnt, entry};
 use crate::directory::ldap::request::{Query, Scope};
 use crate::directory::ldap::wire::{Failure, Link};
 
-/// Groups that rule over others and have no well-known number: of DNS, and of Exchange.
-const POWERFUL: [&str; 4] =
-    ["DnsAdmins", "Exchange Trusted Subsystem", "Exchange Windows Permissions", "Organization Management"];
-
 /// The most policies, and attributes of the schema, in one answer.
 const MOST: u16 = 1000;
 
@@ -27,14 +23,7 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     let (root, base) = (&ground.root, ground.wanted.search.base.0.as_str());
     let domain = root.context_of(base).unwrap_or(base).to_owned();
     let known = ActiveDirectory::detect(&root.entry);
-    let mut ad = known.unwrap_or(ActiveDirectory {
-        maker: Maker::Microsoft,
-        hints: None,
-        policy: None,
-        objects: Vec::new(),
-        watched: Vec::new(),
-        powerful: Vec::new(),
-    });
+    let mut ad = known.unwrap_or(ActiveDirectory::new(Maker::Microsoft));
     let head = entry(link, &domain, &OF_THE_DOMAIN.map(str::to_owned)).await?;
     ad.policy = head.and_then(|head| PasswordSettings::of_the_domain(&head).ok());
     ad.objects = policies(link, &domain).await?;
@@ -78,7 +67,7 @@ async fn policies(link: &mut Link, domain: &str) -> Result<Vec<PasswordSettings>
 }
 
 async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, Failure> {
-    let named = POWERFUL.map(|name| Filter::equal("sAMAccountName", name)).to_vec();
+    let named = POWERFUL_BY_NAME.map(|name| Filter::equal("sAMAccountName", name)).to_vec();
     let filter = Filter::And(vec![Filter::equal("objectClass", "group"), Filter::Or(named)]);
     let found = all(link, domain, filter, &["objectSid", "sAMAccountName"]).await?;
     let named = found.iter().filter_map(|group| {
