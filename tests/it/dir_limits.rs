@@ -14,12 +14,15 @@ use rekeyd_tests::{
     world::World,
     world_config::Way,
 };
+use rusqlite::Connection;
 use serde_json::json;
 
 tests! {
     async fn r5_a_silent_directory_is_given_up_and_answers_come_at_once;
     async fn t65_a_kept_connection_never_carries_another_identity;
     async fn t68_answers_without_bound_end_one_operation;
+    async fn t68_one_persons_impossible_question_is_nobody_elses;
+    async fn r5_a_silence_about_one_person_makes_no_server_rest;
     async fn t69_a_wrong_password_counts_once_whatever_becomes_of_the_connection;
     async fn t112_a_crowd_meets_the_limits_before_the_directory;
 }
@@ -62,6 +65,76 @@ async fn t68_answers_without_bound_end_one_operation() {
     assert!(grown < 16 << 20, "{} KiB more than before", grown >> 10);
     until("all is well", async || world.readiness().await == "up").await;
     world.surely_sets_password(&link, NEW).await;
+}
+
+async fn t68_one_persons_impossible_question_is_nobody_elses() {
+    let (world, proxy) = World::behind_a_proxy(Variant::Policy).await;
+    for login in ["ada", "grace"] {
+        assert_eq!(world.signs_in(login, PASSWORD).await.status, 200);
+    }
+    until("all is well", async || world.readiness().await == "up").await;
+    // As a search has it, with its length, and as a bind has it.
+    let (searched, bound) = ("uid\u{4}\u{3}ada", "uid=ada,");
+    let long = swollen(&[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], b'x', 1 << 10);
+    // timeLimitExceeded, adminLimitExceeded; for a bind also operationsError, unavailable and other.
+    let searches = [Fault::Result(3, None), Fault::Result(11, None), Fault::Garbage(long), Fault::Garbage(nested(40))];
+    let searches = searches.into_iter().chain([Fault::Flood(ENTRY)]).map(|fault| (searched, fault));
+    let binds = [1, 3, 11, 52, 80].map(|code| (bound, Fault::Result(code, None)));
+    for (naming, fault) in searches.chain(binds) {
+        let name = format!("{naming} {fault:?}").chars().take(60).collect::<String>();
+        let harmless = matches!(fault, Fault::Result(..)).then(|| proxy.connections());
+        proxy.fail(Of::Naming(naming.into()), fault);
+        for _ in 0..6 {
+            assert_eq!(world.signs_in("ada", PASSWORD).await.status, 503, "{name}");
+            assert_eq!(world.signs_in("grace", PASSWORD).await.status, 200, "{name}");
+        }
+        assert!(harmless.is_none_or(|before| proxy.connections() >= before), "{name}");
+        proxy.heal();
+        assert_eq!(world.signs_in("ada", PASSWORD).await.status, 200, "{name}");
+    }
+    // A recovery that can't be answered waits alone, and is not taken for one that waits for the directory.
+    proxy.fail(Of::Naming(searched.into()), Fault::Result(3, None));
+    world.forgets("ada").await;
+    until("it was put back", async || world.log().matches("event=request-postponed").count() > 2).await;
+    let link = world.forgets_and_gets_link("grace").await;
+    world.surely_sets_password(&link, NEW).await;
+    let database = Connection::open(world.database()).expect("the database");
+    let reason: String = database
+        .query_row("SELECT reason FROM requests WHERE state = 'waiting'", [], |row| row.get(0))
+        .expect("one request");
+    assert_ne!(reason, "directory-down");
+    assert_eq!(world.readiness().await, "up");
+    proxy.heal();
+    world.link("ada@example.org", 1).await;
+    assert!(!world.log().contains("event=directory-rests") && !world.log().contains("event=directory-fault"));
+}
+
+async fn r5_a_silence_about_one_person_makes_no_server_rest() {
+    let slapd = Slapd::shared(Variant::Policy).await;
+    let proxies = [Proxy::start(&slapd.uri()).await, Proxy::start(&slapd.uri()).await];
+    let urls = format!("[{:?}, {:?}]", proxies[0].uri(), proxies[1].uri());
+    let world = World::builder()
+        .slapd(&slapd)
+        .way(Way::Clear(None))
+        .set("directory.urls", &urls)
+        .set("directory.operation_timeout", "\"2s\"")
+        .start()
+        .await;
+    assert_eq!(world.signs_in("grace", PASSWORD).await.status, 200);
+    proxies[0].fail(Of::Naming("uid=ada,".into()), Fault::Silent);
+    let silent = async { assert_eq!(world.signs_in("ada", PASSWORD).await.status, 503) };
+    let others = async {
+        loop {
+            assert_eq!(world.signs_in("grace", PASSWORD).await.status, 200);
+        }
+    };
+    tokio::select! {
+        () = silent => {}
+        () = others => {}
+    }
+    proxies[1].seen();
+    assert_eq!(world.signs_in("grace", PASSWORD).await.status, 200);
+    assert!(!proxies[1].seen().contains(&Kind::Bind) && !world.log().contains("event=directory-rests"));
 }
 
 async fn t65_a_kept_connection_never_carries_another_identity() {
@@ -191,4 +264,11 @@ fn swollen(head: &[u8], byte: u8, times: usize) -> &'static [u8] {
     let mut bytes = head.to_vec();
     bytes.resize(head.len() + times, byte);
     bytes.leak()
+}
+
+/// An empty element in as many others.
+fn nested(levels: u8) -> &'static [u8] {
+    (0..levels)
+        .fold(vec![4, 0], |inner, _| [&[0x30, inner.len().try_into().expect("a short one")], &inner[..]].concat())
+        .leak()
 }

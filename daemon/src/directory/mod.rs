@@ -301,7 +301,7 @@ impl Directory {
         hold(stamp, Timestamp::from_millis(now.millis().saturating_add(ahead)))
     }
 
-    /// Whether the last operation reached a server, for status and health; asks nothing.
+    /// Whether a server answers, as far as is known, for status and health; asks nothing.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Ldap(ldap) => ldap.is_up(),

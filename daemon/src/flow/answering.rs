@@ -8,6 +8,7 @@ use rekeyd_core::policy::eligibility::{self, Eligibility, Refusal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::health;
 use super::link::{self, Answer};
 use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
@@ -66,6 +67,7 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
         report(rekeyd.store.end_request(id, Ended::Expired, None, event).await);
         return;
     }
+    let is_up = rekeyd.parts().directory.is_up();
     let tried = try_answer(rekeyd, request).await;
     // Whether or not there is a message: the outbox is looked at and the disk waited for behind every answer, since whoever
     // asks next would feel the difference.
@@ -76,7 +78,8 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
         let spread = id.bytes().first().copied().map_or(0, u32::from);
         let wait = backoff(attempts, Duration::from_secs(1), Duration::from_mins(1));
         let wait = wait + wait.saturating_mul(spread) / 2550;
-        report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &trouble.to_string()).await);
+        let reason = if is_up { trouble.to_string() } else { health::DIRECTORY_DOWN.to_owned() };
+        report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &reason).await);
     }
 }
 

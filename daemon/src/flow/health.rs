@@ -13,6 +13,9 @@ use tokio::sync::watch;
 use super::rekeyd::Rekeyd;
 use super::watchlist::{Change, Standing, Watchlist};
 
+/// Why a request is put back that came while the directory was down.
+pub(super) const DIRECTORY_DOWN: &str = "directory-down";
+
 /// How often it is looked what is wrong.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -74,14 +77,15 @@ async fn greet(rekeyd: &Rekeyd) {
 }
 
 /// Has the directory looked at, and when it is back the requests that wait for it tried at once: their next turn may be
-/// a minute away.
+/// a minute away. One that failed while others were answered has itself to blame, and waits for its turn: brought forward
+/// again and again it would fail as often.
 async fn examine(rekeyd: &Rekeyd) {
     let mut was_up = rekeyd.parts().directory.is_up();
     loop {
         rekeyd.parts().directory.examine(rekeyd.now()).await;
         let is_up = rekeyd.parts().directory.is_up();
         if is_up && !was_up {
-            match rekeyd.store.hurry_requests(rekeyd.now()).await {
+            match rekeyd.store.hurry_requests(DIRECTORY_DOWN, rekeyd.now()).await {
                 Ok(()) => rekeyd.requests_wake.notify_one(),
                 Err(error) => log::error!(error:? = error; "what waits for the directory could not be hurried"),
             }

@@ -193,10 +193,10 @@ impl Store {
         }
     }
 
-    /// Makes every request due that was put back and waits for its next turn.
-    pub async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+    /// Makes every request due that was put back for this reason and waits for its next turn.
+    pub async fn hurry_requests(&self, reason: &'static str, now: Timestamp) -> Result<(), Error> {
         match self {
-            Self::Sqlite(store) => store.hurry_requests(now).await,
+            Self::Sqlite(store) => store.hurry_requests(reason, now).await,
         }
     }
 

@@ -1,6 +1,9 @@
 //! When a server is left alone. One that can't be reached, or does not let us in, is asked again after a while; one that
 //! keeps silent is given up only when it does so again and again, since each silence holds somebody up for seconds. After
 //! a rest a single story tries it, and only when that one got an answer the others follow.
+//!
+//! What concerns one question alone makes no server rest: one that is beyond its limits, and one that it is silent on while
+//! it answers others.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,13 +12,17 @@ use super::wire::Failure;
 
 /// Silences are counted over this time, against the answers in it.
 const WINDOW: Duration = Duration::from_secs(10);
+/// So many silences make a server rest that is the only one, or that answers others meanwhile.
+const SILENCES: u32 = 5;
 /// A story that tries a server after a rest and never tells how that went is forgotten after so long.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// Whether a server is asked.
 pub(super) struct Breaker {
-    /// So many silences are borne.
+    /// So many silences are too many, where nobody gets an answer.
     patience: u32,
+    /// How long an answer is waited for.
+    deadline: Duration,
     /// How long a rest takes.
     rest: Duration,
     state: Mutex<State>,
@@ -26,6 +33,8 @@ struct State {
     window: Instant,
     silences: u32,
     answers: u32,
+    /// When the last answer came.
+    answered: Option<Instant>,
     /// Whether it rested since something was learnt of it.
     rested: bool,
 }
@@ -40,10 +49,11 @@ struct Open {
 }
 
 impl Breaker {
-    /// `patience` is the number of silences that are too many.
-    pub(super) fn new(patience: u32, rest: Duration, now: Instant) -> Self {
-        let state = State { open: None, window: now, silences: 0, answers: 0, rested: false };
-        Self { patience, rest, state: Mutex::new(state) }
+    /// The first silence is one too many where there is another server to ask.
+    pub(super) fn new(has_others: bool, deadline: Duration, rest: Duration, now: Instant) -> Self {
+        let patience = if has_others { 1 } else { SILENCES };
+        let state = State { open: None, window: now, silences: 0, answers: 0, answered: None, rested: false };
+        Self { patience, deadline, rest, state: Mutex::new(state) }
     }
 
     /// Asks whether a story may ask the server now.
@@ -74,12 +84,16 @@ impl Breaker {
     pub(super) fn failed(&self, failure: &Failure, now: Instant) -> Option<Duration> {
         match failure {
             // Says nothing of the server.
-            Failure::Busy(_) => return None,
+            Failure::Beyond(_) | Failure::Busy(_) => return None,
             Failure::Silent(_) => {
                 let mut state = self.state();
                 state.turn(now);
                 state.silences += 1;
-                let borne = state.silences < self.patience || state.silences < state.answers;
+                let borne = if state.answers_since(self.deadline, now) {
+                    state.silences < SILENCES || state.silences < state.answers
+                } else {
+                    state.silences < self.patience
+                };
                 if borne && state.open.is_none() {
                     return None;
                 }
@@ -104,9 +118,15 @@ impl Breaker {
         let mut state = self.state();
         state.turn(now);
         state.answers = state.answers.saturating_add(1);
+        state.answered = Some(now);
         let open = state.open.take()?;
         state.silences = 0;
         Some(now.duration_since(open.since))
+    }
+
+    /// Whether somebody got an answer since a question was asked whose time is over now.
+    pub(super) fn answers_others(&self, now: Instant) -> bool {
+        self.state().answers_since(self.deadline, now)
     }
 
     /// It has been reached, so that its rest is over, and stories may try it.
@@ -129,7 +149,7 @@ impl Breaker {
     /// Forgets everything.
     pub(super) fn forget(&self) {
         let mut state = self.state();
-        (state.open, state.silences, state.answers, state.rested) = (None, 0, 0, false);
+        (state.open, state.silences, state.answers, state.answered, state.rested) = (None, 0, 0, None, false);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -143,13 +163,23 @@ impl State {
             (self.window, self.silences, self.answers) = (now, 0, 0);
         }
     }
+
+    /// Whether an answer came within so long before now.
+    fn answers_since(&self, time: Duration, now: Instant) -> bool {
+        self.answered.is_some_and(|at| now.duration_since(at) < time)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DEADLINE: Duration = Duration::from_secs(5);
     const REST: Duration = Duration::from_secs(5);
+
+    fn breaker(has_others: bool, now: Instant) -> Breaker {
+        Breaker::new(has_others, DEADLINE, REST, now)
+    }
 
     fn silence() -> Failure {
         Failure::Silent("no answer".into())
@@ -158,7 +188,7 @@ mod tests {
     #[test]
     fn r5_five_silences_in_ten_seconds_open_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(5, REST, now);
+        let breaker = breaker(false, now);
         for _ in 0..4 {
             assert_eq!(breaker.failed(&silence(), now), None);
             assert!(breaker.admit(now).is_ok());
@@ -172,11 +202,11 @@ mod tests {
     #[test]
     fn r5_silences_far_apart_or_among_answers_do_not() {
         let now = Instant::now();
-        let breaker = Breaker::new(5, REST, now);
+        let breaker = breaker(false, now);
         for number in 0..20 {
             assert_eq!(breaker.failed(&silence(), now + number * Duration::from_secs(3)), None);
         }
-        let breaker = Breaker::new(5, REST, now);
+        let breaker = self::breaker(false, now);
         for _ in 0..20 {
             breaker.answered(now);
             breaker.answered(now);
@@ -185,9 +215,41 @@ mod tests {
     }
 
     #[test]
+    fn r5_a_server_that_answers_others_does_not_rest_for_one_silence() {
+        let now = Instant::now();
+        let breaker = breaker(true, now);
+        let asked = now + Duration::from_secs(1);
+        breaker.answered(asked + Duration::from_secs(2));
+        assert_eq!(breaker.failed(&silence(), asked + DEADLINE), None);
+        assert!(breaker.answers_others(asked + DEADLINE));
+        // What it answered before says nothing: since the next question was asked nobody has got an answer.
+        assert_eq!(breaker.failed(&silence(), asked + DEADLINE + Duration::from_secs(3)), Some(REST));
+    }
+
+    #[test]
+    fn r5_a_server_that_falls_silent_after_many_answers_rests_at_once() {
+        let now = Instant::now();
+        let breaker = breaker(true, now);
+        for _ in 0..1000 {
+            breaker.answered(now);
+        }
+        assert_eq!(breaker.failed(&silence(), now + DEADLINE), Some(REST));
+    }
+
+    #[test]
+    fn t112_a_question_beyond_the_limits_is_its_own_failure() {
+        let now = Instant::now();
+        let breaker = breaker(true, now);
+        for _ in 0..1000 {
+            assert_eq!(breaker.failed(&Failure::Beyond("too large".into()), now), None);
+        }
+        assert!(breaker.admit(now).is_ok() && breaker.resting().is_none());
+    }
+
+    #[test]
     fn r5_after_a_rest_one_story_tries() {
         let now = Instant::now();
-        let breaker = Breaker::new(1, REST, now);
+        let breaker = breaker(true, now);
         assert_eq!(breaker.failed(&silence(), now), Some(REST));
         let later = now + REST;
         assert!(breaker.admit(later).is_ok());
@@ -207,7 +269,7 @@ mod tests {
     #[test]
     fn r5_a_story_that_never_tells_does_not_shut_it_for_ever() {
         let now = Instant::now();
-        let breaker = Breaker::new(1, REST, now);
+        let breaker = breaker(true, now);
         breaker.failed(&Failure::Unreachable("refused".into()), now);
         let later = now + REST;
         assert!(breaker.admit(later).is_ok() && breaker.admit(later).is_err());
@@ -217,7 +279,7 @@ mod tests {
     #[test]
     fn t112_connections_that_are_all_in_use_say_nothing_of_the_server() {
         let now = Instant::now();
-        let breaker = Breaker::new(1, REST, now);
+        let breaker = breaker(true, now);
         assert_eq!(breaker.failed(&Failure::Busy("in use".into()), now), None);
         assert!(breaker.admit(now).is_ok());
     }

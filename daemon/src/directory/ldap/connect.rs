@@ -1,11 +1,17 @@
 //! Reaching one server: TCP without delay, TLS that is checked, within a time limit. Nothing is sent before TLS stands.
+//!
+//! A connection is driven where the directory was opened, whoever asked for it first: a later story that somebody waits for
+//! gets it out of the pool, and must not depend on a thread that makes way for others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
+use rekeyd_core::flavour::Reply;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -13,10 +19,9 @@ use super::connection::Connection;
 use super::guard::{Stream, whole_messages};
 use super::request::Request;
 use super::tls;
-use super::wire::{Failure, bind_request};
+use super::wire::{Failure, PASSING, bind_request};
 use crate::directory::config::{Identity, LdapConfig};
 use crate::directory::endpoint::{Endpoint, Security, Transport};
-use rekeyd_core::flavour::Reply;
 
 /// The first message of a connection: an extended request with the name 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1).
 const START_TLS: [u8; 31] = *b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
@@ -36,9 +41,16 @@ pub(super) enum Who {
 
 /// How connections are made.
 pub(super) struct Connector {
-    tls: Option<TlsConnector>,
+    /// Where they are driven; `None` for where they are asked for.
+    runtime: Option<Handle>,
+    ways: Arc<Ways>,
     identity: Identity,
     operator: Option<Identity>,
+}
+
+/// What a connection needs before anybody is known on it.
+struct Ways {
+    tls: Option<TlsConnector>,
     connect_timeout: Duration,
     operation_timeout: Duration,
 }
@@ -50,13 +62,13 @@ impl Connector {
         let needs_tls = config.endpoints.iter().any(|endpoint| {
             matches!(endpoint.transport, Transport::Tcp { security: Security::Tls | Security::StartTls, .. })
         });
-        Ok(Self {
+        let ways = Ways {
             tls: needs_tls.then(|| tls::client_config(config.ca_file.as_deref())).transpose()?.map(TlsConnector::from),
-            identity: config.identity.clone(),
-            operator: config.operator.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
-        })
+        };
+        let (identity, operator) = (config.identity.clone(), config.operator.clone());
+        Ok(Self { runtime: Handle::try_current().ok(), ways: Arc::new(ways), identity, operator })
     }
 
     /// A connection on which rekeyd is known.
@@ -85,7 +97,11 @@ impl Connector {
     }
 
     async fn bound(&self, connection: &mut Connection, request: Request<'_>) -> Result<Reply, Failure> {
-        let answered = connection.exchange(&[request], self.operation_timeout).await?.pop();
+        let answered = connection
+            .exchange(&[request], self.ways.operation_timeout)
+            .await
+            .map_err(Failure::asked_for_ourselves)?
+            .pop();
         answered
             .map(|answered| answered.reply)
             .ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
@@ -93,6 +109,15 @@ impl Connector {
 
     /// A connection on which nobody is known yet.
     pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+        let Some(runtime) = &self.runtime else { return self.ways.connect(endpoint).await };
+        let (ways, endpoint) = (Arc::clone(&self.ways), endpoint.clone());
+        let connected = runtime.spawn(async move { ways.connect(&endpoint).await }).await;
+        connected.unwrap_or_else(|ended| Err(Failure::Unreachable(ended.to_string())))
+    }
+}
+
+impl Ways {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
         let opened = timeout(self.connect_timeout, self.open(endpoint)).await;
         let named = |why: &str| format!("{}: {why}", endpoint.url);
@@ -166,7 +191,7 @@ fn let_in(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
             "{url} does not let rekeyd in: its name or its password is wrong ({})",
             reply.words()
         ))),
-        51 | 52 | 80 => Err(Failure::Unreachable(format!("{url}: {}", reply.words()))),
+        code if PASSING.contains(&code) => Err(Failure::Unreachable(format!("{url}: {}", reply.words()))),
         _ => Err(Failure::Refused(format!("{url} does not let rekeyd in: {}", reply.words()))),
     }
 }

@@ -81,7 +81,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`Failure::Unreachable`] where the requests did not go out, so that no server can have acted on them;
-    /// [`Failure::Silent`] where the answers did not come in time; [`Failure::Broken`] for every other end.
+    /// [`Failure::Silent`] where the answers did not come in time; [`Failure::Beyond`] where one of them went beyond the
+    /// limits; [`Failure::Broken`] for every other end.
     pub(super) async fn exchange(
         &mut self,
         requests: &[Request<'_>],
@@ -97,10 +98,16 @@ impl Connection {
         let answers = tokio::time::timeout(deadline, AssertUnwindSafe(answers).catch_unwind()).await;
         let answered = match answers {
             Ok(Ok(Ok(answered))) => answered,
-            Ok(Ok(Err(LdapError::OpSend { .. }))) => {
+            Ok(Ok(Err(Unanswered::Ended(LdapError::OpSend { .. })))) => {
                 return Err(Failure::Unreachable("the connection has ended".into()));
             }
-            Ok(Ok(Err(error))) => return Err(Failure::Broken(format!("the connection ended: {error}"))),
+            Ok(Ok(Err(Unanswered::Beyond(why)))) => return Err(Failure::Beyond(why.into())),
+            Ok(Ok(Err(_)) | Err(_)) if self.sight.is_beyond() => {
+                return Err(Failure::Beyond("the server's answer is too large".into()));
+            }
+            Ok(Ok(Err(Unanswered::Ended(error)))) => {
+                return Err(Failure::Broken(format!("the connection ended: {error}")));
+            }
             Ok(Err(_)) => return Err(Failure::Broken("the server's answer makes no sense".into())),
             Err(_) => return Err(Failure::Silent(format!("no answer within {} ms", deadline.as_millis()))),
         };
@@ -116,13 +123,27 @@ impl Drop for Connection {
     }
 }
 
+/// Why there is no answer.
+enum Unanswered {
+    /// It goes beyond what was asked for, or can't be taken apart.
+    Beyond(&'static str),
+    /// The connection can't go on.
+    Ended(LdapError),
+}
+
+impl From<LdapError> for Unanswered {
+    fn from(error: LdapError) -> Self {
+        Self::Ended(error)
+    }
+}
+
 /// One request and its answer, in the library's words.
-async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Result<Answered, LdapError> {
-    match request {
+async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Result<Answered, Unanswered> {
+    Ok(match request {
         Request::Bind { name, password } => {
-            ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await.map(plain)
+            plain(ldap.with_controls(vec![policy_control()]).simple_bind(&name.0, password).await?)
         }
-        Request::BindExternal => ldap.sasl_external_bind().await.map(plain),
+        Request::BindExternal => plain(ldap.sasl_external_bind().await?),
         Request::Modify { name, modify } => {
             // A server that does not know one of these must not write.
             let condition = modify.condition.map(|filter| Assertion { filter: filter.to_owned() }.critical().into());
@@ -132,21 +153,21 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
             let changes = changes
                 .map(|(attribute, value)| Mod::Replace(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()])))
                 .collect();
-            ldap.with_controls(controls).modify(&name.0, changes).await.map(plain)
+            plain(ldap.with_controls(controls).modify(&name.0, changes).await?)
         }
         Request::PasswordModify { name, password } => {
             let change = PasswordModify { user_id: Some(&name.0), old_pass: None, new_pass: Some(password) };
-            ldap.with_controls(vec![policy_control()]).extended(change).await.map(|result| plain(result.1))
+            plain(ldap.with_controls(vec![policy_control()]).extended(change).await?.1)
         }
-        Request::Search(query) => search(ldap, query, deadline).await,
+        Request::Search(query) => search(ldap, query, deadline).await?,
         Request::WhoAmI => {
             let answer = ldap.extended(WhoAmI).await?;
-            Ok(Answered { value: answer.0.val, ..plain(answer.1) })
+            Answered { value: answer.0.val, ..plain(answer.1) }
         }
-    }
+    })
 }
 
-async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result<Answered, LdapError> {
+async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result<Answered, Unanswered> {
     let scope = match query.scope {
         Scope::Base => ldap3::Scope::Base,
         Scope::Subtree => ldap3::Scope::Subtree,
@@ -166,10 +187,10 @@ async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result
             asides += 1;
             references |= found.is_ref();
         } else {
-            entries.push(entry(found).ok_or(LdapError::EndOfStream)?);
+            entries.push(entry(found).ok_or(Unanswered::Beyond("an entry makes no sense"))?);
         }
         if asides > MOST_ASIDES || entries.len() > usize::from(query.limit) {
-            return Err(LdapError::EndOfStream);
+            return Err(Unanswered::Beyond("the server sends more than was asked for"));
         }
     }
     let result = stream.finish().await;

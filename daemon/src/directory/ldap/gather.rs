@@ -280,7 +280,7 @@ impl Ldap {
     fn shared_query(&self, nature: &Nature, address: &EmailAddress) -> Query<'_> {
         let emails = nature.mapping.emails.iter().filter(|name| nature.defines(name));
         let lists = emails.map(|attribute| Filter::equal(attribute, address.as_str())).collect();
-        self.people_query(Filter::And(vec![nature.people.clone(), Filter::Or(lists)]), &[])
+        self.people_query(nature, Filter::And(vec![nature.people.clone(), Filter::Or(lists)]), &[])
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Pair;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use nix::errno::Errno;
@@ -37,15 +37,23 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// A second handle on a connection, to see whether the server is there.
-pub(super) struct Sight(OwnedFd);
+/// A second handle on a connection, to see whether the server is there, and what the guard has seen of it.
+pub(super) struct Sight {
+    socket: OwnedFd,
+    beyond: Arc<AtomicBool>,
+}
 
 impl Sight {
     /// Whether the server has neither ended the connection nor said anything unasked: only then it is sure that a
     /// request that goes out now finds somebody. The kernel is asked, since the runtime may not have heard of it yet.
     pub(super) fn is_quiet(&self) -> bool {
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        matches!(recv(self.0.as_raw_fd(), &mut [0], peek), Err(Errno::EAGAIN))
+        matches!(recv(self.socket.as_raw_fd(), &mut [0], peek), Err(Errno::EAGAIN))
+    }
+
+    /// Whether the guard ended the connection because an answer went beyond the limits.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.beyond.load(Ordering::Acquire)
     }
 }
 
@@ -60,16 +68,16 @@ pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight, AbortHandle)> {
         Stream::Tls(stream) => stream.get_ref().0.as_fd(),
         Stream::Unix(stream) => stream.as_fd(),
     };
-    let sight = Sight(sight.try_clone_to_owned()?);
+    let sight = Sight { socket: sight.try_clone_to_owned()?, beyond: Arc::default() };
     let (theirs, ours) = Pair::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
-    let passing = tokio::spawn(pass(stream, ours)).abort_handle();
+    let passing = tokio::spawn(pass(stream, ours, Arc::clone(&sight.beyond))).abort_handle();
     Ok((theirs, sight, passing))
 }
 
-/// Passes bytes on in both directions until one of them ends.
-async fn pass(stream: Stream, library: UnixStream) {
+/// Passes bytes on in both directions until one of them ends; `beyond` tells whether that was for the sake of the limits.
+async fn pass(stream: Stream, library: UnixStream, beyond: Arc<AtomicBool>) {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let (mut from_library, mut to_library) = library.into_split();
     let left = Arc::new(AtomicUsize::new(MOST_BYTES));
@@ -96,9 +104,19 @@ async fn pass(stream: Stream, library: UnixStream) {
                 Ok(count) if count > 0 => {}
                 _ => return,
             }
-            let Ok(whole) = whole_messages(&bytes) else { return };
-            let budget = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(whole));
-            if budget.is_err() || to_library.write_all(bytes.get(..whole).unwrap_or_default()).await.is_err() {
+            let whole = whole_messages(&bytes).and_then(|whole| {
+                let budget = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(whole));
+                budget.map(|_| whole).map_err(|_| Unfit::Beyond)
+            });
+            let whole = match whole {
+                Ok(whole) => whole,
+                Err(unfit) => {
+                    // The library hears of the end only after this.
+                    beyond.store(unfit == Unfit::Beyond, Ordering::Release);
+                    return;
+                }
+            };
+            if to_library.write_all(bytes.get(..whole).unwrap_or_default()).await.is_err() {
                 return;
             }
             bytes.drain(..whole);
@@ -114,21 +132,29 @@ async fn pass(stream: Stream, library: UnixStream) {
     }
 }
 
-/// Bytes that are no message of LDAP, or one beyond the limits.
+/// Why bytes are not passed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Malformed;
+pub enum Unfit {
+    /// A message beyond the limits: too long, or too deep.
+    Beyond,
+    /// No message of LDAP.
+    Malformed,
+}
 
 /// How many bytes at the beginning are whole messages within the limits.
 ///
 /// # Errors
-/// [`Malformed`] as soon as the bytes can't become such messages any more.
-pub fn whole_messages(bytes: &[u8]) -> Result<usize, Malformed> {
+/// [`Unfit`] as soon as the bytes can't become such messages any more.
+pub fn whole_messages(bytes: &[u8]) -> Result<usize, Unfit> {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let Some(header) = Header::read(rest)? else { break };
         // A message is a SEQUENCE (RFC 4511, 4.1.1).
-        if header.tag != 0x30 || header.content > LONGEST_MESSAGE {
-            return Err(Malformed);
+        if header.tag != 0x30 {
+            return Err(Unfit::Malformed);
+        }
+        if header.content > LONGEST_MESSAGE {
+            return Err(Unfit::Beyond);
         }
         let Some(content) = rest.get(header.own..header.own + header.content) else { break };
         nested(content)?;
@@ -149,9 +175,9 @@ struct Header {
 impl Header {
     /// Reads it; `None` where there are not enough bytes yet. Lengths may have the long form of up to four bytes, which
     /// some servers always use; the indefinite form and tags of several bytes do not come in LDAP.
-    fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+    fn read(bytes: &[u8]) -> Result<Option<Self>, Unfit> {
         let (tag, first) = match bytes {
-            [tag, ..] if tag & 0x1f == 0x1f => return Err(Malformed),
+            [tag, ..] if tag & 0x1f == 0x1f => return Err(Unfit::Malformed),
             [tag, first, ..] => (*tag, *first),
             _ => return Ok(None),
         };
@@ -160,7 +186,7 @@ impl Header {
         }
         let count = usize::from(first & 0x7f);
         if !(1..=4).contains(&count) {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         let Some(length) = bytes.get(2..2 + count) else { return Ok(None) };
         let content = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -169,7 +195,7 @@ impl Header {
 }
 
 /// Checks that elements end where those around them end, and how deep they lie; in one pass, without recursion.
-fn nested(bytes: &[u8]) -> Result<(), Malformed> {
+fn nested(bytes: &[u8]) -> Result<(), Unfit> {
     let mut ends = vec![bytes.len()];
     let mut at = 0;
     while let Some(end) = ends.last().copied() {
@@ -177,16 +203,16 @@ fn nested(bytes: &[u8]) -> Result<(), Malformed> {
             ends.pop();
             continue;
         }
-        let header = Header::read(bytes.get(at..end).unwrap_or_default())?.ok_or(Malformed)?;
+        let header = Header::read(bytes.get(at..end).unwrap_or_default())?.ok_or(Unfit::Malformed)?;
         at += header.own;
         let content_end = at + header.content;
         if content_end > end {
-            return Err(Malformed);
+            return Err(Unfit::Malformed);
         }
         if header.tag & 0x20 == 0 {
             at = content_end;
         } else if ends.len() > DEEPEST {
-            return Err(Malformed);
+            return Err(Unfit::Beyond);
         } else {
             ends.push(content_end);
         }
@@ -243,18 +269,18 @@ mod tests {
         for length in 0..done.len() {
             assert_eq!(whole_messages(done.get(..length).unwrap_or_default()), Ok(0), "{length}");
         }
-        let odd: [&[u8]; 7] = [
+        let odd: [&[u8]; 6] = [
             b"HTTP/1.1 400 Bad Request",
             &[0x04, 1, 1],
             &[0x30, 0x80],
             &[0x30, 0x85, 0, 0, 0, 0, 1],
-            &[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff],
             &[0x30, 3, 4, 9, 0],
             &[0x30, 2, 0x3f, 0],
         ];
         for bytes in odd {
-            assert_eq!(whole_messages(bytes), Err(Malformed), "{bytes:?}");
+            assert_eq!(whole_messages(bytes), Err(Unfit::Malformed), "{bytes:?}");
         }
+        assert_eq!(whole_messages(&[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff]), Err(Unfit::Beyond));
     }
 
     #[test]
@@ -269,7 +295,7 @@ mod tests {
         };
         assert!(whole_messages(&deep(30)).is_ok_and(|count| count > 0));
         for levels in [40, 10_000] {
-            assert_eq!(whole_messages(&deep(levels)), Err(Malformed), "{levels}");
+            assert_eq!(whole_messages(&deep(levels)), Err(Unfit::Beyond), "{levels}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod guard;
 mod nature;
 mod pool;
 mod probe;
+mod probe_policy;
 mod pulse;
 mod request;
 mod spread;
@@ -35,9 +36,9 @@ use rekeyd_core::flavour::{Flavour, Settled, Verified};
 use rekeyd_core::settings::Fault;
 
 use self::connect::{Connector, Who};
-pub use self::guard::{Malformed, whole_messages};
-use self::nature::Wanted;
-use self::request::{Query, Scope};
+pub use self::guard::{Unfit, whole_messages};
+use self::nature::{Nature, Wanted};
+use self::request::{FIRST_THREE, Query};
 use self::upstream::{Session, Upstream};
 use self::wire::{Failure, Results};
 use super::config::{DirectoryConfig, LdapConfig};
@@ -236,12 +237,13 @@ impl Ldap {
                 Ok(reply) => match self.flavour_of(upstream).verified(&reply) {
                     Ok(verified) => return Ok(self.answered(upstream, verified)),
                     Err(words) if reply.code == BUSY => Failure::Unreachable(words),
-                    // Whoever answers so may have counted a wrong password before, or asked somebody who did.
-                    Err(words) => Failure::Broken(words),
+                    // Whoever answers so may have counted a wrong password before, or asked somebody who did. It says
+                    // nothing of others' passwords: they may be somewhere else.
+                    Err(words) => Failure::Beyond(words),
                 },
                 Err(failure) => failure,
             };
-            let sent = matches!(failure, Failure::Broken(_) | Failure::Silent(_));
+            let sent = matches!(failure, Failure::Beyond(_) | Failure::Broken(_) | Failure::Silent(_));
             last = Some(worse(last, failed(upstream, failure)));
             if sent {
                 break;
@@ -257,20 +259,23 @@ impl Ldap {
         filter: Filter,
         attributes: &[String],
     ) -> Result<(Vec<Entry>, bool), Failure> {
-        let found = session.link.search(&self.people_query(filter, attributes)).await?;
+        let found = session.link.search(&self.people_query(&session.nature, filter, attributes)).await?;
         self.people_in(found)
     }
 
-    fn people_query<'q>(&'q self, filter: Filter, attributes: &'q [String]) -> Query<'q> {
-        let base = self.wanted.search.base.0.as_str();
-        Query { base, scope: Scope::Subtree, filter, attributes, limit: 2, control: None }
+    fn people_query<'q>(&'q self, nature: &Nature, filter: Filter, attributes: &'q [String]) -> Query<'q> {
+        let query = Query { limit: 2, ..Query::below(&self.wanted.search.base.0, filter, attributes) };
+        if nature.limits { query } else { Query { limit: 3, control: Some((FIRST_THREE.0, &FIRST_THREE.1)), ..query } }
     }
 
     /// The people that a search found, and whether there are more.
     fn people_in(&self, found: Results) -> Result<(Vec<Entry>, bool), Failure> {
         let base = self.wanted.search.base.0.as_str();
         match found.reply.code {
-            0 => Ok((found.entries, false)),
+            0 => {
+                let more = found.entries.len() > 2;
+                Ok((found.entries.into_iter().take(2).collect(), more))
+            }
             4 => Ok((found.entries, true)),
             32 => Err(Failure::Refused(format!("{base} is not there, or rekeyd's account may not see it"))),
             10 => Err(Failure::Refused(format!("{base} is on another server"))),
@@ -296,7 +301,8 @@ impl Ldap {
     }
 
     fn no_answer(&self, last: Option<Failure>) -> Error {
-        if !matches!(last, Some(Failure::Busy(_))) {
+        // Whether others are answered shows in the servers, and not in what became of one question.
+        if self.upstreams.iter().all(|upstream| upstream.resting().is_some()) {
             self.up.store(false, Ordering::Relaxed);
         }
         match last {

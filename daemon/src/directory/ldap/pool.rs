@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::wire::Failure;
 
-/// After so long without use a connection is not used again: firewalls forget such ones without a word, and servers end
-/// them.
+/// After so long without use a connection is ended: firewalls forget such ones without a word, and servers end them, the
+/// strictest after about as long. One that is used is no trouble to a server.
 const MOST_IDLE: Duration = Duration::from_mins(1);
 
 /// Some connections to one server, at most so many at once.
@@ -61,6 +61,13 @@ impl Pool {
         Ok(place)
     }
 
+    /// Ends those that nobody uses any more, and those that the server has ended: neither side keeps them until a busier
+    /// hour comes.
+    pub(super) fn sweep(&self, now: Instant) {
+        let over = |since: Instant| now.duration_since(since) >= MOST_IDLE;
+        self.idle().retain_mut(|(since, connection)| !over(*since) && connection.is_quiet());
+    }
+
     /// Ends all that are not in use.
     pub(super) fn clear(&self) {
         self.idle().clear();
@@ -75,11 +82,41 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().filter(Connection::is_settled) else { return };
         let Some((pool, _)) = &self.home else { return };
-        let mut idle = pool.idle();
-        // Those below the one used last are what a busier hour has left.
-        if idle.first().is_some_and(|(since, _)| since.elapsed() >= MOST_IDLE) {
-            idle.remove(0);
-        }
-        idle.push((Instant::now(), connection));
+        pool.idle().push((Instant::now(), connection));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::net::UnixStream;
+
+    use super::super::guard::Stream;
+    use super::*;
+
+    async fn used(pool: &Arc<Pool>) -> UnixStream {
+        let (ours, server) = UnixStream::pair().unwrap();
+        let mut place = pool.take(Duration::ZERO).await.unwrap();
+        assert!(place.connection.is_none());
+        place.connection = Some(Connection::new(Stream::Unix(ours)).await.unwrap());
+        server
+    }
+
+    #[tokio::test]
+    async fn connections_that_nobody_uses_and_that_have_ended_are_swept() {
+        let pool = Pool::new(2);
+        let server = used(&pool).await;
+        pool.sweep(Instant::now());
+        assert_eq!(pool.idle().len(), 1);
+        drop(server);
+        pool.sweep(Instant::now());
+        assert_eq!(pool.idle().len(), 0, "the server has ended it");
+        let mut server = used(&pool).await;
+        pool.sweep(Instant::now() + MOST_IDLE);
+        assert_eq!(pool.idle().len(), 0, "nobody has used it for long");
+        // The server hears of it.
+        let mut byte = [0];
+        assert_eq!(tokio::io::AsyncReadExt::read(&mut server, &mut byte).await.unwrap(), 0);
     }
 }

@@ -2,35 +2,30 @@
 //! password will be written.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rekeyd_core::domain::{Finding, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
-use rekeyd_core::flavour::openldap::Conditions;
-use rekeyd_core::flavour::policy_entry::{Policy, PolicyView};
-use rekeyd_core::settings::in_words;
+use rekeyd_core::flavour::product::Product;
 
+use super::nature::Nature;
 use super::upstream::{Session, Upstream};
 use super::wire::Failure;
-use super::{Ldap, gather};
+use super::{Ldap, gather, probe_policy};
 use crate::directory::{Grade, Probe};
 
-/// How far clocks may differ before it is said.
-const CLOCKS: i64 = 5000;
-
 /// Probes of one server as they are collected.
-struct Findings {
+pub(super) struct Findings {
     server: String,
     probes: Vec<Probe>,
 }
 
 impl Findings {
-    fn say(&mut self, what: &str, outcome: impl Into<String>, grade: Grade, remedy: Option<&str>) {
+    pub(super) fn say(&mut self, what: &str, outcome: impl Into<String>, grade: Grade, remedy: Option<&str>) {
         let what = format!("{}: {what}", self.server);
         self.probes.push(Probe { what, outcome: outcome.into(), grade, remedy: remedy.map(str::to_owned) });
     }
 
-    fn fine(&mut self, what: &str, outcome: impl Into<String>) {
+    pub(super) fn fine(&mut self, what: &str, outcome: impl Into<String>) {
         self.say(what, outcome, Grade::Fine, None);
     }
 }
@@ -67,25 +62,38 @@ impl Ldap {
         now: Timestamp,
         to: &mut Findings,
     ) -> Result<(), Failure> {
+        // Samba has no such operation; whoever was let in there is who was named.
+        let own = session.nature.own.as_ref().map(|own| own.as_str().to_owned());
+        let named = own.filter(|_| session.nature.flavour.product() == Product::ActiveDirectory);
         let who = session.link.who_am_i().await?.filter(|name| !name.is_empty());
-        match who {
+        match who.or(named) {
             Some(who) => to.fine("reach it", format!("as {who}")),
             None => to.say(
                 "reach it",
                 "the server takes us for nobody",
                 Grade::Broken,
-                Some("Map the socket's identity with authz-regexp, or use bind_dn."),
+                Some("Map the socket's identity to an entry of the directory, or use bind_dn."),
             ),
         }
+        self.product_there(session, to);
         self.people_there(session, to).await?;
         self.groups_there(session, to);
-        Self::writing(session, now, to);
-        if session.nature.has_policies {
-            Self::policies_there(upstream, session, to).await?;
-        } else {
-            self.without_policies(to);
+        probe_policy::writing(session, now, to);
+        probe_policy::policies(upstream, session, to).await
+    }
+
+    /// Says which product it is, and whether it shows itself to be another one than is configured.
+    fn product_there(&self, session: &Session, to: &mut Findings) {
+        let product = session.nature.flavour.product();
+        match (&self.wanted.ldap.product, &session.nature.root.detected) {
+            (Some(configured), Ok(shown)) if configured != shown => to.say(
+                "product",
+                format!("`kind` says {configured}, and the server shows itself to be {shown}"),
+                Grade::Note,
+                Some("Remove `kind`, unless you know better than the server."),
+            ),
+            _ => to.fine("product", product.to_string()),
         }
-        Ok(())
     }
 
     async fn people_there(&self, session: &mut Session, to: &mut Findings) -> Result<(), Failure> {
@@ -113,11 +121,16 @@ impl Ldap {
                     to.say("stable ids", outcome, Grade::Broken, Some("Let rekeyd's account read it."));
                 }
                 if let Some(person) = people.first() {
-                    if let (Err(why), None) = (self.groups(session, person).await?, &session.nature.groups_in_doubt) {
+                    let whole = gather::whole(session, person).await?;
+                    if let (Err(why), None) = (self.groups(session, &whole).await?, &session.nature.groups_in_doubt) {
                         let remedy = "Set `group_base` to an entry below which all groups are on this server.";
                         to.say("groups", why, Grade::Broken, Some(remedy));
                     }
-                    self.passwords_there(person, to);
+                    let person = &*gather::whole(session, person).await?;
+                    if nature.flavour.product() != Product::ActiveDirectory {
+                        Self::passwords_there(&nature, person, to);
+                    }
+                    probe_policy::rights(&nature, person, to);
                     let unseen = self.hidden(session, person).await?;
                     if unseen.is_empty() {
                         to.fine("state of accounts", "can be read");
@@ -148,8 +161,8 @@ impl Ldap {
     }
 
     /// Says what stays unseen where passwords can't be read, which is as it should be.
-    fn passwords_there(&self, person: &Entry, to: &mut Findings) {
-        let marked = self.wanted.mapping.markers.iter().any(|(finding, _)| finding == Finding::PasswordElsewhere);
+    fn passwords_there(nature: &Nature, person: &Entry, to: &mut Findings) {
+        let marked = nature.mapping.markers.iter().any(|(finding, _)| finding == Finding::PasswordElsewhere);
         if !marked && !person.has("userPassword") {
             to.say(
                 "passwords",
@@ -176,141 +189,5 @@ impl Ldap {
             None if self.wanted.watched.is_empty() => {}
             None => to.fine("groups", format!("the {} that verdicts rest on can be read", self.wanted.watched.len())),
         }
-    }
-
-    fn writing(session: &mut Session, now: Timestamp, to: &mut Findings) {
-        let (proof, root) = (&session.nature.proof, &session.nature.root);
-        if proof.whole {
-            to.fine("writing", proof.words.clone());
-        } else {
-            to.say(
-                "writing",
-                proof.words.clone(),
-                Grade::Note,
-                Some(
-                    "Set `canary` to an entry of rekeyd's own, with `access to dn.exact=\"canary\" attrs=userPassword by \
-                     dn.exact=\"rekeyd's account\" write`, and turn on ppolicy_hash_cleartext: then an administrator's \
-                     lock can never be erased by a reset.",
-                ),
-            );
-        }
-        if proof.conditions == Conditions::None && !root.password_modify {
-            to.say(
-                "writing",
-                "the server has no password-modify operation",
-                Grade::Broken,
-                Some("Let the server offer RFC 3062, or see the canary above."),
-            );
-        }
-        if session.nature.has_policies && !root.policy_control {
-            to.say(
-                "reasons",
-                "the server does not answer the password policy control, so that refusals have no reason",
-                Grade::Note,
-                Some("Load slapo-ppolicy for this database."),
-            );
-        }
-        if session.nature.has_policies && proof.written && proof.stamped.is_none() {
-            to.say(
-                "state of accounts",
-                "pwdChangedTime of the canary is not shown after a write of its password",
-                Grade::Broken,
-                Some("Let rekeyd's account read pwdChangedTime, and load slapo-ppolicy for this database."),
-            );
-        }
-        match proof.stamped.map(|stamped| stamped.millis() - now.millis()) {
-            Some(difference) if difference.abs() > CLOCKS => {
-                let ahead = if difference > 0 { "ahead of" } else { "behind" };
-                let by = in_words(Duration::from_secs(difference.unsigned_abs() / 1000));
-                let outcome = format!("the server's clock is {by} {ahead} ours");
-                to.say("clocks", outcome, Grade::Note, Some("Let both follow the same time servers."));
-            }
-            Some(_) => to.fine("clocks", "agree"),
-            None => {}
-        }
-    }
-
-    async fn policies_there(upstream: &Upstream, session: &mut Session, to: &mut Findings) -> Result<(), Failure> {
-        match &Arc::clone(&session.nature).default_policy {
-            Err(why) => to.say(
-                "password policy",
-                why.clone(),
-                Grade::Broken,
-                Some("Until then the state of accounts that name no policy is unknown, which is no."),
-            ),
-            Ok(None) => to.fine("password policy", "accounts that name none have none, by the configuration"),
-            Ok(Some(name)) => match gather::read_policy(session, &name.0).await? {
-                PolicyView::InForce(policy) => {
-                    upstream.learnt_policy(&name.0, &PolicyView::InForce(policy.clone()));
-                    policy_in_words(&policy, to);
-                }
-                PolicyView::Unreadable(why) => {
-                    to.say("password policy", why, Grade::Broken, Some("Let rekeyd's account read all of it."));
-                }
-                PolicyView::None => {}
-            },
-        }
-        Ok(())
-    }
-
-    fn without_policies(&self, to: &mut Findings) {
-        let marked: Vec<&str> = self.wanted.mapping.markers.iter().map(|(finding, _)| finding.words()).collect();
-        let outcome = if marked.is_empty() {
-            "there is no password policy overlay, and no markers are configured: nobody counts as never activated, \
-             disabled or locked, and only shadowExpire ends an account"
-                .to_owned()
-        } else {
-            format!("there is no password policy overlay; by your markers: {}", marked.join("; "))
-        };
-        to.say(
-            "password policy",
-            outcome,
-            Grade::Note,
-            Some("Say in [directory.markers] how such accounts are told, or load slapo-ppolicy."),
-        );
-    }
-}
-
-fn policy_in_words(policy: &Policy, to: &mut Findings) {
-    to.fine("password policy", format!("{} is the default", policy.name));
-    if policy.safe_modify {
-        to.say(
-            "password policy",
-            "pwdSafeModify wants the old password, so that nobody who forgot it can set a new one",
-            Grade::Broken,
-            Some("Set pwdSafeModify to FALSE."),
-        );
-    }
-    if let Some(age) = policy.min_age {
-        to.say(
-            "password policy",
-            format!("pwdMinAge refuses a new password within {} of the last change", in_words(age)),
-            Grade::Note,
-            Some("People who reset twice within that time are refused; lower pwdMinAge if that hurts."),
-        );
-    }
-    if !policy.must_change {
-        to.say(
-            "password policy",
-            "pwdMustChange is not TRUE, so that an operator's temporary password need not be changed",
-            Grade::Note,
-            Some("Set pwdMustChange to TRUE if operators set passwords."),
-        );
-    }
-    if !policy.allow_user_change {
-        to.say(
-            "password policy",
-            "pwdAllowUserChange is FALSE, so that nobody may reset without an operator",
-            Grade::Note,
-            Some("Set pwdAllowUserChange to TRUE if people are to help themselves."),
-        );
-    }
-    if policy.check_quality == 0 {
-        to.say(
-            "password policy",
-            "pwdCheckQuality is 0: the server checks neither length nor quality",
-            Grade::Note,
-            Some("Set pwdCheckQuality to 2; until then the rules of `policy.password` are the only ones."),
-        );
     }
 }

@@ -32,8 +32,9 @@ pub(super) struct Pulse {
 }
 
 impl Ldap {
-    /// Asks those that are due.
+    /// Asks those that are due, and ends connections that nobody uses.
     pub(in crate::directory) async fn examine(&self, now: Timestamp) {
+        self.upstreams.iter().for_each(|upstream| upstream.sweep());
         let writer = self.has_writer();
         let asked = join_all(self.upstreams.iter().map(|upstream| self.examine_one(upstream, writer, now))).await;
         let asked: Vec<bool> = asked.into_iter().flatten().collect();
@@ -59,12 +60,16 @@ impl Ldap {
         if copy || self.clock_of(&upstream.endpoint.url, now).abs() > CLOCKS {
             upstream.doubt().await;
         }
-        let answered = self.asked(upstream, trouble.is_some()).await;
+        let answered = self.asked(upstream, trouble.is_some()).await.map_err(Failure::asked_for_ourselves);
         if let Err(Failure::Busy(_)) = answered {
             // Others keep every connection in use; they see for themselves how it does.
             return None;
         }
-        let took = answered.as_ref().copied().unwrap_or_default();
+        let took = match &answered {
+            Ok(took) => *took,
+            Err(Failure::Silent(_)) => self.wanted.ldap.operation_timeout,
+            Err(_) => Duration::ZERO,
+        };
         upstream.felt(Pulse { at: Instant::now(), took });
         match &answered {
             Ok(_) => upstream.answered(),
@@ -110,7 +115,7 @@ impl Ldap {
             let kind = match failure {
                 Failure::Broken(_) | Failure::Unreachable(_) => FlawKind::Down,
                 Failure::Refused(_) => FlawKind::Refused,
-                Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
+                Failure::Beyond(_) | Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
             };
             return Some((kind, failure.to_string()));
         }

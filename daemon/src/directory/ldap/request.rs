@@ -13,6 +13,10 @@ pub(super) const ASSERTION: &str = "1.3.6.1.1.12";
 /// The value of the control that has a reset keep to the rules on old passwords: the number 1 (MS-ADTS 3.1.1.3.4.1.27).
 pub(super) const HINTS: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
 
+/// The control that has an answer come in pages (RFC 2696) and its value for the first page of three entries. It bounds an
+/// answer where a server takes no notice of the limit itself, as Samba does.
+pub(super) const FIRST_THREE: (&str, [u8; 7]) = ("1.2.840.113556.1.4.319", [0x30, 0x05, 0x02, 0x01, 0x03, 0x04, 0x00]);
+
 /// How deep a search goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Scope {
@@ -36,6 +40,13 @@ pub(super) struct Query<'q> {
     pub(super) limit: u16,
     /// What the server is to do with it besides, by the OID and value of a control that it may leave out.
     pub(super) control: Option<(&'static str, &'static [u8])>,
+}
+
+impl<'q> Query<'q> {
+    /// Everything below an entry that fits, up to as many entries as one answer may have.
+    pub(super) fn below(base: &'q str, filter: Filter, attributes: &'q [String]) -> Self {
+        Self { base, scope: Scope::Subtree, filter, attributes, limit: 1000, control: None }
+    }
 }
 
 /// A write of attributes.

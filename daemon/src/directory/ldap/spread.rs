@@ -9,7 +9,7 @@ use rekeyd_core::flavour::Settled;
 use tokio::time::{Instant, sleep};
 
 use super::nature::Wanted;
-use super::request::{Query, Scope};
+use super::request::Query;
 use super::upstream::Upstream;
 use super::wire::Failure;
 use super::write::Target;
@@ -62,9 +62,7 @@ async fn arrived(
     let nature = Arc::clone(&session.nature);
     let Some(filter) = nature.flavour.id_filter(id) else { return Ok(None) };
     let base = wanted.search.base.0.as_str();
-    let attributes = &nature.attributes;
-    let query = Query { base, scope: Scope::Subtree, filter, attributes, limit: 2, control: None };
-    let found = session.link.search(&query).await?;
+    let found = session.link.search(&Query::below(base, filter, &nature.attributes)).await?;
     let Some(entry) = found.entries.first() else { return Ok(None) };
     let entry = gather::whole(&mut session, entry).await?;
     let Ok(stamp) = nature.flavour.stamp(&entry, &nature.mapping) else { return Ok(None) };

@@ -27,9 +27,6 @@ const FRESH_LAG: Duration = Duration::from_mins(5);
 /// How long what the canary has shown holds, unless the server fails before.
 const FRESH_PROOF: Duration = Duration::from_hours(24);
 
-/// So many silences make a server rest that is the only one. Where there is another one, the first silence does.
-const SILENCES: u32 = 5;
-
 /// One server.
 pub(super) struct Upstream {
     pub(super) endpoint: Endpoint,
@@ -68,7 +65,8 @@ impl Upstream {
             binds: Pool::new(config.sign_in_connections),
             deadline: config.operation_timeout,
             breaker: Breaker::new(
-                if config.endpoints.len() > 1 { 1 } else { SILENCES },
+                config.endpoints.len() > 1,
+                config.operation_timeout,
                 config.cool_down,
                 Instant::now(),
             ),
@@ -113,9 +111,14 @@ impl Upstream {
         self.breaker.resting()
     }
 
-    /// Gives it up at once: it was asked for nothing but whether it is there.
+    /// Gives it up at once: it was asked for nothing but whether it is there, and answers nobody else.
     pub(super) fn gives_up(&self, failure: &Failure) {
-        self.tell_of_rest(self.breaker.shuts(failure, Instant::now()), failure);
+        let now = Instant::now();
+        let begun = match failure {
+            Failure::Silent(_) if self.breaker.answers_others(now) => self.breaker.failed(failure, now),
+            _ => self.breaker.shuts(failure, now),
+        };
+        self.tell_of_rest(begun, failure);
     }
 
     /// Ends its rest: it has just been reached. What was learnt of it before its trouble is learnt anew.
@@ -157,14 +160,26 @@ impl Upstream {
         *held(&self.pulse) = Some(pulse);
     }
 
-    /// It gave no answer.
+    /// A story has no answer from it. Where that is for the sake of its own question, the server has answered.
     pub(super) fn failed(&self, failure: &Failure) {
+        if let Failure::Beyond(why) = failure {
+            log::debug!(event = "directory-beyond", server = self.endpoint.url.as_str(); "{why}");
+            self.answered();
+            return;
+        }
         if let Failure::Broken(_) | Failure::Unreachable(_) = failure {
             // The others have most likely ended as well.
             self.own.clear();
             self.binds.clear();
         }
         self.tell_of_rest(self.breaker.failed(failure, Instant::now()), failure);
+    }
+
+    /// Ends kept connections that are of no use any more.
+    pub(super) fn sweep(&self) {
+        let now = tokio::time::Instant::now();
+        self.own.sweep(now);
+        self.binds.sweep(now);
     }
 
     /// It answered.
@@ -208,7 +223,7 @@ impl Upstream {
         let fresh = kept.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one));
         let mut proof = fresh.map(|(_, proof)| proof.clone());
         let renewed = proof.is_none();
-        let learnt = Nature::learn(&mut link, wanted, &mut proof).await;
+        let learnt = Nature::learn(&mut link, wanted, &mut proof).await.map_err(Failure::asked_for_ourselves);
         if let Some(proof) = proof.filter(|_| renewed) {
             if proof.copy {
                 self.takes_no_writes();

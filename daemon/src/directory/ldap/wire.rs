@@ -16,10 +16,16 @@ use super::request::{Modify, Query, Request};
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
 pub(super) const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
+/// Those of them that a search ends with when it alone asks for too much: timeLimitExceeded, adminLimitExceeded.
+const LIMITS: [u32; 2] = [3, 11];
 
 /// Why an operation has no answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Failure {
+    /// The server is there, and this one question has no answer: it goes beyond a limit, the server's or ours, or what
+    /// the server needs for it fails. Other questions fare as they would without it, so that nobody but the one who asked
+    /// has a disadvantage of it: whoever knows such a question could shut everybody out with it.
+    Beyond(String),
     /// All connections that there may be are in use. Nothing was done, and it says nothing of the server.
     Busy(String),
     /// The connection ended while the operation was under way.
@@ -34,9 +40,24 @@ pub(super) enum Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Broken(why) | Self::Busy(why) | Self::Refused(why) | Self::Silent(why) | Self::Unreachable(why)) =
-            self;
+        let (Self::Beyond(why)
+        | Self::Broken(why)
+        | Self::Busy(why)
+        | Self::Refused(why)
+        | Self::Silent(why)
+        | Self::Unreachable(why)) = self;
         f.write_str(why)
+    }
+}
+
+impl Failure {
+    /// What it means where rekeyd asks for itself, always the same and before any story: a server that can't answer even
+    /// that can't be used.
+    pub(super) fn asked_for_ourselves(self) -> Self {
+        match self {
+            Self::Beyond(why) => Self::Unreachable(why),
+            other => other,
+        }
     }
 }
 
@@ -153,8 +174,10 @@ async fn only(place: &mut Place, request: Request<'_>, deadline: Duration) -> Re
 }
 
 fn results(answered: Answered) -> Result<Results, Failure> {
-    if PASSING.contains(&answered.reply.code) {
-        return Err(Failure::Unreachable(answered.reply.words()));
+    match answered.reply.code {
+        code if LIMITS.contains(&code) => return Err(Failure::Beyond(answered.reply.words())),
+        code if PASSING.contains(&code) => return Err(Failure::Unreachable(answered.reply.words())),
+        _ => {}
     }
     Ok(Results { entries: answered.entries, references: answered.references, reply: answered.reply })
 }

@@ -236,12 +236,15 @@ impl Sqlite {
     }
 
     /// See [`crate::store::Store::hurry_requests`].
-    pub(in crate::store) async fn hurry_requests(&self, now: Timestamp) -> Result<(), Error> {
+    pub(in crate::store) async fn hurry_requests(&self, reason: &'static str, now: Timestamp) -> Result<(), Error> {
         self.writer
             .change(move |desk| {
                 desk.connection
-                    .prepare_cached("UPDATE requests SET due = ?1 WHERE state = 'waiting' AND leased = 0 AND due > ?1")?
-                    .execute([now.millis()])?;
+                    .prepare_cached(
+                        "UPDATE requests SET due = ?1
+                         WHERE state = 'waiting' AND leased = 0 AND due > ?1 AND reason = ?2",
+                    )?
+                    .execute((now.millis(), reason))?;
                 Ok(())
             })
             .await

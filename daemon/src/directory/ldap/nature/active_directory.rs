@@ -12,11 +12,9 @@ use rekeyd_core::flavour::product::Product;
 
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry};
-use crate::directory::ldap::request::{Query, Scope};
+use crate::directory::ldap::request::Query;
 use crate::directory::ldap::wire::{Failure, Link};
 
-/// The most policies, and attributes of the schema, in one answer.
-const MOST: u16 = 1000;
 
 /// Learns it. The canary is written only where `proof` is still empty.
 pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Option<Proof>) -> Result<Learnt, Failure> {
@@ -105,6 +103,5 @@ async fn sid_of(link: &mut Link, name: &str) -> Result<Option<Sid>, Failure> {
 /// All entries below one that fit; none where it is not there for us.
 async fn all(link: &mut Link, base: &str, filter: Filter, names: &[&str]) -> Result<Vec<Entry>, Failure> {
     let attributes: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let query = Query { base, scope: Scope::Subtree, filter, attributes: &attributes, limit: MOST, control: None };
-    Ok(link.search(&query).await?.entries)
+    Ok(link.search(&Query::below(base, filter, &attributes)).await?.entries)
 }

@@ -11,11 +11,9 @@ use rekeyd_core::flavour::filter::Filter;
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry, watched_groups};
 use crate::directory::config::DefaultPolicy;
-use crate::directory::ldap::request::{Query, Scope};
+use crate::directory::ldap::request::Query;
 use crate::directory::ldap::wire::{Failure, Link};
 
-/// The most policies of one kind.
-const MOST: u16 = 1000;
 
 /// What the policies that can apply say of a write.
 struct Policies {
@@ -81,7 +79,7 @@ pub(super) async fn idleness(link: &mut Link, ground: &Ground<'_>) -> Result<Idl
     let settings = entry(link, idle::SETTINGS, &names).await?;
     let everything = ["*".to_owned()];
     let Some(policies) = below(link, ground, "accountPolicy", &everything).await? else {
-        return Ok(Idleness::Unreadable(format!("there are more than {MOST} account policies")));
+        return Ok(Idleness::Unreadable("there are more account policies than one answer holds".into()));
     };
     Ok(Idleness::read(plugin.as_ref(), settings.as_ref(), &policies))
 }
@@ -98,7 +96,6 @@ async fn below(
     let base = ground.root.context_of(base).unwrap_or(base);
     let any = Filter::Or(vec![Filter::equal("objectClass", "ldapsubentry"), Filter::present("objectClass")]);
     let filter = Filter::And(vec![any, Filter::equal("objectClass", class)]);
-    let query = Query { base, scope: Scope::Subtree, filter, attributes, limit: MOST, control: None };
-    let found = link.search(&query).await?;
+    let found = link.search(&Query::below(base, filter, attributes)).await?;
     Ok((found.reply.code == 0).then_some(found.entries))
 }

@@ -49,6 +49,8 @@ pub(super) struct Nature {
     /// Those that are asked for of one entry alone, where a search does not show them all, and what is asked for with
     /// them.
     pub(super) alone: Option<Alone>,
+    /// Whether it takes notice of the most entries that a search asks for.
+    pub(super) limits: bool,
     /// Whether it keeps password policies, and the state of accounts by them.
     pub(super) has_policies: bool,
     /// The policy of accounts that name none: its entry, that there is none, or why that is not known.
@@ -144,6 +146,7 @@ impl Nature {
             flavour,
             mapping,
             people,
+            limits: product != Product::ActiveDirectory,
             has_policies: learnt.has_policies,
             default_policy: learnt.default_policy,
             has_own_policies: learnt.has_own_policies,
