@@ -3,18 +3,21 @@
 //! Each part owns the struct of its own section; this file knows which sections there are. Secrets never stand in the
 //! file: keys that end in `_file` name a file, or `credential:NAME` for a systemd credential.
 
+mod directories;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log::LevelFilter;
-use rekeyd_core::domain::{Dn, KeyRing};
+use rekeyd_core::domain::KeyRing;
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::{Document, Fault, Section};
 use rekeyd_plugins::secret::SecretSource;
 use rekeyd_plugins::{Channel, ChannelConfig, Messages, MessagesConfig, list, words};
 
+pub use self::directories::ConfiguredDirectory;
 use crate::admin::AdminConfig;
-use crate::directory::{Directory, DirectoryConfig};
+use crate::directory::Directory;
 use crate::flow::Identity;
 use crate::http;
 use crate::store::StoreConfig;
@@ -36,9 +39,9 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[store]`.
     pub store: StoreConfig,
-    /// `[[directory]]`.
-    pub directory: DirectoryConfig,
-    /// `[policy]`.
+    /// Each `[[directory]]`, in the order in which they are asked.
+    pub directories: Vec<ConfiguredDirectory>,
+    /// `[policy]`, where no directory says otherwise.
     pub rules: Rules,
     /// `[messages]`: who speaks, and in what words.
     pub messages: MessagesConfig,
@@ -117,17 +120,7 @@ impl Config {
         let http = http::Config::read(root.section("http"));
         let admin = AdminConfig::read(root.section("admin"));
         let store = StoreConfig::read(root.section("store"));
-        let directory = one(&root, root.sections("directory"));
-        let mut directory = directory.map(|section| DirectoryConfig::read(section, credentials().as_deref()));
-        let rules = Rules::read(root.section("policy"));
-        if let Some(directory) = &mut directory {
-            // What verdicts rest on must be readable, or nobody's groups are known.
-            let profiles = rules.profiles.iter().flat_map(|profile| &profile.groups);
-            directory.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
-            // A rule about shared addresses that nobody looks for would refuse nothing.
-            directory.search.detect_shared |= rules.contacts.refuse_shared;
-            watched_within(&root, directory, &rules);
-        }
+        let (directories, rules) = directories::read(&root);
         let messages = read_messages(&root);
         let channels = list::read(&root);
         if !root.has("channel") {
@@ -136,18 +129,18 @@ impl Config {
         root.finish();
         let found = look(&Named {
             key_file: key_file.as_ref(),
-            directory: directory.as_ref(),
+            directories: &directories,
             messages: &messages,
             channels: &channels,
         });
-        let whole = public_url.zip(key_file).zip(directory).map(|((public_url, key_file), directory)| Self {
+        let whole = public_url.zip(key_file).map(|(public_url, key_file)| Self {
             public_url,
             key_file,
             log_level,
             http,
             admin,
             store,
-            directory,
+            directories,
             rules,
             messages,
             channels,
@@ -222,7 +215,7 @@ impl KeyFile {
 /// What a configuration names that lies in files of its own, as far as it could be read.
 struct Named<'c> {
     key_file: Option<&'c KeyFile>,
-    directory: Option<&'c DirectoryConfig>,
+    directories: &'c [ConfiguredDirectory],
     messages: &'c MessagesConfig,
     channels: &'c [Box<dyn ChannelConfig>],
 }
@@ -230,7 +223,7 @@ struct Named<'c> {
 /// Every fault that only the files show.
 fn file_faults(named: &Named<'_>) -> Vec<Fault> {
     let mut faults: Vec<_> = named.key_file.and_then(|file| file.read().err()).into_iter().collect();
-    faults.extend(named.directory.map(Directory::file_faults).into_iter().flatten());
+    faults.extend(named.directories.iter().flat_map(|one| Directory::file_faults(&one.directory)));
     let messages = Messages::load(named.messages.clone()).or_else(|found| {
         faults.extend(found);
         // Faulty templates must not hide a password file: the channels are opened with the built-in ones.
@@ -294,38 +287,6 @@ fn read_messages(root: &Section<'_>) -> MessagesConfig {
 /// `1 fault`, `3 faults`.
 pub fn count(faults: usize) -> String {
     if faults == 1 { "1 fault".into() } else { format!("{faults} faults") }
-}
-
-fn one<'d>(root: &Section<'_>, mut sections: Vec<Section<'d>>) -> Option<Section<'d>> {
-    match sections.len() {
-        0 => {
-            root.fault("directory", "there is no directory", "Add one [[directory]] section.");
-            None
-        }
-        1 => sections.pop(),
-        _ => {
-            root.fault("directory", "there is more than one directory", "Keep one [[directory]] section.");
-            sections.drain(1..);
-            sections.pop()
-        }
-    }
-}
-
-/// Faults of groups that verdicts rest on and that the search for groups would never find, so that their members would
-/// count as nobody special.
-fn watched_within(root: &Section<'_>, directory: &DirectoryConfig, rules: &Rules) {
-    // A file may have no base: all of it is searched then.
-    let Ok(base) = Dn::parse(&directory.search.group_base.0) else { return };
-    let policy = root.section("policy");
-    let of_profiles = rules.profiles.iter().flat_map(|profile| &profile.groups).map(|group| ("profile", group));
-    let privileged = rules.privileged_groups.iter().map(|group| ("privileged_groups", group));
-    for (key, group) in privileged.chain(of_profiles).filter(|(_, group)| **group != base && !group.is_below(&base)) {
-        policy.fault(
-            key,
-            format!("{group} does not lie below {base}, where groups are looked for"),
-            "Set `group_base` of the directory to an entry that has all groups below it.",
-        );
-    }
 }
 
 /// Checks and trims the base of links: https, or http on this machine alone.
@@ -416,7 +377,8 @@ privileged_groups = []
 
     #[test]
     fn refusing_shared_addresses_has_them_looked_for() {
-        let detects = |more: &str| parsed(&format!("{WHOLE}{more}")).directory.search.detect_shared;
+        let detects =
+            |more: &str| parsed(&format!("{WHOLE}{more}")).directories.remove(0).directory.search.detect_shared;
         assert!(!detects(""));
         assert!(detects("[policy.contacts]\nrefuse_shared = true\n"));
     }

@@ -31,9 +31,13 @@
 //! the ticket and the key ring, and a [`Channel`](rekeyd_plugins::Channel) delivers it; `flow::ways` says whether any
 //! gets through at present.
 //!
+//! With several directories `flow::directories` says whose the login is: the one's whose rule
+//! [claims](rekeyd_core::policy::claims) it, else the first's that knows it, and nobody's while one before that can't
+//! answer. From then on an account is asked of its own directory, by the key that rekeyd gave that, and judged by its rules.
+//!
 //! **A link is used.** Opening it comes to [`flow::reset::look`] and changes nothing. Setting a password comes to
-//! [`flow::reset::set_password`]: claim the ticket, read the account on a server that takes writes, judge it again,
-//! accept the password for it, and [write](directory::Directory::write) with a
+//! [`flow::reset::set_password`]: read the account on a server that takes writes, judge it again, accept the
+//! password for it, claim the ticket, and [write](directory::Directory::write) with a
 //! [`Permit`](rekeyd_core::policy::permit::Permit) that only those proofs make. One transaction then spends the
 //! ticket, voids the others, and queues the notices. A lost answer is settled by the account's stamp, at once or by
 //! [`flow::reconcile::run`].
@@ -51,6 +55,7 @@
 //! * Nothing writes a password but [`directory::Directory::write`], and nothing makes a permit without a verdict on a
 //!   fresh reading, an accepted password, and a claimed ticket or an authorized operator.
 //! * A 202 is given when the request is on disk. What was accepted ends as sent, merged, refused, expired or cancelled.
+//! * No directory answers for a login that an earlier one may know, and no account is judged by the rules of another directory.
 //! * A token is nowhere at rest: the store keeps a keyed hash, and the link is made again for each try at delivery.
 //! * Each change has its row in the trail, written in the same transaction; what happens outside the store is recorded
 //!   before it is done.

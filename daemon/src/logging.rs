@@ -16,16 +16,17 @@ struct Logger {
     level: LevelFilter,
 }
 
-/// Installs the logger. `level` is for rekeyd's own records.
+/// Installs the logger. `level` is for rekeyd's own records; panics are told of there, and by `panicked`.
 ///
 /// # Errors
 /// Words, where a logger is installed already.
-pub fn install(level: LevelFilter) -> Result<(), String> {
+pub fn install(level: LevelFilter, panicked: impl Fn() + Send + Sync + 'static) -> Result<(), String> {
     let journal = connected_to_journal().then(JournalLog::new).and_then(Result::ok);
     let journal = journal.map(|journal| journal.with_syslog_identifier("rekeyd".into()));
     log::set_boxed_logger(Box::new(Logger { journal, level })).map_err(|error| error.to_string())?;
     log::set_max_level(level.max(LevelFilter::Warn));
-    std::panic::set_hook(Box::new(|fault| {
+    std::panic::set_hook(Box::new(move |fault| {
+        panicked();
         // The place and nothing else: the words of a fault may repeat what somebody typed.
         let place = fault.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
         log::error!(event = "panicked"; "a fault of rekeyd's own{place}");

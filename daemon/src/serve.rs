@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rekeyd_core::domain::DirectoryKey;
 use rekeyd_core::settings::Fault;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::SystemRandom;
@@ -17,10 +18,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Config};
-use crate::directory::Directory;
-use crate::flow::{self, Clock, Parts, Rekeyd};
-use crate::store::Store;
+use crate::config::{self, Config, ConfiguredDirectory};
+use crate::flow::{self, Clock, Directories, Faults, Parts, Rekeyd};
+use crate::store::{self, Store};
 use crate::{admin, http, logging};
 
 /// How long what is in hand may take to end after a stop was asked for.
@@ -105,9 +105,11 @@ pub struct Run {
 /// Everything that stops a start, and a store that broke while running.
 pub fn run(run: &Run) -> Result<(), Failure> {
     let config = Config::load(&run.file).map_err(Failure::Configuration)?;
-    logging::install(config.log_level).map_err(Failure::System)?;
+    let faults = Faults::default();
+    let counted = faults.clone();
+    logging::install(config.log_level, move || counted.add()).map_err(Failure::System)?;
     let (runtime, behind) = runtimes().map_err(|error| Failure::System(error.to_string()))?;
-    let ended = runtime.block_on(serve(run, config, behind.handle()));
+    let ended = runtime.block_on(serve(run, config, behind.handle(), faults));
     behind.shutdown_timeout(Duration::from_secs(1));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -130,7 +132,7 @@ fn make_way() {
     }
 }
 
-async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure> {
+async fn serve(run: &Run, config: Config, behind: &Handle, faults: Faults) -> Result<(), Failure> {
     // Before anybody can be answered: a signal that comes as early as that would end the daemon on the spot.
     let signals = Signals::new()?;
     let clock = Clock::default();
@@ -141,7 +143,7 @@ async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure
         log::warn!(event = "restored", tickets = voided; "the store is a copy that was put back: its live links are void");
     }
     let parts = parts_of(run, &config, &opened.store).await?;
-    let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
+    let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock, faults));
 
     let (stop, stopped) = watch::channel(false);
     // Whoever sees the pages answer finds the operators' socket as well.
@@ -162,7 +164,7 @@ async fn serve(run: &Run, config: Config, behind: &Handle) -> Result<(), Failure
     (run.ready)(&config);
     tasks.spawn(flow::health::watch(Arc::clone(&rekeyd), stopped));
 
-    let failure = watch_over(run, &rekeyd, &http, signals, &mut tasks, config).await;
+    let failure = watch_over(run, &rekeyd, &http, behind, signals, &mut tasks, config).await;
     notify(&[NotifyState::Stopping]);
     if let Some(Failure::Store(why)) = &failure {
         // Nothing can be recorded any more, so there is nothing to wait for; what is open is settled after the next start.
@@ -187,6 +189,7 @@ async fn watch_over(
     run: &Run,
     rekeyd: &Arc<Rekeyd>,
     http: &http::Door,
+    behind: &Handle,
     mut signals: Signals,
     tasks: &mut JoinSet<()>,
     mut config: Config,
@@ -205,13 +208,22 @@ async fn watch_over(
                 return Some(Failure::System(format!("a part of the daemon ended: {why}")));
             }
             _ = beat.tick() => {
-                // A store that says nothing is a daemon that hangs. One that says that the disk is full is none, and a
-                // directory that is down is none either.
-                drop(rekeyd.store().ping().await);
-                notify(&[NotifyState::Watchdog]);
+                if beats(rekeyd.store().ping(), behind, watchdog).await {
+                    notify(&[NotifyState::Watchdog]);
+                } else {
+                    log::error!(event = "stuck"; "a part of the daemon has not moved for {} s", watchdog.as_secs_f32());
+                }
             }
         }
     }
+}
+
+/// Whether the other parts still move: the store's writing thread, and the one that works behind answers. This loop is the
+/// third, and a signal finds it even where they don't. A store that says that the disk is full moves, and a directory that
+/// is down holds up nothing.
+async fn beats<T>(store: impl Future<Output = T>, behind: &Handle, limit: Duration) -> bool {
+    let both = async { tokio::join!(store, behind.spawn(async {})) };
+    tokio::time::timeout(limit, both).await.is_ok()
 }
 
 /// The signals that the daemon listens to, from before it says READY.
@@ -279,16 +291,34 @@ async fn renew(run: &Run, new: Config, store: &Store) -> Result<(Config, Parts),
 async fn parts_of(run: &Run, config: &Config, store: &Store) -> Result<Parts, Failure> {
     let faulty = |fault: Fault| Failure::Configuration(vec![fault]);
     let messages = Arc::new(Messages::load(config.messages.clone()).map_err(Failure::Configuration)?);
-    let key = store.directory_key(&config.directory.name).await.map_err(|error| Failure::Store(error.to_string()))?;
     let channels = config.open_channels(&messages).map_err(Failure::Configuration)?;
+    let keys = config.keys().map_err(faulty)?;
+    for one in &config.directories {
+        one.open(DirectoryKey(0)).map_err(faulty)?;
+    }
+    // Nothing can go wrong any more: a name that is changed in the store must not be that of a configuration which is refused.
+    let mut directories = Vec::with_capacity(config.directories.len());
+    for one in &config.directories {
+        directories.push(one.open(key_of(one, store).await?).map_err(faulty)?);
+    }
     Ok(Parts {
-        directory: Directory::open(&config.directory, key).map_err(faulty)?,
+        directories: Directories::new(directories),
         channels: channels.into_iter().map(|channel| (run.around)(channel)).collect(),
         identity: config.identity(),
-        keys: config.keys().map_err(faulty)?,
-        rules: config.rules.clone(),
+        keys,
+        general: config.rules.clone(),
         messages,
     })
+}
+
+/// The key by which a directory is remembered, under whatever name it was known before.
+async fn key_of(one: &ConfiguredDirectory, store: &Store) -> Result<DirectoryKey, Failure> {
+    let name = one.directory.name.as_str();
+    let failed = |error: store::Error| Failure::Store(error.to_string());
+    if store.rename_directory(&one.formerly, name).await.map_err(failed)? {
+        log::warn!(event = "directory-renamed", directory = name; "the directory goes on under this name");
+    }
+    store.directory_key(name).await.map_err(failed)
 }
 
 /// Renews the epoch and prunes what has outlived its retention, now and then.
@@ -311,5 +341,31 @@ async fn keep_house(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::debug!("systemd can't be told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::{pending, ready};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn r17_a_part_that_does_not_move_is_seen() {
+        let (answering, behind) = runtimes().unwrap();
+        let (short, long) = (Duration::from_millis(20), Duration::from_secs(20));
+        answering.block_on(async {
+            assert!(beats(ready(()), behind.handle(), long).await);
+            assert!(!beats(pending::<()>(), behind.handle(), short).await, "the store says nothing");
+            let (release, held) = mpsc::channel::<()>();
+            let stuck = behind.spawn(async move { held.recv() });
+            assert!(!beats(ready(()), behind.handle(), short).await, "a task holds the one thread behind answers");
+            drop(release);
+            assert!(stuck.await.unwrap().is_err());
+            assert!(beats(ready(()), behind.handle(), long).await);
+        });
     }
 }

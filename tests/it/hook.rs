@@ -50,7 +50,7 @@ async fn hook_sign_in_says_who_it_is_and_never_why_not() {
     let body = granted.json();
     assert_eq!((body["outcome"].as_str(), body["login"].as_str()), (Some("granted"), Some("ada")), "{body}");
     let id = world.slapd().attribute(&world.dn("ada"), "entryUUID").await.expect("an id");
-    assert_eq!(body["account"].as_str(), Some(id.as_str()));
+    assert_eq!((body["account"].as_str(), body["directory"].as_str()), (Some(id.as_str()), Some("main")));
     let wrong = world.signs_in("ada", "not the password").await;
     assert_eq!(wrong.status, 401);
     for login in ["nobody", "turing", "hopper", "twin", "noether"] {

@@ -18,6 +18,7 @@ mod dir_answers;
 mod dir_down;
 mod dir_failover;
 mod dir_limits;
+mod dir_several;
 mod dir_tls;
 mod dir_unsure;
 mod doors;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         dir_down::all(),
         dir_failover::all(),
         dir_limits::all(),
+        dir_several::all(),
         dir_tls::all(),
         dir_unsure::all(),
         doors::all(),

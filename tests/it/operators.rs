@@ -103,7 +103,7 @@ async fn ctl_status_says_how_the_daemon_does() {
     let world = World::start().await;
     let status = world.asks(&["status"]);
     assert_eq!(
-        (status["directory"]["name"].as_str(), &status["channels"]),
+        (status["directories"][0]["name"].as_str(), &status["channels"]),
         (Some("main"), &json!(["post"])),
         "{status}"
     );
@@ -111,7 +111,7 @@ async fn ctl_status_says_how_the_daemon_does() {
     world.forgets_and_gets_link("ada").await;
     let status = world.asks(&["status"]);
     assert!(status["tickets_live"].as_u64() >= Some(1) && status["events"].as_u64() >= Some(1), "{status}");
-    assert_eq!(status["directory"]["up"], true, "{status}");
+    assert_eq!(status["directories"][0]["up"], true, "{status}");
     let table = world.rekeyctl(&["status"], "").fine();
     assert!(table.out.contains("main") && table.out.contains("post"), "{table:?}");
 }

@@ -64,11 +64,11 @@ async fn run_starts_while_the_directory_is_down() {
     assert_eq!((ready.status.as_u16(), ready.json()["ready"].as_bool()), (200, Some(true)));
     assert_eq!(world.hook("/v1/recovery", &json!({"login": "ada"})).await.status, 202);
     assert_eq!(world.signs_in("ada", PASSWORD).await.status, 503);
-    assert_eq!(world.asks(&["status"])["directory"]["up"], false);
+    assert_eq!(world.asks(&["status"])["directories"][0]["up"], false);
     slapd.start().await;
     let link = world.link("ada@example.org", 1).await;
     world.surely_sets_password(&link, "seven violet teapots orbit").await;
-    assert_eq!(world.asks(&["status"])["directory"]["up"], true);
+    assert_eq!(world.asks(&["status"])["directories"][0]["up"], true);
 }
 
 async fn run_a_second_daemon_on_the_port_ends_with_69() {

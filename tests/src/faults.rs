@@ -39,9 +39,9 @@ impl World {
         (world, proxy)
     }
 
-    /// What is wrong with the directory, as the status has it.
+    /// What is wrong with the first directory, as the status has it.
     pub fn flaws(&self) -> Vec<Value> {
-        self.asks(&["status"])["directory"]["flaws"].as_array().cloned().expect("a list")
+        self.asks(&["status"])["directories"][0]["flaws"].as_array().cloned().expect("a list")
     }
 
     /// Waits until this kind of fault is seen: in the status, on `/readyz`, and as one row of the trail.

@@ -150,17 +150,18 @@ pub fn key_hash(key: &str) -> String {
 }
 
 /// The text of a configuration file with these keys, such as `policy.paces.account`, and their values as they are written
-/// in the file. Keys of one section stand together under its name; those without a section come first.
+/// in the file. Keys of one section stand together under its name; those without a section come first. The second of
+/// several sections is named with `~2`: `directory~2.name`, `directory~2.policy.tell_refused`.
 pub fn render(keys: &BTreeMap<String, String>) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for (key, value) in keys {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         writeln!(sections.entry(section).or_default(), "{name} = {value}").expect("a text");
     }
-    let named = |(section, lines): (&str, String)| match section {
-        "" => lines,
-        _ if LISTS.contains(&section) => format!("\n[[{section}]]\n{lines}"),
-        _ => format!("\n[{section}]\n{lines}"),
+    let named = |(section, lines): (&str, String)| match section.replace("~2", "") {
+        section if section.is_empty() => lines,
+        section if LISTS.contains(&section.as_str()) => format!("\n[[{section}]]\n{lines}"),
+        section => format!("\n[{section}]\n{lines}"),
     };
     sections.into_iter().map(named).collect()
 }

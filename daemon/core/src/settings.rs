@@ -112,6 +112,12 @@ impl<'d> Section<'d> {
         self.fault_at(self.line_of(key), key, what, remedy);
     }
 
+    /// The same section, for faults that show once it was read. What is asked of it is not asked of the first.
+    #[must_use]
+    pub fn again(&self) -> Section<'d> {
+        self.child_named(self.path.clone(), self.line, self.table)
+    }
+
     fn fault_at(&self, line: usize, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
         let key = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         self.document.faults.borrow_mut().push(Fault { line, key, what: what.into(), remedy: remedy.into() });
@@ -297,6 +303,10 @@ impl<'d> Section<'d> {
 
     fn child(&self, key: String, line: usize, table: Option<&'d DeTable<'d>>) -> Section<'d> {
         let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
+        self.child_named(path, line, table)
+    }
+
+    fn child_named(&self, path: String, line: usize, table: Option<&'d DeTable<'d>>) -> Section<'d> {
         Section { document: self.document, path, line, table, asked: RefCell::new(Vec::new()) }
     }
 

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::protocol::{
     Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
-    ExplainedContact, ExplainedFinding, Explanation, Moment, Outbox, OutboxNotice, Password, Problem, Reason, Replaced,
-    Restored, Sent, Status, Thawed, Verdict, Violation,
+    ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice, Password, Problem,
+    Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -194,11 +194,25 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
     Answer::ok(&Status {
         version: told.version.into(),
         started: Moment(told.started),
-        directory: DirectoryStatus {
-            name: told.directory,
-            up: told.directory_up,
-            flaws: told.directory_flaws.into_iter().map(flaw).collect(),
-        },
+        directories: told
+            .directories
+            .into_iter()
+            .map(|line| DirectoryStatus {
+                name: line.name,
+                up: line.up,
+                flaws: line.flaws.into_iter().map(flaw).collect(),
+            })
+            .collect(),
+        left_behind: told
+            .left_behind
+            .into_iter()
+            .map(|left| LeftBehind {
+                name: left.name,
+                accounts: left.accounts,
+                tickets_live: left.tickets_live,
+                unsettled: left.unsettled,
+            })
+            .collect(),
         channels: told.channels,
         channel_troubles: told
             .channel_troubles
@@ -213,6 +227,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
         tickets_live: told.tickets_live,
         claims_open: told.claims_open,
         events: told.events,
+        panics: told.panics,
         clock_set: told.clock_set.map(|(at, by_seconds)| ClockSet { at: Moment(at), by_seconds }),
     })
 }
@@ -257,6 +272,7 @@ fn event(line: status::AuditLine) -> AuditEvent {
         actor_kind: line.actor_kind,
         actor: line.actor,
         account: line.account,
+        directory: line.directory,
         outcome: line.outcome,
         reason: line.reason,
         details: line.details,
@@ -278,6 +294,7 @@ pub(super) fn explanation(told: Result<explain::Explanation, String>) -> Answer 
             found: told.found.into(),
             matches: told.matches,
             account: told.account.map(explained),
+            elsewhere: told.elsewhere,
             reason: told.reason.as_ref().map(reason),
         }),
         Err(why) => unavailable(why),
@@ -314,6 +331,7 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
     };
     ExplainedAccount {
         id: told.id,
+        directory: told.directory,
         login: told.login,
         entry: told.entry,
         server: told.server,

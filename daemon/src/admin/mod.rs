@@ -245,14 +245,14 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::directory::Directory;
-    use crate::flow::{Clock, Parts};
+    use crate::flow::{Clock, Directories, Faults, Parts};
     use crate::store::Store;
 
     /// A door in a folder of its own, in front of a small directory.
     struct World {
         folder: TempDir,
         stop: watch::Sender<bool>,
+        faults: Faults,
         task: JoinHandle<()>,
     }
 
@@ -274,22 +274,22 @@ mod tests {
             let text = CONFIG.replace("DIR", &folder.path().display().to_string()).replace("GROUP", &group);
             let config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
             let keys = config.keys().unwrap();
-            let clock = Clock::default();
+            let (clock, faults) = (Clock::default(), Faults::default());
             let opened = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap();
             let key = opened.store.directory_key("trial").await.unwrap();
             let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
             let parts = Parts {
-                directory: Directory::open(&config.directory, key).unwrap(),
+                directories: Directories::new(vec![config.directories[0].open(key).unwrap()]),
                 channels: config.open_channels(&messages).unwrap(),
                 identity: config.identity(),
-                rules: config.rules.clone(),
+                general: config.rules.clone(),
                 messages,
                 keys,
             };
-            let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock));
+            let rekeyd = Arc::new(Rekeyd::new(parts, opened.store, clock, faults.clone()));
             let door = Door::bind(&config.admin, rekeyd).unwrap();
             let (stop, stopped) = watch::channel(false);
-            Self { folder, stop, task: tokio::spawn(door.serve(stopped)) }
+            Self { folder, stop, faults, task: tokio::spawn(door.serve(stopped)) }
         }
 
         fn socket(&self) -> PathBuf {
@@ -380,12 +380,17 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
         let world = World::start().await;
         let (code, status) = world.ask("GET", "/v1/status", "").await;
         assert_eq!(
-            (code, &status["requests_waiting"], &status["directory"]["name"]),
+            (code, &status["requests_waiting"], &status["directories"][0]["name"]),
             (200, &json!(0), &json!("trial"))
         );
+        assert_eq!(status["panics"], 0);
+        world.faults.add();
+        assert_eq!(world.ask("GET", "/v1/status", "").await.1["panics"], 1, "a fault of its own shows");
 
         let (code, told) = world.post("/v1/explain", json!({"login": "turing"})).await;
         assert_eq!((code, &told["account"]["findings"][0]["finding"]), (200, &json!("disabled")));
+        let (code, told) = world.post("/v1/explain", json!({"login": "turing", "directory": "trial"})).await;
+        assert_eq!((code, &told["account"]["directory"]), (200, &json!("trial")));
         let (code, told) = world.post("/v1/explain", json!({"login": "nobody"})).await;
         assert_eq!((code, &told["found"]), (200, &json!("not-found")));
 
@@ -436,6 +441,8 @@ userPassword: {ARGON2}$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$9sTbSlTio3Biev89thd
             ("GET", "/", "", 404),
             ("GET", "/v1/../v1/status", "", 404),
             ("POST", "/v1/erase", "{}", 404),
+            ("POST", "/v1/explain", r#"{"login":"ada","directory":"other"}"#, 400),
+            ("GET", "/v1/audit?login=ada&directory=other", "", 400),
             ("POST", "/v1/status", "{}", 405),
             ("GET", "/v1/explain", "", 405),
             ("DELETE", "/v1/status", "", 405),

@@ -66,6 +66,9 @@ impl Password {
 pub struct ExplainRequest {
     /// The login to explain.
     pub login: String,
+    /// The directory that is meant, by its name in the configuration, where the login alone would not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
 }
 
 /// `POST /v1/send-code` and `POST /v1/thaw`
@@ -74,6 +77,9 @@ pub struct ExplainRequest {
 pub struct HelpRequest {
     /// Whom to help.
     pub login: String,
+    /// The directory that is meant, by its name in the configuration, where the login alone would not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Why, for the trail.
     pub reason: String,
 }
@@ -92,6 +98,9 @@ pub struct RestoredRequest {
 pub struct SetPasswordRequest {
     /// Whose password.
     pub login: String,
+    /// The directory that is meant, by its name in the configuration, where the login alone would not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Why, for the trail.
     pub reason: String,
     /// The password, as typed.
@@ -125,8 +134,11 @@ pub struct Status {
     pub version: String,
     /// When it started.
     pub started: Moment,
-    /// The directory.
-    pub directory: DirectoryStatus,
+    /// The directories, in the order in which they are asked.
+    pub directories: Vec<DirectoryStatus>,
+    /// What is kept for directories that were taken out of the configuration, until they are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<LeftBehind>,
     /// The channels, in the order in which they are tried.
     pub channels: Vec<String>,
     /// What is wrong with them; nothing where all work.
@@ -148,6 +160,9 @@ pub struct Status {
     pub claims_open: u64,
     /// Rows of the audit trail.
     pub events: u64,
+    /// How often a fault of rekeyd's own ended something since the start; the log says where.
+    #[serde(default)]
+    pub panics: u64,
     /// That the clock was set within the last day by more than two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_set: Option<ClockSet>,
@@ -162,7 +177,7 @@ pub struct ClockSet {
     pub by_seconds: i64,
 }
 
-/// The directory's part of the status.
+/// How one directory does.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DirectoryStatus {
     /// Its name in the configuration.
@@ -171,6 +186,19 @@ pub struct DirectoryStatus {
     pub up: bool,
     /// What is wrong with its servers now, at most one thing each.
     pub flaws: Vec<DirectoryFlaw>,
+}
+
+/// What is kept for a directory that is out of the configuration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LeftBehind {
+    /// Its name, as it was last.
+    pub name: String,
+    /// Accounts of which something is remembered.
+    pub accounts: u64,
+    /// Links that could be used if it were there.
+    pub tickets_live: u64,
+    /// Passwords whose setting has no certain end, which only it can tell.
+    pub unsettled: u64,
 }
 
 /// What is wrong with one server of the directory.
@@ -238,6 +266,9 @@ pub struct AuditEvent {
     pub actor: Option<String>,
     /// To whom; gone where it was erased.
     pub account: Option<String>,
+    /// The name of that account's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// How it ended.
     pub outcome: String,
     /// Why.
@@ -264,6 +295,9 @@ pub struct Explanation {
     pub matches: Vec<String>,
     /// The account, where there is exactly one.
     pub account: Option<ExplainedAccount>,
+    /// Accounts of later directories that the same login would mean there; the person reaches the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<String>,
     /// Why the person can't reset the password without help; absent where they can.
     pub reason: Option<Reason>,
 }
@@ -273,6 +307,8 @@ pub struct Explanation {
 pub struct ExplainedAccount {
     /// The stable id.
     pub id: String,
+    /// The name of its directory.
+    pub directory: String,
     /// The login name.
     pub login: String,
     /// The entry's name.

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::answer::{self, Answer};
 use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
 use crate::flow::operator::By;
-use crate::flow::{Rekeyd, explain, operator, status};
+use crate::flow::{Rekeyd, Whom, explain, operator, status};
 
 /// A body must be there within this time.
 const BODY: Duration = Duration::from_secs(10);
@@ -28,14 +28,14 @@ const MOST_ROWS: usize = 1000;
 
 /// A request, understood. What it holds is dropped with it.
 pub(super) enum Asked {
-    Audit(Option<Login>, usize),
-    Explain(Login),
+    Audit(Option<Whom>, usize),
+    Explain(Whom),
     Outbox { waiting: bool, most: usize },
     Restored(String),
-    SendCode(Login, String),
-    SetPassword { login: Login, replacement: By, must_change: bool, reason: String },
+    SendCode(Whom, String),
+    SetPassword { whom: Whom, replacement: By, must_change: bool, reason: String },
     Status,
-    Thaw(Login, String),
+    Thaw(Whom, String),
     VerifyAudit,
 }
 
@@ -49,8 +49,9 @@ impl Asked {
         let query = Query::parse(head.uri.query().unwrap_or(""))?;
         match (&head.method, head.uri.path()) {
             (&Method::GET, "/v1/audit") => {
-                query.only(&["login", "limit"])?;
-                Ok(Self::Audit(query.text("login").map(|text| login(&text)).transpose()?, query.rows()?))
+                query.only(&["login", "directory", "limit"])?;
+                let named = |login: String| whom(&login, query.text("directory"));
+                Ok(Self::Audit(query.text("login").map(named).transpose()?, query.rows()?))
             }
             (&Method::GET, "/v1/audit/verify") => query.only(&[]).map(|()| Self::VerifyAudit),
             (&Method::GET, "/v1/outbox") => {
@@ -68,11 +69,14 @@ impl Asked {
 
     async fn read_body(path: &str, body: Incoming) -> Result<Self, Answer> {
         match path {
-            "/v1/explain" => Ok(Self::Explain(login(&json::<ExplainRequest>(body).await?.login)?)),
+            "/v1/explain" => {
+                let asked: ExplainRequest = json(body).await?;
+                Ok(Self::Explain(whom(&asked.login, asked.directory)?))
+            }
             "/v1/restored" => Ok(Self::Restored(reason(&json::<RestoredRequest>(body).await?.reason)?)),
             "/v1/send-code" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::SendCode(login(&asked.login)?, reason(&asked.reason)?))
+                Ok(Self::SendCode(whom(&asked.login, asked.directory)?, reason(&asked.reason)?))
             }
             "/v1/set-password" => {
                 let asked: SetPasswordRequest = json(body).await?;
@@ -85,7 +89,7 @@ impl Asked {
                     _ => return Err(answer::bad_request("exactly one of password and generate is needed")),
                 };
                 Ok(Self::SetPassword {
-                    login: login(&asked.login)?,
+                    whom: whom(&asked.login, asked.directory)?,
                     replacement,
                     must_change: asked.must_change,
                     reason: reason(&asked.reason)?,
@@ -93,7 +97,7 @@ impl Asked {
             }
             "/v1/thaw" => {
                 let asked: HelpRequest = json(body).await?;
-                Ok(Self::Thaw(login(&asked.login)?, reason(&asked.reason)?))
+                Ok(Self::Thaw(whom(&asked.login, asked.directory)?, reason(&asked.reason)?))
             }
             _ => Err(not_there(&Method::POST, path)),
         }
@@ -113,6 +117,18 @@ impl Asked {
         }
     }
 
+    /// The directory that it names.
+    fn directory(&self) -> Option<&str> {
+        let whom = match self {
+            Self::Audit(whom, _) => whom.as_ref(),
+            Self::Explain(whom) | Self::SendCode(whom, _) | Self::SetPassword { whom, .. } | Self::Thaw(whom, _) => {
+                Some(whom)
+            }
+            Self::Outbox { .. } | Self::Restored(_) | Self::Status | Self::VerifyAudit => None,
+        };
+        whom.and_then(|whom| whom.directory.as_deref())
+    }
+
     /// Whether its answer being late leaves open what was done.
     pub(super) fn changes(&self) -> bool {
         matches!(self, Self::Restored(_) | Self::SendCode(..) | Self::SetPassword { .. } | Self::Thaw(..))
@@ -126,22 +142,28 @@ impl Asked {
             }
             return answer::not_allowed(self.verb());
         }
+        if let Some(name) = self.directory() {
+            let known = rekeyd.directory_names();
+            if !known.iter().any(|known| known == name) {
+                return answer::bad_request(format!("there is no such directory; known are {}", known.join(", ")));
+            }
+        }
         let now = rekeyd.now();
         match self {
-            Self::Audit(login, most) => answer::audit(status::audit(&rekeyd, login.as_ref(), most).await),
-            Self::Explain(login) => {
-                answer::explanation(explain::explain(&rekeyd, &login, operator.standing(), now).await)
+            Self::Audit(whom, most) => answer::audit(status::audit(&rekeyd, whom.as_ref(), most).await),
+            Self::Explain(whom) => {
+                answer::explanation(explain::explain(&rekeyd, &whom, operator.standing(), now).await)
             }
             Self::Outbox { waiting, most } => answer::outbox(status::outbox(&rekeyd, most, waiting).await),
             Self::Restored(reason) => answer::restored(operator::restored(&rekeyd, &operator, &reason, now).await),
-            Self::SendCode(login, reason) => {
-                answer::send(operator::send_code(&rekeyd, &operator, login, &reason, now).await)
+            Self::SendCode(whom, reason) => {
+                answer::send(operator::send_code(&rekeyd, &operator, whom, &reason, now).await)
             }
-            Self::SetPassword { login, replacement, must_change, reason } => answer::replace(
-                operator::set_password(&rekeyd, &operator, login, replacement, must_change, reason).await,
+            Self::SetPassword { whom, replacement, must_change, reason } => answer::replace(
+                operator::set_password(&rekeyd, &operator, whom, replacement, must_change, reason).await,
             ),
             Self::Status => answer::status(status::status(&rekeyd, now).await),
-            Self::Thaw(login, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &login, &reason, now).await),
+            Self::Thaw(whom, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &whom, &reason, now).await),
             Self::VerifyAudit => answer::chain(status::verify(&rekeyd).await),
         }
     }
@@ -198,8 +220,9 @@ async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
     })
 }
 
-fn login(text: &str) -> Result<Login, Answer> {
-    Login::parse(text).map_err(|bad| answer::bad_request(bad.to_string()))
+fn whom(login: &str, directory: Option<String>) -> Result<Whom, Answer> {
+    let login = Login::parse(login).map_err(|bad| answer::bad_request(bad.to_string()))?;
+    Ok(Whom { login, directory })
 }
 
 /// A reason goes into the trail as it is, so it must be one readable line.

@@ -63,11 +63,14 @@ enum Command {
     Audit {
         /// Only what happened to this account: its login, or its stable id where the entry is gone.
         login: Option<String>,
+        /// In which directory, where several know the login.
+        #[arg(long, value_name = "NAME", requires = "login")]
+        directory: Option<String>,
         /// How many rows.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
         /// Check that no row was changed, removed or put in between.
-        #[arg(long, conflicts_with_all = ["login", "limit"])]
+        #[arg(long, conflicts_with_all = ["login", "directory", "limit"])]
         verify: bool,
     },
     /// Copy the store into a new file while the daemon goes on.
@@ -85,6 +88,9 @@ enum Command {
     Explain {
         /// Whom.
         login: String,
+        /// In which directory, where several know the login.
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
     },
     /// Draw a key for a login page; it is shown once.
     HookKey {
@@ -115,6 +121,9 @@ enum Command {
     SendCode {
         /// Whom.
         login: String,
+        /// In which directory, where several know the login.
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
         /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
         reason: Option<String>,
@@ -123,6 +132,9 @@ enum Command {
     SetPassword {
         /// Whose.
         login: String,
+        /// In which directory, where several know the login.
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
         /// Draw one and print it, instead of typing one.
         #[arg(long)]
         generate: bool,
@@ -139,6 +151,9 @@ enum Command {
     Thaw {
         /// Whose.
         login: String,
+        /// In which directory, where several know the login.
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
         /// Why, for the audit trail; asked for on a terminal where it is left out.
         #[arg(long)]
         reason: Option<String>,
@@ -179,17 +194,20 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             screen.show(&answer, || show::chain(chain));
             Ok(if chain.whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Audit { login, limit, verify: false } => {
-            let login = login.map_or_else(String::new, |login| format!("&login={}", query(&login)));
-            let answer = client().get(&format!("/v1/audit?limit={limit}{login}")).await?;
+        Command::Audit { login, directory, limit, verify: false } => {
+            let mut whom = String::new();
+            for (name, text) in [("login", login), ("directory", directory)] {
+                whom += &text.map_or_else(String::new, |text| format!("&{name}={}", query(&text)));
+            }
+            let answer = client().get(&format!("/v1/audit?limit={limit}{whom}")).await?;
             let audit: Audit = answered(&answer)?;
             screen.show(&answer, || show::audit(screen, &audit.events));
             Ok(ExitCode::SUCCESS)
         }
         Command::Backup { file } => backup::run(&arguments.config, &file, screen),
         Command::Check { offline } => Ok(check::run(&arguments.config, offline, screen).await),
-        Command::Explain { login } => {
-            let answer = client().post("/v1/explain", &ExplainRequest { login }).await?;
+        Command::Explain { login, directory } => {
+            let answer = client().post("/v1/explain", &ExplainRequest { login, directory }).await?;
             let explanation: Explanation = answered(&answer)?;
             screen.show(&answer, || show::explanation(screen, &explanation));
             Ok(if explanation.account.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -212,18 +230,20 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             screen.show(&answer, || show::restored(restored));
             Ok(ExitCode::SUCCESS)
         }
-        Command::SendCode { login, reason } => {
+        Command::SendCode { login, directory, reason } => {
             let reason = given(reason)?;
-            let answer = client().post("/v1/send-code", &HelpRequest { login: login.clone(), reason }).await?;
+            let request = HelpRequest { login: login.clone(), directory, reason };
+            let answer = client().post("/v1/send-code", &request).await?;
             let sent: Sent = answered(&answer)?;
             screen.show(&answer, || show::sent(&login, &sent));
             Ok(ExitCode::SUCCESS)
         }
-        Command::SetPassword { login, generate, no_must_change, reason } => {
+        Command::SetPassword { login, directory, generate, no_must_change, reason } => {
             let reason = given(reason)?;
             let password = if generate { None } else { Some(Password::new(typed::password(&login)?)) };
             let must_change = !no_must_change;
-            let request = SetPasswordRequest { login: login.clone(), reason, password, generate, must_change };
+            let request =
+                SetPasswordRequest { login: login.clone(), directory, reason, password, generate, must_change };
             let answer = client().post("/v1/set-password", &request).await?;
             let replaced: Replaced = answered(&answer)?;
             screen.say(&show::replaced(&login, &replaced));
@@ -237,9 +257,10 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             screen.show(&answer, || show::status(screen, &status));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Thaw { login, reason } => {
+        Command::Thaw { login, directory, reason } => {
             let reason = given(reason)?;
-            let answer = client().post("/v1/thaw", &HelpRequest { login: login.clone(), reason }).await?;
+            let request = HelpRequest { login: login.clone(), directory, reason };
+            let answer = client().post("/v1/thaw", &request).await?;
             let thawed: Thawed = answered(&answer)?;
             screen.show(&answer, || show::thawed(&login, &thawed));
             Ok(if thawed.thawed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -27,13 +27,20 @@ pub(super) async fn all(config: &Config) -> Vec<Probe> {
         Err(faults) => Err(faults),
     };
     // The key under which the store knows the directory plays no part in trying it.
-    let directory = Directory::open(&config.directory, DirectoryKey(0));
+    let opened = config.directories.iter().map(|one| Directory::open(&one.directory, DirectoryKey(0)));
+    let directories: Vec<_> = opened.filter_map(Result::ok).collect();
     let (of_directory, of_channels, of_pages) = tokio::join!(
         async {
-            match &directory {
-                Ok(directory) => directory_probes(directory).await,
-                Err(_) => Vec::new(),
-            }
+            let probed = directories.iter().map(async |directory| {
+                let mut probes = directory_probes(directory).await;
+                if config.directories.len() > 1 {
+                    for probe in &mut probes {
+                        probe.what = format!("{}: {}", directory.name(), probe.what);
+                    }
+                }
+                probes
+            });
+            futures_util::future::join_all(probed).await.into_iter().flatten()
         },
         async {
             match &channels {

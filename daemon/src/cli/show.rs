@@ -4,7 +4,7 @@ use rekeyd_core::text::escaped;
 
 use super::print::{Screen, Tone};
 use crate::admin::protocol::{
-    AuditEvent, Chain, DirectoryFlaw, ExplainedAccount, Explanation, Moment, OutboxNotice, Replaced, Restored, Sent,
+    AuditEvent, Chain, ExplainedAccount, Explanation, LeftBehind, Moment, OutboxNotice, Replaced, Restored, Sent,
     Status, Thawed,
 };
 
@@ -13,20 +13,25 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
     let since = |oldest: Option<Moment>| {
         oldest.map_or_else(String::new, |oldest| format!(", the oldest since {}", screen.moment(oldest)))
     };
-    let directory = if status.directory.up { "answers" } else { "does not answer; requests wait until it does" };
+    let directories = status.directories.iter().flat_map(|directory| {
+        let answers = if directory.up { "answers" } else { "does not answer; requests wait until it does" };
+        let flaws = directory.flaws.iter().map(|flaw| {
+            let since = screen.moment(flaw.since);
+            ("", format!("{} is {} since {since}: {}", flaw.server, flaw.kind, flaw.why))
+        });
+        [("directory", format!("{} {answers}", directory.name))].into_iter().chain(flaws)
+    });
+    let left = status.left_behind.iter().map(|left| {
+        let LeftBehind { name, accounts, tickets_live, unsettled } = left;
+        let kept = format!("{accounts} accounts, {tickets_live} links, {unsettled} unsettled");
+        ("left behind", format!("{name} is out of the configuration; kept until it is back: {kept}"))
+    });
     let troubles: Vec<_> = status.channel_troubles.iter().map(|one| format!("{}: {}", one.channel, one.why)).collect();
     let clock = status.clock_set.map(|set| {
         let way = if set.by_seconds < 0 { "back" } else { "forward" };
         ("clock", format!("set {way} by {} s at {}", set.by_seconds.unsigned_abs(), screen.moment(set.at)))
     });
-    let flaw = |flaw: &DirectoryFlaw| {
-        let text = format!("{} is {} since {}: {}", flaw.server, flaw.kind, screen.moment(flaw.since), flaw.why);
-        ("", text)
-    };
-    let rows = [
-        ("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started))),
-        ("directory", format!("{} {directory}", status.directory.name)),
-    ];
+    let rows = [("rekeyd", format!("{}, since {}", status.version, screen.moment(status.started)))];
     let rest = [
         ("channels", status.channels.join(", ")),
         ("in trouble", troubles.join("; ")),
@@ -36,9 +41,14 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
         ("links alive", status.tickets_live.to_string()),
         ("passwords not settled", status.claims_open.to_string()),
         ("rows of the trail", status.events.to_string()),
+        ("faults of its own", format!("{}; the log says where", status.panics)),
     ];
-    let rest = rest.into_iter().filter(|(name, _)| *name != "in trouble" || !troubles.is_empty());
-    let rows = rows.into_iter().chain(status.directory.flaws.iter().map(flaw)).chain(rest).chain(clock);
+    let rest = rest.into_iter().filter(|(name, _)| match *name {
+        "in trouble" => !troubles.is_empty(),
+        "faults of its own" => status.panics > 0,
+        _ => true,
+    });
+    let rows = rows.into_iter().chain(directories).chain(left).chain(rest).chain(clock);
     screen.table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))
 }
 
@@ -77,12 +87,20 @@ pub(super) fn audit(screen: &Screen, events: &[AuditEvent]) -> String {
             screen.moment(event.at),
             event.event.clone(),
             format!("{} {}", event.actor_kind, event.actor.as_deref().unwrap_or("(erased)")),
-            event.account.clone().unwrap_or_default(),
+            whom(event),
             event.outcome.clone(),
             why.join(", "),
         ]
     };
     screen.table(&head, events.iter().map(row))
+}
+
+/// An account by its directory's name, which is easier to know again than the key that the trail has.
+fn whom(event: &AuditEvent) -> String {
+    match (&event.directory, event.account.as_deref().and_then(|account| account.split_once(':'))) {
+        (Some(name), Some((_, stable))) => format!("{name}:{stable}"),
+        _ => event.account.clone().unwrap_or_default(),
+    }
 }
 
 /// Whether the trail is whole.
@@ -98,6 +116,13 @@ pub(super) fn chain(chain: Chain) -> String {
 pub(super) fn explanation(screen: &Screen, explanation: &Explanation) -> String {
     let mut text = String::new();
     if let Some(account) = &explanation.account {
+        if !explanation.elsewhere.is_empty() {
+            text.push_str("Other directories know this login, too; the account below is the one that it means:\n");
+            for id in &explanation.elsewhere {
+                line(&mut text, &format!("  {}", escaped(id)));
+            }
+            text.push('\n');
+        }
         text.push_str(&explained(screen, account));
     } else if explanation.matches.is_empty() {
         text.push_str("no entry of the directory matches this login\n");
@@ -121,6 +146,7 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
         ("login", account.login.clone()),
         ("name", name.clone()),
         ("entry", account.entry.clone()),
+        ("directory", account.directory.clone()),
         ("stable id", account.id.clone()),
         ("read from", account.server.clone()),
         ("password mark", account.stamp.clone()),
@@ -255,6 +281,7 @@ mod tests {
         let at = Moment(Timestamp::from_millis(1_700_000_000_000));
         ExplainedAccount {
             id: "a1".into(),
+            directory: "pupils".into(),
             login: "turing".into(),
             entry: "uid=turing,ou=people,dc=example,dc=org".into(),
             server: "ldap://one".into(),
@@ -296,12 +323,22 @@ mod tests {
 
     #[test]
     fn an_explanation_reads_top_to_bottom() {
-        let explanation =
-            Explanation { found: "account".into(), matches: Vec::new(), account: Some(account()), reason: None };
+        let elsewhere = vec!["staff:b2".into()];
+        let explanation = Explanation {
+            found: "account".into(),
+            matches: Vec::new(),
+            account: Some(account()),
+            elsewhere,
+            reason: None,
+        };
         let expected = "\
+Other directories know this login, too; the account below is the one that it means:
+  staff:b2
+
 login           turing
 name            Alan \\u{1b}]0;owned\\u{7}Turing
 entry           uid=turing,ou=people,dc=example,dc=org
+directory       pupils
 stable id       a1
 read from       ldap://one
 password mark   pwdChangedTime=20240101000000Z
@@ -333,7 +370,13 @@ nothing happened
     fn who_is_not_found_or_ambiguous_is_told_with_a_remedy() {
         let reason = Reason { code: "ambiguous".into(), remedy: "Narrow the filter.".into() };
         let matches = vec!["1:a".into(), "1:b".into()];
-        let told = Explanation { found: "ambiguous".into(), matches, account: None, reason: Some(reason) };
+        let told = Explanation {
+            found: "ambiguous".into(),
+            matches,
+            account: None,
+            elsewhere: Vec::new(),
+            reason: Some(reason),
+        };
         let text = super::explanation(&plain(), &told);
         assert!(
             text.contains("  1:a\n  1:b\n") && text.ends_with("reason code: ambiguous\nNarrow the filter.\n"),

@@ -450,7 +450,7 @@ mod tests {
 
     fn rules() -> Rules {
         let document = Document::parse("[policy]\nprivileged_groups = [\"cn=admins,dc=x\"]\n");
-        let rules = Rules::read(document.root().section("policy"));
+        let rules = Rules::read(document.root().section("policy"), true);
         assert_eq!(document.into_faults(), []);
         rules
     }

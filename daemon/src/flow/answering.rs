@@ -67,7 +67,7 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
         report(rekeyd.store.end_request(id, Ended::Expired, None, event).await);
         return;
     }
-    let is_up = rekeyd.parts().directory.is_up();
+    let are_up = rekeyd.parts().directories.all().iter().all(|one| one.directory.is_up());
     let tried = try_answer(rekeyd, request).await;
     // Whether or not there is a message: the outbox is looked at and the disk waited for behind every answer, since whoever
     // asks next would feel the difference.
@@ -78,7 +78,7 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
         let spread = id.bytes().first().copied().map_or(0, u32::from);
         let wait = backoff(attempts, Duration::from_secs(1), Duration::from_mins(1));
         let wait = wait + wait.saturating_mul(spread) / 2550;
-        let reason = if is_up { trouble.to_string() } else { health::DIRECTORY_DOWN.to_owned() };
+        let reason = if are_up { trouble.to_string() } else { health::DIRECTORY_DOWN.to_owned() };
         report(rekeyd.store.postpone(id, rekeyd.now().plus(wait), &reason).await);
     }
 }
@@ -86,25 +86,27 @@ async fn answer(rekeyd: &Rekeyd, request: LeasedRequest) {
 async fn try_answer(rekeyd: &Rekeyd, request: LeasedRequest) -> Result<(), Trouble> {
     let parts = rekeyd.parts();
     let before = rekeyd.turns.now();
-    let gathered = match rekeyd.find(&parts, &request.login).await? {
+    let gathered = match rekeyd.find_in(&parts, request.directory, &request.login).await? {
         Ok(gathered) => gathered,
         Err(found) => return nobody(rekeyd, request, &found).await,
     };
     // One ticket at a time per account. A freeze or a newer password may have passed by since it was read.
     let (_turn, is_stale) = rekeyd.turns.take_since(&gathered.account.id, before).await;
-    let gathered = if is_stale { rekeyd.find(&parts, &request.login).await? } else { Ok(gathered) };
+    let gathered =
+        if is_stale { rekeyd.find_in(&parts, request.directory, &request.login).await? } else { Ok(gathered) };
     let Gathered { account, facts } = match gathered {
         Ok(gathered) => gathered,
         Err(found) => return nobody(rekeyd, request, &found).await,
     };
     let now = rekeyd.now();
+    let rules = parts.rules_of(&account.id);
     let act = act_of(request.purpose, request.origin);
-    let verdict = eligibility::judge(&account, &facts, act, rank_of(request.origin), &parts.rules, now);
+    let verdict = eligibility::judge(&account, &facts, act, rank_of(request.origin), rules, now);
     let terms = match verdict {
         Eligibility::Allow(terms) => terms,
         Eligibility::Refuse(why) => return refuse(rekeyd, request, &account, why).await,
     };
-    let contacts = match eligibility::contacts(&account, act, &parts.rules) {
+    let contacts = match eligibility::contacts(&account, act, rules) {
         Ok(contacts) => contacts,
         Err(why) => return refuse(rekeyd, request, &account, why).await,
     };
@@ -139,7 +141,8 @@ async fn refuse(rekeyd: &Rekeyd, request: LeasedRequest, account: &Account, why:
     let now = rekeyd.now();
     let mut event = link::refused(request.actor, why.code(), now);
     event.account = Some(account.id.clone());
-    let tell = parts.rules.tell_refused && request.purpose == Purpose::Reset && why != Refusal::NoContact;
+    let tell =
+        parts.rules_of(&account.id).tell_refused && request.purpose == Purpose::Reset && why != Refusal::NoContact;
     // Only a proved address hears of it, since the message says that the account exists.
     let proved = |address: &EmailAddress| {
         account.contacts.iter().any(|contact| contact.proof.is_some() && &contact.address == address)

@@ -1,13 +1,14 @@
 //! Why an account may or may not do something: every finding with its evidence, the rule that decides, what would
 //! change it.
 
-use rekeyd_core::domain::{Evidence, Login, Timestamp};
+use rekeyd_core::domain::{Evidence, Timestamp};
 use rekeyd_core::policy::authority::Rank;
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
 
+use super::directories::Whom;
 use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
-use super::status::{AuditLine, line_of};
+use super::status::{AuditLine, lines};
 use crate::directory::Found;
 
 /// Everything that decides about one login.
@@ -19,6 +20,8 @@ pub struct Explanation {
     pub matches: Vec<String>,
     /// The account, where there is exactly one.
     pub account: Option<Explained>,
+    /// Accounts of other directories that have the same login, and whose turn it is not.
+    pub elsewhere: Vec<String>,
     /// A short reason code for self-service, and what would change it.
     pub reason: Option<Reason>,
 }
@@ -28,6 +31,8 @@ pub struct Explanation {
 pub struct Explained {
     /// The stable id.
     pub id: String,
+    /// The name of its directory.
+    pub directory: String,
     /// The login name.
     pub login: String,
     /// The entry's name.
@@ -101,21 +106,29 @@ impl From<eligibility::Refusal> for Reason {
 ///
 /// # Errors
 /// Words that say why the directory or the store could not be asked.
-pub async fn explain(rekeyd: &Rekeyd, login: &Login, rank: Rank, now: Timestamp) -> Result<Explanation, String> {
+pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -> Result<Explanation, String> {
     let parts = rekeyd.parts();
-    let Gathered { account, facts } = match rekeyd.find(&parts, login).await.map_err(|trouble| trouble.to_string())? {
+    // Without a name it is the account that the person themself would reach.
+    let found = match &whom.directory {
+        Some(_) => rekeyd.find_for(&parts, whom).await,
+        None => rekeyd.find(&parts, &whom.login).await,
+    };
+    let Gathered { account, facts } = match found.map_err(|trouble| trouble.to_string())? {
         Ok(gathered) => gathered,
         Err(found) => {
             let why = refusal_of(&found);
             let matches = if let Found::Ambiguous(ids) = &found {
-                ids.iter().map(ToString::to_string).collect()
+                ids.iter().map(|id| parts.directories.words(id)).collect()
             } else {
                 Vec::new()
             };
-            return Ok(Explanation { found: why.code(), matches, account: None, reason: Some(why.into()) });
+            let reason = Some(why.into());
+            return Ok(Explanation { found: why.code(), matches, account: None, elsewhere: Vec::new(), reason });
         }
     };
-    let rules = &parts.rules;
+    let one = parts.directories.of(&account.id).map_err(|trouble| trouble.to_string())?;
+    let rules = &one.rules;
+    let elsewhere = parts.directories.elsewhere(&whom.login, &account.id, now).await;
     let acts = [
         (Act::SelfReset, "reset by the person", None),
         (Act::SendLink, "link sent by you", Some(rank)),
@@ -144,8 +157,10 @@ pub async fn explain(rekeyd: &Rekeyd, login: &Login, rank: Rank, now: Timestamp)
         found: "account",
         matches: Vec::new(),
         reason,
+        elsewhere: elsewhere.iter().map(|id| parts.directories.words(id)).collect(),
         account: Some(Explained {
             id: account.id.stable.clone(),
+            directory: one.directory.name().to_owned(),
             findings: eligibility::findings(&account, &facts, rules, now),
             groups: account.groups.iter().map(|group| group.as_str().to_owned()).collect(),
             contacts: account
@@ -163,7 +178,7 @@ pub async fn explain(rekeyd: &Rekeyd, login: &Login, rank: Rank, now: Timestamp)
             profile: rules.password_for(&account).1.map(str::to_owned),
             activated: facts.activated,
             frozen_until: facts.frozen_until.filter(|until| *until > now),
-            events: events.into_iter().map(line_of).collect(),
+            events: lines(rekeyd, events).await.map_err(|error| format!("{error:?}"))?,
             login: account.login,
             entry: account.name.0,
             server: account.server.name,

@@ -40,15 +40,16 @@ pub enum Accepted {
 /// Takes a request.
 pub async fn request(rekeyd: &Rekeyd, ask: Ask, now: Timestamp) -> Accepted {
     let parts = rekeyd.parts();
-    let lives = parts.rules.lives;
-    let mut counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &parts.rules));
-    counters.extend(of_client(&ask.actor, &parts.rules));
+    let lives = parts.general.lives;
+    let mut counters = ask.actor.source().map_or_else(Vec::new, |source| of_source(source, &parts.general));
+    counters.extend(of_client(&ask.actor, &parts.general));
     let id = rekeyd.fresh_request();
     let request = NewRequest {
         id,
         purpose: Purpose::Reset,
         origin: Origin::Person,
         login: ask.login,
+        directory: None,
         actor: ask.actor,
         languages: ask.languages,
         at: now,

@@ -25,8 +25,8 @@ pub(super) struct Answer<'a> {
 impl Rekeyd {
     /// Everything that answering with a link writes: per address one ticket, its "this was not me" ticket, one message.
     pub(super) fn issue_of(&self, parts: &Parts, answer: Answer<'_>, now: Timestamp) -> Issue {
-        let rules = &parts.rules;
         let account = answer.account;
+        let rules = parts.rules_of(&account.id);
         let purpose = answer.terms.purpose();
         let (kind, life) = match purpose {
             Purpose::Activation => (NoticeKind::ActivationLink, rules.lives.activation),
@@ -88,7 +88,7 @@ impl Rekeyd {
         kind: NoticeKind,
         now: Timestamp,
     ) -> (Vec<NewNotice>, Vec<NewTicket>) {
-        let rules = &parts.rules;
+        let rules = parts.rules_of(&account.id);
         // What a link did may have been somebody else's doing; what an operator did is no stranger's.
         let by_link = matches!(kind, NoticeKind::PasswordChanged | NoticeKind::PasswordUnsure);
         let permitted: Vec<_> = account.contacts.iter().filter(|contact| rules.contacts.permits(contact)).collect();
@@ -137,7 +137,7 @@ impl Rekeyd {
             issued: now,
             expires: None,
             tries: 0,
-            profile: parts.rules.password_for(account).1.map(str::to_owned),
+            profile: parts.rules_of(&account.id).password_for(account).1.map(str::to_owned),
         }
     }
 

@@ -6,6 +6,9 @@
 //! * [`sign_in`]: a login page has a password checked. [`operator`]: an operator helps.
 //! * [`explain`], [`status`], [`health`]: what is so, and why.
 //!
+//! Each story that is about an account asks the account's own directory and judges by that directory's rules: `directories`
+//! says which one it is.
+//!
 //! A story never learns which door opened it, and a door never learns how a story is done: outcomes are values, and
 //! an ordinary refusal is an outcome.
 
@@ -22,6 +25,8 @@ pub mod sign_in;
 pub mod status;
 
 mod clock;
+mod directories;
+mod faults;
 mod link;
 mod rekeyd;
 mod setting;
@@ -33,4 +38,6 @@ mod watchlist;
 mod ways;
 
 pub use clock::Clock;
+pub use directories::{Directories, Governed, Whom};
+pub use faults::Faults;
 pub use rekeyd::{Identity, Parts, Rekeyd};

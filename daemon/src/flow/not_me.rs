@@ -64,12 +64,16 @@ async fn try_report(
     now: Timestamp,
 ) -> Result<Outcome, Trouble> {
     let Some(ticket) = find(rekeyd, token, now).await? else { return Ok(Outcome::Gone) };
-    let written = Login::parse(&ticket.login).is_ok_and(|written| written.folded() == login.folded());
+    let parts = rekeyd.parts();
+    // Whoever signs in by a longer form of the login types that here, too.
+    let typed = parts.directories.of(&ticket.account).map_or_else(|_| login.clone(), |one| one.claims.stripped(login));
+    let written = Login::parse(&ticket.login)
+        .is_ok_and(|written| [&typed, login].into_iter().any(|login| written.folded() == login.folded()));
     if !written {
         return Ok(Outcome::Mismatch);
     }
     let _turn = rekeyd.turns.take(&ticket.account).await;
-    let until = now.plus(rekeyd.parts().rules.freeze);
+    let until = now.plus(parts.rules_of(&ticket.account).freeze);
     let event = Event::new(now, EventKind::NotMe, actor, Some(ticket.account.clone()), "frozen")
         .with("until", until.millis().to_string());
     log::warn!(event = "not-me", account = ticket.account.to_string(); "a person says that they did not ask; self-service is frozen");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rekeyd_core::domain::{
-    Account, AccountId, Event, EventKind, Login, NewPassword, NoticeKind, Origin, Purpose, RequestId, Timestamp,
+    Account, AccountId, Event, EventKind, NewPassword, NoticeKind, Origin, Purpose, RequestId, Timestamp,
 };
 use rekeyd_core::flavour::{Demands, Rejection};
 use rekeyd_core::policy::authority::{Operator, Rank, Verb};
@@ -12,6 +12,7 @@ use rekeyd_core::policy::password::{AcceptedPassword, Weakness};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use zeroize::Zeroizing;
 
+use super::directories::Whom;
 use super::rekeyd::{Gathered, Parts, Rekeyd};
 use super::reset;
 use super::start::addresses;
@@ -102,17 +103,11 @@ pub enum RestoredOutcome {
 
 /// Sends a link: an activation link to somebody who never had a password, a reset link to everybody else. The old
 /// password works until the person sets the new one.
-pub async fn send_code(
-    rekeyd: &Rekeyd,
-    operator: &Operator,
-    login: Login,
-    reason: &str,
-    now: Timestamp,
-) -> SendOutcome {
+pub async fn send_code(rekeyd: &Rekeyd, operator: &Operator, whom: Whom, reason: &str, now: Timestamp) -> SendOutcome {
     if !operator.may(Verb::SendCode) {
         return SendOutcome::NotAllowed;
     }
-    match try_send(rekeyd, operator, login, reason, now).await {
+    match try_send(rekeyd, operator, whom, reason, now).await {
         Ok(outcome) => outcome,
         Err(trouble) => SendOutcome::Unavailable(trouble.to_string()),
     }
@@ -121,12 +116,12 @@ pub async fn send_code(
 async fn try_send(
     rekeyd: &Rekeyd,
     operator: &Operator,
-    login: Login,
+    whom: Whom,
     reason: &str,
     now: Timestamp,
 ) -> Result<SendOutcome, Trouble> {
     let parts = rekeyd.parts();
-    let Gathered { account, facts } = match rekeyd.find(&parts, &login).await? {
+    let Gathered { account, facts } = match rekeyd.find_for(&parts, &whom).await? {
         Ok(gathered) => gathered,
         Err(found) => return Ok(SendOutcome::Refused(refusal_of(&found))),
     };
@@ -137,12 +132,12 @@ async fn try_send(
                 .with("refusal", why.code());
         rekeyd.store.record(event).await.map(|()| SendOutcome::Refused(why)).map_err(Trouble::from)
     };
-    let terms = match eligibility::judge(&account, &facts, Act::SendLink, Some(operator.standing()), &parts.rules, now)
-    {
+    let rules = parts.rules_of(&account.id);
+    let terms = match eligibility::judge(&account, &facts, Act::SendLink, Some(operator.standing()), rules, now) {
         Eligibility::Allow(terms) => terms,
         Eligibility::Refuse(why) => return refuse(why).await,
     };
-    let contacts = match eligibility::contacts(&account, Act::SendLink, &parts.rules) {
+    let contacts = match eligibility::contacts(&account, Act::SendLink, rules) {
         Ok(contacts) => contacts,
         Err(why) => return refuse(why).await,
     };
@@ -159,11 +154,13 @@ async fn try_send(
             Rank::Operator => Origin::Operator,
             Rank::Owner => Origin::Owner,
         },
-        login,
+        login: whom.login,
+        // Whoever helps looked at this account, and no other is meant when the message is made.
+        directory: Some(account.id.directory),
         actor: operator.actor().clone(),
         languages: Vec::new(),
         at: now,
-        deadline: now.plus(parts.rules.lives.request),
+        deadline: now.plus(parts.general.lives.request),
     };
     Ok(match rekeyd.store.accept(new, Vec::new(), Some(event)).await? {
         Acceptance::Accepted => {
@@ -179,7 +176,7 @@ async fn try_send(
 pub async fn set_password(
     rekeyd: &Arc<Rekeyd>,
     operator: &Operator,
-    login: Login,
+    whom: Whom,
     replacement: By,
     must_change: bool,
     reason: String,
@@ -189,7 +186,7 @@ pub async fn set_password(
     }
     let (rekeyd, operator) = (Arc::clone(rekeyd), operator.clone());
     let story =
-        tokio::spawn(async move { replace(&rekeyd, &operator, &login, replacement, must_change, &reason).await });
+        tokio::spawn(async move { replace(&rekeyd, &operator, &whom, replacement, must_change, &reason).await });
     match story.await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(trouble)) => ReplaceOutcome::Unavailable(trouble.to_string()),
@@ -198,22 +195,23 @@ pub async fn set_password(
 }
 
 async fn replace(
-    rekeyd: &Rekeyd,
+    rekeyd: &Arc<Rekeyd>,
     operator: &Operator,
-    login: &Login,
+    whom: &Whom,
     replacement: By,
     must_change: bool,
     reason: &str,
 ) -> Result<ReplaceOutcome, Trouble> {
     let parts = rekeyd.parts();
-    let found = match rekeyd.find(&parts, login).await? {
+    let found = match rekeyd.find_for(&parts, whom).await? {
         Ok(gathered) => gathered,
         Err(found) => return Ok(ReplaceOutcome::Refused(refusal_of(&found))),
     };
     let id = found.account.id.clone();
+    let one = parts.directories.of(&id)?;
     let rank = Some(operator.standing());
     let judge = |Gathered { account, facts }: &Gathered| {
-        eligibility::judge(account, facts, Act::ReplacePassword, rank, &parts.rules, rekeyd.now())
+        eligibility::judge(account, facts, Act::ReplacePassword, rank, &one.rules, rekeyd.now())
     };
     let event = |outcome: &str| {
         Event::new(rekeyd.now(), EventKind::PasswordReplaced, operator.actor().clone(), Some(id.clone()), outcome)
@@ -253,7 +251,7 @@ async fn replace(
             return Ok(ReplaceOutcome::Unavailable("the proofs do not fit each other".into()));
         }
     };
-    tokio::time::sleep(parts.directory.hold(&server, &stamp, rekeyd.now())).await;
+    tokio::time::sleep(one.directory.hold(&server, &stamp, rekeyd.now())).await;
     // The store knows of it before the directory does, so that no replacement goes unrecorded whatever happens next.
     let begun = Replacement {
         id: rekeyd.fresh_request(),
@@ -267,9 +265,9 @@ async fn replace(
     };
     let id = begun.id;
     rekeyd.store.begin_replacement(begun, event("begun")).await?;
-    let (_, written) = parts.directory.write(permit).await;
+    let (_, written) = one.directory.write(permit).await;
     let written = match written {
-        Written::Unsure { server } => match parts.directory.settle(&account.id, &stamp, &server, rekeyd.now()).await {
+        Written::Unsure { server } => match one.directory.settle(&account.id, &stamp, &server, rekeyd.now()).await {
             Ok(Settled::Changed) => Written::Done,
             _ => Written::Unsure { server },
         },
@@ -304,15 +302,21 @@ async fn replace(
 /// The password in its accepted form, and its text where it was drawn here; on a thread where a slow check holds nobody
 /// up.
 async fn accepted(
-    rekeyd: &Rekeyd,
+    rekeyd: &Arc<Rekeyd>,
     replacement: By,
     account: &Account,
     parts: &Arc<Parts>,
 ) -> Result<(AcceptedPassword, Option<Zeroizing<String>>), Vec<Weakness>> {
     match replacement {
         By::Generate => {
-            let (rules, _) = parts.rules.password_for(account);
-            let password = AcceptedPassword::generate(account, rules, &mut |bytes| rekeyd.fill(bytes));
+            let _seat = rekeyd.checks.acquire().await;
+            let (rekeyd, account, parts) = (Arc::clone(rekeyd), account.clone(), Arc::clone(parts));
+            let drawn = tokio::task::spawn_blocking(move || {
+                let (rules, _) = parts.rules_of(&account.id).password_for(&account);
+                AcceptedPassword::generate(&account, rules, &mut |bytes| rekeyd.fill(bytes))
+            });
+            // A fault while one was drawn leaves none, and no rule to name.
+            let password = drawn.await.map_err(|_| Vec::new())?;
             let text = Zeroizing::new(password.expose().to_owned());
             Ok((password, Some(text)))
         }
@@ -321,12 +325,12 @@ async fn accepted(
 }
 
 /// Lifts a freeze.
-pub async fn thaw(rekeyd: &Rekeyd, operator: &Operator, login: &Login, reason: &str, now: Timestamp) -> ThawOutcome {
+pub async fn thaw(rekeyd: &Rekeyd, operator: &Operator, whom: &Whom, reason: &str, now: Timestamp) -> ThawOutcome {
     if !operator.may(Verb::Thaw) {
         return ThawOutcome::NotAllowed;
     }
     let parts = rekeyd.parts();
-    let account = match rekeyd.find(&parts, login).await {
+    let account = match rekeyd.find_for(&parts, whom).await {
         Ok(Ok(gathered)) => gathered.account.id,
         Ok(Err(found)) => return ThawOutcome::Refused(refusal_of(&found)),
         Err(trouble) => return ThawOutcome::Unavailable(trouble.to_string()),

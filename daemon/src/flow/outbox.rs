@@ -35,6 +35,9 @@ const AHEAD: usize = 4;
 /// How many ended tries may wait to be recorded, for each that may be under way.
 const RECORDS: usize = 8;
 
+/// A record that the store can't take now is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How a try ended: by which channel, and how.
 struct Tried {
     leased: LeasedNotice,
@@ -70,8 +73,8 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
         if ways.are_shut() {
             for (_, leased) in ready.drain(..) {
                 let delivered = Delivered::Shut("no way is open".into());
-                let (rekeyd, tried) = (Arc::clone(&rekeyd), Tried { leased, channel: String::new(), delivered });
-                records.spawn(async move { record(&rekeyd, tried).await });
+                let tried = Tried { leased, channel: String::new(), delivered };
+                records.spawn(record(Arc::clone(&rekeyd), tried, stop.clone()));
             }
         }
         // The next ones are at hand before the last of these is out, and come many at once: each lease is a change of the
@@ -93,8 +96,7 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => {}
             Some(tried) = tries.join_next() => match tried {
                 Ok(tried) => {
-                    let rekeyd = Arc::clone(&rekeyd);
-                    records.spawn(async move { record(&rekeyd, tried).await });
+                    records.spawn(record(Arc::clone(&rekeyd), tried, stop.clone()));
                 }
                 Err(error) => log::error!("a try at a message ended by a fault of rekeyd: {error}"),
             },
@@ -120,7 +122,7 @@ pub async fn run(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
     // What is only leased comes back at the next start.
     while let Some(tried) = tries.join_next().await {
         if let Ok(tried) = tried {
-            record(&rekeyd, tried).await;
+            records.spawn(record(Arc::clone(&rekeyd), tried, stop.clone()));
         }
     }
     while records.join_next().await.is_some() {}
@@ -136,13 +138,33 @@ async fn attempt(parts: &Parts, leased: LeasedNotice) -> Tried {
 }
 
 /// Records how a try went.
-async fn record(rekeyd: &Rekeyd, tried: Tried) {
+async fn record(rekeyd: Arc<Rekeyd>, tried: Tried, stop: watch::Receiver<bool>) {
     let now = rekeyd.now();
-    let first_wait = rekeyd.parts().rules.lives.retry;
+    let first_wait = rekeyd.parts().general.lives.retry;
     let id = tried.leased.notice.id;
     let (delivery, event) = outcome(tried, first_wait, now);
-    if let Err(error) = rekeyd.store.delivery(id, delivery, now, event).await {
+    let kept = until_kept(stop, AGAIN, || rekeyd.store.delivery(id, delivery.clone(), now, event.clone()));
+    if let Err(error) = kept.await {
         trouble::tell(&error, "a delivery could not be recorded; the same message will go out again");
+    }
+}
+
+/// Makes a record again and again while the store is too busy or too full for it, until the daemon ends: a delivery that
+/// nobody knows of would go out once more. Meanwhile its place among the records is taken, so that few more are tried.
+async fn until_kept<F: Future<Output = Result<(), Error>>>(
+    mut stop: watch::Receiver<bool>,
+    pause: Duration,
+    keep: impl Fn() -> F,
+) -> Result<(), Error> {
+    loop {
+        match keep().await {
+            Err(Error::Busy | Error::Full(_)) if !*stop.borrow() => {}
+            ended => return ended,
+        }
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 
@@ -269,6 +291,30 @@ mod tests {
             .collect();
         let minutes = [1, 2, 4, 8, 10, 10, 10];
         assert_eq!(waits, minutes.map(|wait| (wait, wait == 1)));
+    }
+
+    #[tokio::test]
+    async fn r10_a_delivery_is_recorded_as_soon_as_the_store_takes_it() {
+        let (stop, stopped) = watch::channel(false);
+        let tries = std::cell::Cell::new(0);
+        let pause = Duration::from_millis(1);
+        let keep = || {
+            tries.set(tries.get() + 1);
+            std::future::ready(match tries.get() {
+                1 => Err(Error::Busy),
+                2 => Err(Error::Full("no space".into())),
+                3 => Ok(()),
+                _ => Err(Error::Broken("gone".into())),
+            })
+        };
+        assert_eq!(until_kept(stopped.clone(), pause, keep).await, Ok(()));
+        assert_eq!(tries.get(), 3);
+        assert!(matches!(until_kept(stopped.clone(), pause, keep).await, Err(Error::Broken(_))), "for good");
+        assert_eq!(tries.get(), 4);
+        stop.send_replace(true);
+        tries.set(0);
+        assert_eq!(until_kept(stopped, pause, keep).await, Err(Error::Busy), "once more, and the daemon ends");
+        assert_eq!(tries.get(), 1);
     }
 
     #[test]

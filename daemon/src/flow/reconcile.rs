@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::rekeyd::{Gathered, Parts, Rekeyd};
 use super::setting::Setting;
 use super::trouble::Trouble;
-use crate::directory::Settled;
+use crate::directory::{Directory, Settled};
 use crate::store::{NewNotice, NewTicket, OpenClaim, Replacement};
 
 /// Claims younger than this may belong to a story that is still running in this process.
@@ -63,14 +63,23 @@ async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> 
         let event = event("freed", "never-sent");
         return Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?);
     };
-    match parts.directory.settle(&ticket.account, &ticket.stamp, server, rekeyd.now()).await? {
+    // What belongs to a directory that was taken out of the configuration stays open until that is back.
+    let Ok(one) = parts.directories.of(&ticket.account) else { return Ok(()) };
+    match one.directory.settle(&ticket.account, &ticket.stamp, server, rekeyd.now()).await? {
         Settled::Changed => {
             let Ok(Gathered { account, .. }) = rekeyd.read(&parts, &ticket.account).await? else {
                 let event = event("void", "not-found");
                 return Ok(rekeyd.store.settle(ticket.id, false, event, Vec::new(), Vec::new()).await?);
             };
             let nonce = claim.nonce;
-            let setting = Setting { parts: &parts, ticket, account: &account, nonce, actor: Actor::System };
+            let setting = Setting {
+                parts: &parts,
+                directory: &one.directory,
+                ticket,
+                account: &account,
+                nonce,
+                actor: Actor::System,
+            };
             if rekeyd.store.spend_settled(ticket.id, nonce, setting.spend(rekeyd)).await? {
                 log::info!(event = "claim-settled"; "a password whose answer was lost had been set");
             } else {
@@ -81,7 +90,7 @@ async fn settle_claim(rekeyd: &Rekeyd, seen: &OpenClaim) -> Result<(), Trouble> 
             rekeyd.outbox_wake.notify_one();
             Ok(())
         }
-        Settled::Unchanged if may_be_under_way(rekeyd, &parts, claim.since) => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, &one.directory, claim.since) => Ok(()),
         Settled::Unchanged => {
             let event = event("freed", "not-written");
             Ok(rekeyd.store.settle(ticket.id, true, event, Vec::new(), Vec::new()).await?)
@@ -105,14 +114,15 @@ async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), 
             .with("server", begun.server.clone())
             .with("settled", "afterwards")
     };
-    match parts.directory.settle(&begun.account, &begun.stamp, &begun.server, rekeyd.now()).await? {
+    let Ok(one) = parts.directories.of(&begun.account) else { return Ok(()) };
+    match one.directory.settle(&begun.account, &begun.stamp, &begun.server, rekeyd.now()).await? {
         Settled::Changed => {
             let (notices, tickets) = told(rekeyd, &parts, &begun.account, NoticeKind::PasswordReplaced).await?;
             rekeyd.store.replaced(begun.id, notices, tickets, event("replaced")).await?;
             rekeyd.outbox_wake.notify_one();
             Ok(())
         }
-        Settled::Unchanged if may_be_under_way(rekeyd, &parts, begun.since) => Ok(()),
+        Settled::Unchanged if may_be_under_way(rekeyd, &one.directory, begun.since) => Ok(()),
         Settled::Unchanged => Ok(rekeyd.store.end_replacement(begun.id, event("not-done")).await?),
         Settled::Undecidable => Ok(rekeyd.store.end_replacement(begun.id, event("unsure")).await?),
     }
@@ -120,8 +130,8 @@ async fn settle_replacement(rekeyd: &Rekeyd, begun: &Replacement) -> Result<(), 
 
 /// Whether a write that began at `since` may still arrive. A dead process tries nothing again, so that only what it had
 /// sent may still be under way.
-fn may_be_under_way(rekeyd: &Rekeyd, parts: &Parts, since: Timestamp) -> bool {
-    let times = parts.directory.times();
+fn may_be_under_way(rekeyd: &Rekeyd, directory: &Directory, since: Timestamp) -> bool {
+    let times = directory.times();
     let over = if since < rekeyd.started() { times.operation } else { times.write };
     rekeyd.now().since(since) < over + MARGIN
 }

@@ -1,20 +1,25 @@
 //! What every story works with: the parts that can be exchanged while running, and those that stay.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rekeyd_core::domain::{Account, AccountId, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp};
+use rekeyd_core::domain::{
+    Account, AccountId, DirectoryKey, Facts, KeyRing, Login, NoticeId, RequestId, TicketId, Timestamp,
+};
 use rekeyd_core::policy::rules::Rules;
 use rekeyd_plugins::{Channel, Messages};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
+use super::directories::{Directories, Look, Whom};
+use super::faults::Faults;
 use super::tries::Tries;
 use super::trouble::Trouble;
 use super::turns::Turns;
 use super::watchlist::Watchlist;
-use crate::directory::{Directory, Found};
+use crate::directory::Found;
 use crate::store::Store;
 
 /// How many passwords may be under way at once.
@@ -39,18 +44,26 @@ pub struct Identity {
 
 /// The parts that a reload exchanges, all together.
 pub struct Parts {
-    /// The directory.
-    pub directory: Directory,
+    /// The directories, in the order in which they are asked.
+    pub directories: Directories,
     /// The channels, in the order in which they are tried.
     pub channels: Vec<Box<dyn Channel>>,
     /// Everything that is said to people.
     pub messages: Arc<Messages>,
-    /// The rules that verdicts are made by.
-    pub rules: Rules,
+    /// The rules for what comes before anybody knows whose account is meant; verdicts are made by [`Parts::rules_of`].
+    pub general: Rules,
     /// Who rekeyd speaks for.
     pub identity: Identity,
     /// The keys that make tokens.
     pub keys: KeyRing,
+}
+
+impl Parts {
+    /// The rules that an account is judged by. Where its directory is gone from the configuration nothing can be read or
+    /// written there, and what is said of it goes by the general ones.
+    pub(super) fn rules_of(&self, account: &AccountId) -> &Rules {
+        self.directories.of(account).map_or(&self.general, |one| &one.rules)
+    }
 }
 
 /// Everything a story works with.
@@ -65,7 +78,9 @@ pub struct Rekeyd {
     pub(super) sets: Semaphore,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
-    pub(super) watchlist: Mutex<Watchlist>,
+    /// What is wrong with each directory, by its name.
+    pub(super) watchlists: Mutex<BTreeMap<String, Watchlist>>,
+    pub(super) faults: Faults,
     clock: Clock,
     random: SystemRandom,
     started: Timestamp,
@@ -78,8 +93,8 @@ pub(super) struct Gathered {
 }
 
 impl Rekeyd {
-    /// Puts the parts together.
-    pub fn new(parts: Parts, store: Store, clock: Clock) -> Self {
+    /// Puts the parts together. `faults` is counted by whoever is told of panics.
+    pub fn new(parts: Parts, store: Store, clock: Clock, faults: Faults) -> Self {
         let started = clock.now();
         Self {
             parts: RwLock::new(Arc::new(parts)),
@@ -90,7 +105,8 @@ impl Rekeyd {
             sets: Semaphore::new(SETS),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
-            watchlist: Mutex::default(),
+            watchlists: Mutex::default(),
+            faults,
             clock,
             random: SystemRandom::new(),
             started,
@@ -122,6 +138,11 @@ impl Rekeyd {
     /// When this process began.
     pub fn started(&self) -> Timestamp {
         self.started
+    }
+
+    /// The names of the directories, in their order.
+    pub fn directory_names(&self) -> Vec<String> {
+        self.parts().directories.all().iter().map(|one| one.directory.name().to_owned()).collect()
     }
 
     /// Who rekeyd speaks for.
@@ -167,13 +188,32 @@ impl Rekeyd {
 
     /// Finds the account that a login means, with what is remembered of it.
     pub(super) async fn find(&self, parts: &Parts, login: &Login) -> Result<Result<Gathered, Found>, Trouble> {
-        let found = parts.directory.find(login, self.now()).await?;
+        let found = parts.directories.find(login, Look::Whole, self.now()).await?;
+        self.gather(found).await
+    }
+
+    /// As [`Rekeyd::find`], in the one directory where there is one to keep to.
+    pub(super) async fn find_in(
+        &self,
+        parts: &Parts,
+        directory: Option<DirectoryKey>,
+        login: &Login,
+    ) -> Result<Result<Gathered, Found>, Trouble> {
+        let Some(key) = directory else { return self.find(parts, login).await };
+        let found = parts.directories.find_in(key, login, self.now()).await?;
+        self.gather(found).await
+    }
+
+    /// Finds the account that an operator means.
+    pub(super) async fn find_for(&self, parts: &Parts, whom: &Whom) -> Result<Result<Gathered, Found>, Trouble> {
+        let found = parts.directories.find_for(whom, self.now()).await?;
         self.gather(found).await
     }
 
     /// Reads an account again on a server that takes writes, with what is remembered of it.
     pub(super) async fn read(&self, parts: &Parts, id: &AccountId) -> Result<Result<Gathered, Found>, Trouble> {
-        let found = parts.directory.read(id, self.now()).await?;
+        let one = parts.directories.of(id)?;
+        let found = one.directory.read(id, self.now()).await.map_err(|error| parts.directories.named(one, error))?;
         self.gather(found).await
     }
 

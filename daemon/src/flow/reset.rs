@@ -1,8 +1,9 @@
 //! Somebody holds a link: looking at it changes nothing, setting a password uses it up.
 //!
-//! Setting a password derives every proof anew: the ticket is claimed by one conditional update, the account is read
-//! again on a server that takes writes, judged again, the password is accepted for that very account, and the write
-//! carries the condition where the server can. What ends without an answer is settled by the account's stamp, never
+//! Setting a password derives every proof anew: the account is read again on a server that takes writes, judged again, the
+//! password is accepted for that very account, the ticket is claimed by one conditional update, and the write carries the
+//! condition where the server can. All before the claim is only looking, under the account's turn: nothing is to be undone
+//! where it ends, and one commit before the write notes both whose the ticket is and where the write goes. What ends without an answer is settled by the account's stamp, never
 //! by a guess.
 
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub enum Look {
     Gone,
     /// It can be used.
     Live(Opened),
-    /// The store can't be asked now.
+    /// The store can't be asked now, or the account's directory is out of the configuration.
     Unavailable,
 }
 
@@ -90,12 +91,18 @@ pub enum SetOutcome {
 pub async fn look(rekeyd: &Rekeyd, token: &Token, now: Timestamp) -> Look {
     let parts = rekeyd.parts();
     match find(rekeyd, &parts, token, now).await {
-        Ok(Some(stored)) if stored.usable => Look::Live(Opened {
-            purpose: stored.ticket.purpose,
-            login: stored.ticket.login,
-            expires: stored.ticket.expires,
-            rules: parts.rules.password_of(stored.ticket.profile.as_deref()).clone(),
-        }),
+        Ok(Some(stored)) if stored.usable => match parts.directories.of(&stored.ticket.account) {
+            Ok(one) => Look::Live(Opened {
+                purpose: stored.ticket.purpose,
+                login: stored.ticket.login,
+                expires: stored.ticket.expires,
+                rules: one.rules.password_of(stored.ticket.profile.as_deref()).clone(),
+            }),
+            Err(trouble) => {
+                log::warn!(event = "set-unavailable"; "a link can't be used now: {trouble}");
+                Look::Unavailable
+            }
+        },
         Ok(_) => Look::Gone,
         Err(trouble) => {
             log::error!("a link can't be looked up: {trouble}");
@@ -141,60 +148,65 @@ async fn set(
 ) -> Result<SetOutcome, Trouble> {
     let parts = rekeyd.parts();
     let latest = Instant::now() + BEFORE_WRITE;
+    let before = rekeyd.turns.now();
     // Only who may get somewhere waits: a ticket that can be claimed, or a repeat of the form that holds it.
     let found = find(rekeyd, &parts, token, rekeyd.now()).await?;
     let Some(stored) = found.filter(|stored| stored.usable || stored.held_by == Some(nonce)) else {
         return Ok(SetOutcome::Gone);
     };
+    let one = parts.directories.of(&stored.ticket.account)?;
+    let turn = timeout_at(latest, rekeyd.turns.queue_since(&stored.ticket.account, before)).await;
+    let (_turn, others_ended) = match turn {
+        Ok(Some(turn)) => turn,
+        Ok(None) => {
+            log::warn!(event = "shed"; "too many settings of one account's password are under way");
+            return Ok(SetOutcome::Unavailable);
+        }
+        Err(_) => {
+            log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
+            return Ok(SetOutcome::Unavailable);
+        }
+    };
+    // Who waits for a turn has no seat, so that one account never takes more than one.
     let Ok(_seat) = rekeyd.sets.try_acquire() else {
         log::warn!(event = "shed"; "too many passwords are being set at once");
         return Ok(SetOutcome::Unavailable);
     };
-    let Ok(_turn) = timeout_at(latest, rekeyd.turns.take(&stored.ticket.account)).await else {
-        log::warn!(event = "set-unavailable"; "another setting of the same account's password takes too long");
-        return Ok(SetOutcome::Unavailable);
-    };
-    let hash = rekeyd.store.data_key().token_hash(token);
-    let Some(claimed) = rekeyd.store.claim(hash, nonce, rekeyd.now()).await? else {
-        return again(rekeyd, &parts, token, nonce).await;
-    };
-    let ticket = claimed.ticket().clone();
+    let set = Set { rekeyd, parts: &parts, token, nonce, actor };
+    if others_ended || !stored.usable {
+        // It may have been used up meanwhile; then nothing more is said of this password.
+        match find(rekeyd, &parts, token, rekeyd.now()).await? {
+            Some(stored) if stored.usable => {}
+            _ => return set.again().await,
+        }
+    }
+    let ticket = stored.ticket;
 
     let Gathered { account, facts } = match timeout_at(latest, rekeyd.read(&parts, &ticket.account)).await {
         Ok(Ok(Ok(gathered))) => gathered,
-        Ok(Ok(Err(_))) => return void(rekeyd, claimed, actor, "not-found").await,
-        Ok(Err(trouble)) => {
-            rekeyd.store.release(claimed, false, None).await?;
-            return Err(trouble);
-        }
-        Err(_) => {
-            rekeyd.store.release(claimed, false, None).await?;
-            return Err(Trouble::late(BEFORE_WRITE));
-        }
+        Ok(Ok(Err(_))) => return set.refuse("not-found").await,
+        Ok(Err(trouble)) => return Err(trouble),
+        Err(_) => return Err(Trouble::late(BEFORE_WRITE)),
     };
     let act = act_of(ticket.purpose, ticket.origin);
-    let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &parts.rules, rekeyd.now());
+    let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &one.rules, rekeyd.now());
     let terms = match verdict {
         Eligibility::Allow(terms) => terms,
-        Eligibility::Refuse(why) => return void(rekeyd, claimed, actor, why.code()).await,
+        Eligibility::Refuse(why) => return set.refuse(why.code()).await,
     };
     if let Some(why) = misfit(rekeyd, &parts, &ticket, &account, &terms) {
-        return void(rekeyd, claimed, actor, why).await;
+        return set.refuse(why).await;
     }
     let password = match accept(rekeyd, password, &account, &parts).await {
         Ok(password) => password,
-        Err(weaknesses) => {
-            rekeyd.store.release(claimed, false, None).await?;
-            return Ok(SetOutcome::Weak(weaknesses));
-        }
+        Err(weaknesses) => return Ok(SetOutcome::Weak(weaknesses)),
     };
-    let stamp = terms.stamp().clone();
+    let (server, stamp) = (terms.server().name.clone(), terms.stamp().clone());
     // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
-    tokio::time::sleep(parts.directory.hold(&terms.server().name, &stamp, rekeyd.now())).await;
-    if let Err(error) = rekeyd.store.writing(ticket.id, &terms.server().name, rekeyd.now()).await {
-        rekeyd.store.release(claimed, false, None).await?;
-        return Err(error.into());
-    }
+    tokio::time::sleep(one.directory.hold(&server, &stamp, rekeyd.now())).await;
+    // The last thing before the write, and on disk before it: whatever voided the ticket since it was found ("not me", an
+    // operator, a restore) is seen here.
+    let Some(claimed) = set.claim(Some(&server)).await? else { return set.again().await };
     let permit = match Permit::new(terms, password, Mandate::Ticket(claimed), false) {
         Ok(permit) => permit,
         Err(mismatch) => {
@@ -203,9 +215,11 @@ async fn set(
             return Ok(SetOutcome::Unavailable);
         }
     };
-    let (mandate, written) = parts.directory.write(permit).await;
+    let (mandate, written) = one.directory.write(permit).await;
     let Mandate::Ticket(claimed) = mandate else { return Ok(SetOutcome::Unsure) };
-    let setting = Setting { parts: &parts, ticket: &ticket, account: &account, nonce, actor };
+    let Set { actor, .. } = set;
+    let setting =
+        Setting { parts: &parts, directory: &one.directory, ticket: &ticket, account: &account, nonce, actor };
     Ok(setting.conclude(rekeyd, claimed, written).await)
 }
 
@@ -215,17 +229,47 @@ async fn find(rekeyd: &Rekeyd, parts: &Parts, token: &Token, now: Timestamp) -> 
     Ok(stored.filter(|stored| stored.ticket.purpose != Purpose::NotMe))
 }
 
-/// A ticket that could not be claimed: the same form sent again sees its own result, everybody else sees nothing.
-async fn again(rekeyd: &Rekeyd, parts: &Parts, token: &Token, nonce: [u8; 16]) -> Result<SetOutcome, Trouble> {
-    let stored = find(rekeyd, parts, token, rekeyd.now()).await?;
-    Ok(match stored {
-        Some(stored) if stored.held_by == Some(nonce) => match stored.state {
-            TicketState::Spent => SetOutcome::Set { locked_until: None },
-            TicketState::Claimed | TicketState::Unsure => SetOutcome::Unsure,
-            TicketState::Live | TicketState::Void => SetOutcome::Gone,
-        },
-        _ => SetOutcome::Gone,
-    })
+/// What one setting does with its ticket.
+struct Set<'a> {
+    rekeyd: &'a Rekeyd,
+    parts: &'a Parts,
+    token: &'a Token,
+    nonce: [u8; 16],
+    actor: Actor,
+}
+
+impl Set<'_> {
+    /// Makes the ticket this setting's own, to write to `server`; nobody else can use it from then on.
+    async fn claim(&self, server: Option<&str>) -> Result<Option<Claimed>, Trouble> {
+        let hash = self.rekeyd.store.data_key().token_hash(self.token);
+        Ok(self.rekeyd.store.claim(hash, self.nonce, server, self.rekeyd.now()).await?)
+    }
+
+    /// A ticket that could not be claimed: the same form sent again sees its own result, everybody else sees nothing.
+    async fn again(&self) -> Result<SetOutcome, Trouble> {
+        let stored = find(self.rekeyd, self.parts, self.token, self.rekeyd.now()).await?;
+        Ok(match stored {
+            Some(stored) if stored.held_by == Some(self.nonce) => match stored.state {
+                TicketState::Spent => SetOutcome::Set { locked_until: None },
+                TicketState::Claimed | TicketState::Unsure => SetOutcome::Unsure,
+                TicketState::Live | TicketState::Void => SetOutcome::Gone,
+            },
+            _ => SetOutcome::Gone,
+        })
+    }
+
+    /// Ends a ticket that no longer fits its account.
+    async fn refuse(self, why: &str) -> Result<SetOutcome, Trouble> {
+        let Some(claimed) = self.claim(None).await? else { return self.again().await };
+        let ticket = claimed.ticket();
+        let reference = reference_of(ticket);
+        let account = ticket.account.clone();
+        let event = Event::new(self.rekeyd.now(), EventKind::TicketRefused, self.actor, Some(account), "refused")
+            .because(why)
+            .with("reference", reference.clone());
+        self.rekeyd.store.void(claimed, event).await?;
+        Ok(SetOutcome::Refused { reference })
+    }
 }
 
 /// Why a ticket no longer fits the account it was made for.
@@ -243,7 +287,7 @@ fn misfit(rekeyd: &Rekeyd, parts: &Parts, ticket: &Ticket, account: &Account, te
     let still_there = account
         .contacts
         .iter()
-        .filter(|contact| parts.rules.contacts.permits(contact))
+        .filter(|contact| parts.rules_of(&account.id).contacts.permits(contact))
         .any(|contact| data.address_hash(&contact.address.folded()) == ticket.contact);
     if still_there { None } else { Some("contact-changed") }
 }
@@ -259,19 +303,8 @@ pub(super) async fn accept(
     let _seat = rekeyd.checks.acquire().await;
     let (account, parts) = (account.clone(), Arc::clone(parts));
     let checked = tokio::task::spawn_blocking(move || {
-        let (rules, _) = parts.rules.password_for(&account);
+        let (rules, _) = parts.rules_of(&account.id).password_for(&account);
         password::accept(password, &account, rules).map_err(|(_, weaknesses)| weaknesses)
     });
     checked.await.unwrap_or_else(|_| Err(Vec::new()))
-}
-
-async fn void(rekeyd: &Rekeyd, claimed: Claimed, actor: Actor, why: &str) -> Result<SetOutcome, Trouble> {
-    let ticket = claimed.ticket();
-    let reference = reference_of(ticket);
-    let account = ticket.account.clone();
-    let event = Event::new(rekeyd.now(), EventKind::TicketRefused, actor, Some(account), "refused")
-        .because(why)
-        .with("reference", reference.clone());
-    rekeyd.store.void(claimed, event).await?;
-    Ok(SetOutcome::Refused { reference })
 }

@@ -11,7 +11,7 @@ use rekeyd_core::policy::permit::Claimed;
 
 use super::rekeyd::{Parts, Rekeyd};
 use super::reset::SetOutcome;
-use crate::directory::{Settled, Written};
+use crate::directory::{Directory, Settled, Written};
 use crate::store::{self, Spend};
 
 /// A write without an answer is looked for this often, with growing pauses between.
@@ -20,6 +20,7 @@ const LOOKS: u32 = 3;
 /// One setting of a password by a ticket.
 pub(super) struct Setting<'a> {
     pub(super) parts: &'a Parts,
+    pub(super) directory: &'a Directory,
     pub(super) ticket: &'a Ticket,
     pub(super) account: &'a Account,
     pub(super) nonce: [u8; 16],
@@ -65,7 +66,7 @@ impl Setting<'_> {
         for look in 0..LOOKS {
             tokio::time::sleep(Duration::from_millis(300).saturating_mul(1 << look)).await;
             let (account, stamp) = (&self.ticket.account, &self.ticket.stamp);
-            match self.parts.directory.settle(account, stamp, server, rekeyd.now()).await {
+            match self.directory.settle(account, stamp, server, rekeyd.now()).await {
                 Ok(Settled::Changed) => {
                     self.done(rekeyd).await;
                     return SetOutcome::Set { locked_until: None };

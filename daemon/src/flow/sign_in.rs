@@ -5,6 +5,7 @@ use std::time::Duration;
 use rekeyd_core::domain::{Actor, Facts, Login, NewPassword, Timestamp};
 use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
 
+use super::directories::Look;
 use super::forgotten;
 use super::rekeyd::Rekeyd;
 use super::trouble::Trouble;
@@ -18,6 +19,8 @@ pub struct Granted {
     pub login: String,
     /// The stable id.
     pub account: String,
+    /// The name of its directory: two people of different directories may have one login name.
+    pub directory: String,
 }
 
 /// The answer to a login page.
@@ -52,25 +55,32 @@ async fn try_sign_in(
     now: Timestamp,
 ) -> Result<Outcome, Trouble> {
     let parts = rekeyd.parts();
-    let mut counters = Vec::from_iter(forgotten::of_client(&actor, &parts.rules));
+    let mut counters = Vec::from_iter(forgotten::of_client(&actor, &parts.general));
     if let Some(source) = actor.source() {
         // A place behind one address signs in as often as its people do; its login page's own counter is what bounds it.
-        if parts.rules.shared_network(source.ip).is_none() {
+        if parts.general.shared_network(source.ip).is_none() {
             let whom = forgotten::network(source.ip, 32, 64);
-            counters.push(Counter { scope: "sign-in", whom, quota: parts.rules.paces.sign_in });
+            counters.push(Counter { scope: "sign-in", whom, quota: parts.general.paces.sign_in });
         }
     }
     if let Some(wait) = rekeyd.tries.count(counters, now) {
         return Ok(Outcome::TooOften(wait));
     }
-    let Found::Account(account) = parts.directory.glance(login, now).await? else { return Ok(Outcome::Denied) };
-    if parts.directory.verify(&account, password).await? != Verified::Right {
+    let Found::Account(account) = parts.directories.find(login, Look::Glance, now).await? else {
+        return Ok(Outcome::Denied);
+    };
+    let one = parts.directories.of(&account.id)?;
+    let verified = one.directory.verify(&account, password).await;
+    if verified.map_err(|error| parts.directories.named(one, error))? != Verified::Right {
         return Ok(Outcome::Denied);
     }
     // The directory took the password; what it does not enforce itself (an expired account on some servers) is judged here.
     // Nothing that rekeyd remembers decides a sign-in, as the table of the law says, so that nothing is read for it.
-    match eligibility::judge(&account, &Facts::default(), Act::SignIn, None, &parts.rules, now) {
-        Eligibility::Allow(_) => Ok(Outcome::Granted(Granted { login: account.login, account: account.id.stable })),
+    match eligibility::judge(&account, &Facts::default(), Act::SignIn, None, &one.rules, now) {
+        Eligibility::Allow(_) => {
+            let directory = one.directory.name().to_owned();
+            Ok(Outcome::Granted(Granted { login: account.login, account: account.id.stable, directory }))
+        }
         Eligibility::Refuse(why) => {
             log::info!(event = "sign-in-denied", account = account.id.to_string(), reason = why.code(); "a right password was not let in");
             Ok(Outcome::Denied)

@@ -1,14 +1,15 @@
 //! How the daemon does, what waits to be sent, and what the trail says: for operators.
 
-use rekeyd_core::domain::{Login, Timestamp};
+use rekeyd_core::domain::Timestamp;
 use rekeyd_core::policy::eligibility::Refusal;
 
+use super::directories::Whom;
 use super::health;
 use super::operator::refusal_of;
 use super::rekeyd::Rekeyd;
 use super::watchlist::Standing;
-use crate::directory::Flaw;
-use crate::store::{AuditRow, Chain};
+use crate::directory::{Directory, Flaw};
+use crate::store::{AuditRow, Chain, LeftBehind};
 
 /// How the daemon does.
 #[derive(Debug)]
@@ -17,12 +18,10 @@ pub struct Status {
     pub version: &'static str,
     /// When it started.
     pub started: Timestamp,
-    /// The directory's name in the configuration.
-    pub directory: String,
-    /// Whether the directory answered last time.
-    pub directory_up: bool,
-    /// What is wrong with it.
-    pub directory_flaws: Vec<FlawLine>,
+    /// The directories, in their order.
+    pub directories: Vec<DirectoryLine>,
+    /// Directories that are out of the configuration, and what is kept for them.
+    pub left_behind: Vec<LeftBehind>,
     /// Requests that wait for a worker.
     pub requests_waiting: u64,
     /// When the oldest of them was accepted.
@@ -41,10 +40,23 @@ pub struct Status {
     pub events: u64,
     /// When the clock was set within the last day, and by how many seconds.
     pub clock_set: Option<(Timestamp, i64)>,
+    /// How often a fault of its own ended something since the start.
+    pub panics: u64,
     /// The channels, in their order.
     pub channels: Vec<String>,
     /// What is wrong with channels, by their names.
     pub channel_troubles: Vec<(String, String)>,
+}
+
+/// How a directory does.
+#[derive(Debug)]
+pub struct DirectoryLine {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it answered last time.
+    pub up: bool,
+    /// What is wrong with it.
+    pub flaws: Vec<FlawLine>,
 }
 
 /// What is wrong with one server of the directory.
@@ -98,6 +110,8 @@ pub struct AuditLine {
     pub actor: Option<String>,
     /// To whom.
     pub account: Option<String>,
+    /// The name of that account's directory.
+    pub directory: Option<String>,
     /// How it ended.
     pub outcome: String,
     /// Why.
@@ -122,12 +136,18 @@ pub struct ChainReport {
 pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
     let counts = rekeyd.store.counts(now).await.map_err(words)?;
     let parts = rekeyd.parts();
+    let present = parts.directories.all().iter().map(|one| one.directory.key()).collect();
+    let left_behind = rekeyd.store.left_behind(present, now).await.map_err(words)?;
+    let line = |directory: &Directory| DirectoryLine {
+        name: directory.name().to_owned(),
+        up: directory.is_up(),
+        flaws: health::standing(rekeyd, directory.name()).into_iter().map(flaw_of).collect(),
+    };
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         started: rekeyd.started(),
-        directory: parts.directory.name().to_owned(),
-        directory_up: parts.directory.is_up(),
-        directory_flaws: health::standing(rekeyd).into_iter().map(flaw_of).collect(),
+        directories: parts.directories.all().iter().map(|one| line(&one.directory)).collect(),
+        left_behind,
         requests_waiting: counts.requests_waiting,
         oldest_request: counts.oldest_request,
         notices_waiting: counts.notices_waiting,
@@ -137,6 +157,7 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
         claims_open: counts.claims_open,
         events: counts.events,
         clock_set: counts.clock_set.map(|set| (set.at, set.by_seconds)),
+        panics: rekeyd.faults.count(),
         channels: parts.channels.iter().map(|channel| channel.name().to_owned()).collect(),
         channel_troubles: parts
             .channels
@@ -176,19 +197,19 @@ pub enum Audit {
 
 /// The trail, newest first; of one account where a login or a stable id is given. An account that is gone from the
 /// directory is found by its stable id.
-pub async fn audit(rekeyd: &Rekeyd, login: Option<&Login>, most: usize) -> Result<Audit, String> {
+pub async fn audit(rekeyd: &Rekeyd, whom: Option<&Whom>, most: usize) -> Result<Audit, String> {
     let mut account = None;
-    if let Some(login) = login {
-        account = match rekeyd.find(&rekeyd.parts(), login).await.map_err(|trouble| trouble.to_string())? {
+    if let Some(whom) = whom {
+        account = match rekeyd.find_for(&rekeyd.parts(), whom).await.map_err(|trouble| trouble.to_string())? {
             Ok(gathered) => Some(gathered.account.id),
-            Err(found) => match rekeyd.store.accounts_named(login.as_str()).await.map_err(words)?.pop() {
+            Err(found) => match rekeyd.store.accounts_named(whom.login.as_str()).await.map_err(words)?.pop() {
                 Some(named) => Some(named),
                 None => return Ok(Audit::Refused(refusal_of(&found))),
             },
         };
     }
     let rows = rekeyd.store.audit(account, most).await.map_err(words)?;
-    Ok(Audit::Rows(rows.into_iter().map(line_of).collect()))
+    Ok(Audit::Rows(lines(rekeyd, rows).await.map_err(words)?))
 }
 
 /// Checks the whole trail.
@@ -204,7 +225,18 @@ fn flaw_of(standing: Standing) -> FlawLine {
     FlawLine { server, kind: kind.word(), why, since: standing.since }
 }
 
-pub(super) fn line_of(row: AuditRow) -> AuditLine {
+/// Rows of the trail, with the names of the directories that they speak of: the trail has their keys, which never change.
+pub(super) async fn lines(rekeyd: &Rekeyd, rows: Vec<AuditRow>) -> Result<Vec<AuditLine>, crate::store::Error> {
+    let names = rekeyd.store.directory_names().await?;
+    let named = |account: &str| {
+        let (key, _) = account.split_once(':')?;
+        names.iter().find(|(known, _)| known.0.to_string() == key).map(|(_, name)| name.clone())
+    };
+    let line = |row: AuditRow| AuditLine { directory: row.account.as_deref().and_then(named), ..line_of(row) };
+    Ok(rows.into_iter().map(line).collect())
+}
+
+fn line_of(row: AuditRow) -> AuditLine {
     AuditLine {
         number: row.number,
         at: row.at,
@@ -212,6 +244,7 @@ pub(super) fn line_of(row: AuditRow) -> AuditLine {
         actor_kind: row.actor_kind,
         actor: row.actor,
         account: row.account,
+        directory: None,
         outcome: row.outcome,
         reason: row.reason,
         details: row.details,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use rekeyd_core::domain::DirectoryKey;
+
 use crate::{directory, store};
 
 /// Why a story could not go on: the outside failed. Nothing was changed.
@@ -10,6 +12,10 @@ use crate::{directory, store};
 pub(super) enum Trouble {
     /// The directory could not be asked.
     Directory(directory::Error),
+    /// An operator names a directory that there is not.
+    NoSuchDirectory(String),
+    /// The account's directory is not in the configuration any more.
+    Removed(DirectoryKey),
     /// The store could not be asked.
     Store(store::Error),
 }
@@ -39,6 +45,10 @@ impl fmt::Display for Trouble {
         match self {
             Self::Directory(directory::Error::Misconfigured(why)) => write!(f, "the directory refuses rekeyd: {why}"),
             Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
+            Self::NoSuchDirectory(name) => write!(f, "there is no directory {name:?} in the configuration"),
+            Self::Removed(key) => {
+                write!(f, "the account's directory (key {}) is not in the configuration any more", key.0)
+            }
             Self::Store(store::Error::Busy) => f.write_str("the store is busy"),
             Self::Store(store::Error::Broken(why)) => write!(f, "the store is broken: {why}"),
             Self::Store(store::Error::Full(why)) => write!(f, "the store takes nothing: {why}"),

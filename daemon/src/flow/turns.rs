@@ -9,6 +9,10 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 /// How many idle entries are kept before they are swept.
 const SWEEP: usize = 1024;
 
+/// How many stories that strangers can begin wait for one account: a form that is sent again and again finds its place, and
+/// whoever has a link can't fill the daemon with it.
+const LINE: usize = 255;
+
 /// A lock per account, made when it is asked for.
 #[derive(Default)]
 pub(super) struct Turns {
@@ -55,16 +59,33 @@ impl Turns {
     /// As [`Turns::take`]; the second value says whether another story may have ended since that moment, so that what was
     /// read after it is to be read again.
     pub(super) async fn take_since(&self, account: &AccountId, before: Before) -> (Held<'_>, bool) {
-        let turn = {
-            let mut book = self.book();
-            if book.by_account.len() > SWEEP {
-                book.by_account.retain(|_, entry| Arc::strong_count(&entry.turn) > 1);
-                book.swept = book.count;
-            }
-            let ended = book.swept;
-            let fresh = || Entry { turn: Arc::default(), ended };
-            Arc::clone(&book.by_account.entry(account.clone()).or_insert_with(fresh).turn)
-        };
+        let turn = self.line(account);
+        self.wait(turn, account, before).await
+    }
+
+    /// As [`Turns::take_since`], for stories that strangers can begin: `None`, at once, where [`LINE`] of them wait already.
+    pub(super) async fn queue_since(&self, account: &AccountId, before: Before) -> Option<(Held<'_>, bool)> {
+        let turn = self.line(account);
+        // One is the book's, one is this story's own.
+        if Arc::strong_count(&turn) > LINE + 2 {
+            return None;
+        }
+        Some(self.wait(turn, account, before).await)
+    }
+
+    /// The line before an account, in which whoever has this stands.
+    fn line(&self, account: &AccountId) -> Arc<Turn<()>> {
+        let mut book = self.book();
+        if book.by_account.len() > SWEEP {
+            book.by_account.retain(|_, entry| Arc::strong_count(&entry.turn) > 1);
+            book.swept = book.count;
+        }
+        let ended = book.swept;
+        let fresh = || Entry { turn: Arc::default(), ended };
+        Arc::clone(&book.by_account.entry(account.clone()).or_insert_with(fresh).turn)
+    }
+
+    async fn wait(&self, turn: Arc<Turn<()>>, account: &AccountId, before: Before) -> (Held<'_>, bool) {
         let held = Held { turns: self, account: account.clone(), _turn: turn.lock_owned().await };
         let ended = self.book().by_account.get(account).map(|entry| entry.ended);
         (held, ended.is_none_or(|ended| ended > before.0))
@@ -113,6 +134,28 @@ mod tests {
         for story in futures_util::future::join_all(stories).await {
             assert_eq!(story.ok(), Some(0));
         }
+    }
+
+    #[tokio::test]
+    async fn t78_one_account_has_a_line_of_bounded_length() {
+        let turns = Turns::default();
+        let account = |name: &str| AccountId { directory: DirectoryKey(1), stable: name.into() };
+        let (a, b) = (account("a"), account("b"));
+        let held = turns.take(&a).await;
+        let mut line: Vec<_> = (0..LINE).map(|_| Box::pin(turns.queue_since(&a, Before(0)))).collect();
+        for waiting in &mut line {
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        assert!(turns.queue_since(&a, Before(0)).await.is_none(), "told at once");
+        assert!(turns.queue_since(&b, Before(0)).await.is_some(), "it is another account's line");
+        let operator = turns.take(&a);
+        let mut operator = std::pin::pin!(operator);
+        assert!(futures_util::poll!(&mut operator).is_pending(), "an operator always finds a place");
+        line.pop();
+        let next = std::pin::pin!(turns.queue_since(&a, Before(0)));
+        assert!(futures_util::poll!(next).is_ready(), "the operator took the place");
+        drop(held);
+        assert!(line.remove(0).await.is_some());
     }
 
     #[tokio::test]

@@ -66,6 +66,11 @@ impl Watchlist {
         self.list.iter().filter(|one| one.missed == 0).cloned().collect()
     }
 
+    /// Whether there is nothing to see and nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// What the trail has yet to hear.
     pub(super) fn untold(&self) -> Vec<Change> {
         let change = |one: &Standing| {

@@ -1,5 +1,6 @@
 //! The one table from outcomes to answers: status, page and JSON of everything that a story or a check can end in.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -311,7 +312,12 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
         .header("www-authenticate", "Bearer realm=\"rekeyd\""),
         sign_in::Outcome::Granted(granted) => Answer::json(
             StatusCode::OK,
-            &json!({ "outcome": "granted", "account": granted.account, "login": granted.login }),
+            &json!({
+                "outcome": "granted",
+                "account": granted.account,
+                "directory": granted.directory,
+                "login": granted.login,
+            }),
         ),
         sign_in::Outcome::TooOften(wait) => too_often(*wait),
         sign_in::Outcome::Unavailable => unavailable("The directory can't be asked; try again."),
@@ -319,15 +325,17 @@ pub(super) fn sign_in_json(outcome: &sign_in::Outcome) -> Answer {
 }
 
 /// Whether the door is ready: while the directory is down requests are accepted all the same.
-pub(super) fn ready(health: Health) -> Answer {
+pub(super) fn ready(health: &Health) -> Answer {
     let store = if health.store { "up" } else { "down" };
-    let directory = match health.directory {
+    let word = |health: DirectoryHealth| match health {
         DirectoryHealth::Down => "down",
         DirectoryHealth::Impaired => "impaired",
         DirectoryHealth::Up => "up",
     };
+    let each: BTreeMap<_, _> = health.directories.iter().map(|(name, health)| (name, word(*health))).collect();
+    let directory = word(health.directory());
     let status = if health.store { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Answer::json(status, &json!({ "ready": health.store, "store": store, "directory": directory }))
+    Answer::json(status, &json!({ "ready": health.store, "store": store, "directory": directory, "directories": each }))
 }
 
 /// The password rules, one text a line.

@@ -19,6 +19,7 @@ use rekeyd_core::domain::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
+use super::alarm::Alarm;
 use super::answer::{self, Refusal};
 use super::clients::Client;
 use super::config::Config;
@@ -37,6 +38,7 @@ pub struct Door {
     templates: Templates,
     setting: RwLock<Arc<Setting>>,
     free: Semaphore,
+    alarm: Alarm,
 }
 
 /// What a reload exchanges, all together.
@@ -93,7 +95,7 @@ impl Door {
         let templates = Templates::new().map_err(|error| format!("a page's template is broken: {error}"))?;
         let free = Semaphore::new(config.limits.requests);
         let setting = Setting::new(config, rekeyd.identity());
-        Ok(Self { rekeyd, templates, setting: RwLock::new(Arc::new(setting)), free })
+        Ok(Self { rekeyd, templates, setting: RwLock::new(Arc::new(setting)), free, alarm: Alarm::default() })
     }
 
     /// Takes a new configuration, and the present identity and words with it; `listen` and the limits stay until a
@@ -142,7 +144,7 @@ impl Door {
         let answer = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(Ok(answer)) => answer,
             Ok(Err(refusal)) => {
-                alarm::refused(&refusal, client.unwrap_or(peer.remote.ip().to_canonical()));
+                self.alarm.refused(&refusal, client.unwrap_or(peer.remote.ip().to_canonical()));
                 refuse(&refusal)
             }
             Err(_) => {
@@ -180,7 +182,7 @@ impl Door {
         }
         match route.endpoint {
             Endpoint::Health => return Ok(Answer::new(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
-            Endpoint::Ready => return Ok(answer::ready(health::ready(&self.rekeyd).await)),
+            Endpoint::Ready => return Ok(answer::ready(&health::ready(&self.rekeyd).await)),
             _ => {}
         }
         let client = client.map_err(|_| Refusal::BadRequest("the proxy's X-Forwarded-For can't be read"))?;
@@ -312,8 +314,7 @@ mod tests {
     use ring::rand::SystemRandom;
 
     use super::*;
-    use crate::directory::Directory;
-    use crate::flow::{Clock, Parts};
+    use crate::flow::{Clock, Directories, Faults, Parts};
     use crate::store::Store;
 
     /// A body whose reading ends in a fault.
@@ -347,14 +348,16 @@ mod tests {
         let store = Store::open(config.store.clone(), &keys, clock.watch(), SystemRandom::new()).unwrap().store;
         let messages = Arc::new(Messages::load(config.messages.clone()).unwrap());
         let parts = Parts {
-            directory: Directory::open(&config.directory, store.directory_key("trial").await.unwrap()).unwrap(),
+            directories: Directories::new(vec![
+                config.directories.first().unwrap().open(store.directory_key("trial").await.unwrap()).unwrap(),
+            ]),
             channels: config.open_channels(&messages).unwrap(),
             identity: config.identity(),
-            rules: config.rules.clone(),
+            general: config.rules.clone(),
             messages,
             keys,
         };
-        Arc::new(Door::new(Arc::new(Rekeyd::new(parts, store, clock)), config.http).unwrap())
+        Arc::new(Door::new(Arc::new(Rekeyd::new(parts, store, clock, Faults::default())), config.http).unwrap())
     }
 
     const CONFIG: &str = r#"

@@ -33,7 +33,7 @@ pub use self::replacement::Replacement;
 pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
 pub use self::sqlite::Sqlite;
 pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
-pub use self::trail::{AuditRow, Chain, ClockSet, Counts};
+pub use self::trail::{AuditRow, Chain, ClockSet, Counts, LeftBehind};
 pub use self::watch::Watch;
 
 /// What rekeyd remembers.
@@ -160,6 +160,28 @@ impl Store {
         }
     }
 
+    /// Has the directory that was known by one of its former names go on under its present one, with all that is remembered
+    /// of its accounts; says whether it does. It does not where the present name has accounts of its own already.
+    pub async fn rename_directory(&self, formerly: &[String], name: &str) -> Result<bool, Error> {
+        match self {
+            Self::Sqlite(store) => store.rename_directory(formerly, name).await,
+        }
+    }
+
+    /// The directories that were ever seen, with their keys.
+    pub async fn directory_names(&self) -> Result<Vec<(DirectoryKey, String)>, Error> {
+        match self {
+            Self::Sqlite(store) => store.directory_names().await,
+        }
+    }
+
+    /// What is kept for directories that are not among those present, until they are back.
+    pub async fn left_behind(&self, present: Vec<DirectoryKey>, now: Timestamp) -> Result<Vec<LeftBehind>, Error> {
+        match self {
+            Self::Sqlite(store) => store.left_behind(present, now).await,
+        }
+    }
+
     /// Takes a request if its source's counters allow it, with the event that tells of it. On disk when this returns. The
     /// backlog's bound is for what people ask themselves, not for operators.
     pub async fn accept(
@@ -227,18 +249,18 @@ impl Store {
         }
     }
 
-    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else.
-    pub async fn claim(&self, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Error> {
+    /// Claims a ticket: live, in time, of this epoch; for exactly one caller. `None` for everybody else. `server` is where
+    /// the password is about to be written, so that a crash can be settled: from `now` on the write may be under way. A
+    /// claim without one writes nothing.
+    pub async fn claim(
+        &self,
+        hash: TokenHash,
+        nonce: [u8; 16],
+        server: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
         match self {
-            Self::Sqlite(store) => store.claim(hash, nonce, now).await,
-        }
-    }
-
-    /// Notes the server just before the password is written there, so that a crash can be settled; from `now` on the
-    /// write may be under way.
-    pub async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.writing(ticket, server, now).await,
+            Self::Sqlite(store) => store.claim(hash, nonce, server, now).await,
         }
     }
 

@@ -45,6 +45,7 @@ pub struct LeasedNotice {
 }
 
 /// How one try at delivery ended.
+#[derive(Clone)]
 pub enum Delivery {
     /// Given up, for a reason.
     Failed(String),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekeyd_core::domain::{Actor, Login, Origin, Purpose, RequestId, Timestamp};
+use rekeyd_core::domain::{Actor, DirectoryKey, Login, Origin, Purpose, RequestId, Timestamp};
 use rekeyd_core::policy::pace::Quota;
 
 /// A request as a door hands it over.
@@ -15,6 +15,8 @@ pub struct NewRequest {
     pub origin: Origin,
     /// What was typed, sealed at rest.
     pub login: Login,
+    /// The directory in which it is looked for, where that is known already; otherwise their rule decides.
+    pub directory: Option<DirectoryKey>,
     /// Who asked.
     pub actor: Actor,
     /// Language tags that the browser or client asked for.
@@ -57,6 +59,8 @@ pub struct LeasedRequest {
     pub origin: Origin,
     /// What was typed.
     pub login: Login,
+    /// The directory in which it is looked for, where that is known already.
+    pub directory: Option<DirectoryKey>,
     /// Who asked.
     pub actor: Actor,
     /// Language tags that were asked for.

@@ -65,3 +65,16 @@ pub struct Counts {
     /// That the clock was set, for a day.
     pub clock_set: Option<ClockSet>,
 }
+
+/// What is kept for a directory that is not in the configuration any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeftBehind {
+    /// Its name, as it was last.
+    pub name: String,
+    /// Accounts of which something is remembered.
+    pub accounts: u64,
+    /// Links that could be used if it were there.
+    pub tickets_live: u64,
+    /// Settings of unknown outcome that only it can tell of.
+    pub unsettled: u64,
+}

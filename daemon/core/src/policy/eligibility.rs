@@ -209,7 +209,8 @@ impl Refusal {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Ambiguous => {
-                "Give each person a login and an address of their own, or narrow the directory's `filter`."
+                "Give each person a login and an address of their own, or narrow the directory's `filter`. Where several \
+                 directories know the login, name the one that is meant: `--directory NAME`."
             }
             Self::ContactDenied => "Store another address, or change `policy.contacts` in the configuration.",
             Self::Disabled => "Enable the account in the directory.",

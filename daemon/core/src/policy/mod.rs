@@ -1,5 +1,6 @@
 //! The verdicts, pure: each is a function of what was read, what is remembered, the rules and the time it is given.
 //!
+//! * [`claims`]: which of several directories does a login belong to?
 //! * [`eligibility`]: may this be done to this account? One table, `design`'s law.
 //! * [`authority`]: may this operator do that to this account?
 //! * [`password`]: is this password good enough?
@@ -8,6 +9,7 @@
 //! * [`rules`]: the `[policy]` section of the configuration.
 
 pub mod authority;
+pub mod claims;
 mod common;
 pub mod eligibility;
 mod generate;

@@ -16,8 +16,10 @@ use crate::policy::{common, generate, likeness};
 pub use crate::policy::likeness::Belonging;
 pub use crate::policy::weakness::{Class, Pattern, Rule, Weakness, describe};
 
-/// What zxcvbn gets to see: its time grows with the square of the length, and more could only add strength.
-const SEEN_BY_ZXCVBN: usize = 32;
+/// How many characters zxcvbn gets to see, since its time grows faster than the square of the length. Whoever guesses the
+/// whole guesses its beginning, so a password is never weaker than that: a shorter look can refuse too much, and never too
+/// little. Four words fit in, and twelve characters of chance have the highest score already.
+const SEEN_BY_ZXCVBN: usize = 24;
 
 /// A password that passed the rules for one account. Only [`accept`] makes it.
 pub struct AcceptedPassword {

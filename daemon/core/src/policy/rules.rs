@@ -1,4 +1,7 @@
 //! The `[policy]` section: what counts as what, how long things live, how often somebody may ask. Every default is safe.
+//!
+//! A directory may have a policy of its own, `[directory.policy]`: what it leaves out is as in `[policy]`. What counts before
+//! anybody knows whose account is meant can only be general.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use crate::settings::Section;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 /// The rules that verdicts are made by.
 #[derive(Clone, Debug)]
@@ -144,54 +148,86 @@ pub struct Profile {
 }
 
 impl Rules {
-    /// Reads `[policy]`. Faults are reported to the section's document.
-    pub fn read(section: Section<'_>) -> Self {
-        let dn = |text: &str| Dn::parse(text).map_err(|bad| bad.to_string());
-        let dn_remedy = "Write a distinguished name, such as \"cn=admins,ou=groups,dc=example,dc=org\".";
-        let privileged_groups = section.list("privileged_groups", dn_remedy, dn);
-        if privileged_groups.is_none() {
+    /// Reads `[policy]`. Faults are reported to the section's document. `must_name_groups` wants the groups of
+    /// administrators here, unless each directory names its own.
+    pub fn read(section: Section<'_>, must_name_groups: bool) -> Self {
+        if must_name_groups && !section.has("privileged_groups") {
             section.fault(
                 "privileged_groups",
                 "it is missing, so nobody would count as an administrator",
                 "List the groups whose members have administrator access; write [] if there really is none.",
             );
         }
-        let password_section = section.section("password");
-        let password = PasswordRules::read(&password_section, &PasswordRules::default());
-        password_section.finish();
-        let profiles = section
-            .sections("profile")
-            .into_iter()
-            .map(|profile| {
-                let read = Profile {
-                    name: profile.required("name", "Name the profile.").unwrap_or_default(),
-                    groups: profile.list("groups", dn_remedy, dn).unwrap_or_default(),
-                    password: PasswordRules::read(&profile, &password),
-                };
-                if read.groups.is_empty() {
-                    profile.fault("groups", "no group falls under this profile", "List at least one group.");
-                }
-                profile.finish();
-                read
-            })
-            .collect();
         let shared_networks = section.sections("shared_network").into_iter().map(SharedNetwork::read).collect();
+        let general = Self { shared_networks, ..Self::built_in() };
+        general.layered(section, Layer::General)
+    }
+
+    /// Reads the `[directory.policy]` of one directory: what it leaves out is as in these rules, and a list or a section that
+    /// it writes stands instead of theirs.
+    #[must_use]
+    pub fn of_directory(&self, section: Section<'_>) -> Self {
+        refuse_general(&section, &["shared_network"]);
+        self.clone().layered(section, Layer::Directory)
+    }
+
+    fn layered(self, section: Section<'_>, layer: Layer) -> Self {
+        let dn = |text: &str| Dn::parse(text).map_err(|bad| bad.to_string());
+        let dn_remedy = "Write a distinguished name, such as \"cn=admins,ou=groups,dc=example,dc=org\".";
+        let password_section = section.section("password");
+        let password = PasswordRules::read(&password_section, &self.password);
+        password_section.finish();
+        let read_profile = |profile: Section<'_>| {
+            let read = Profile {
+                name: profile.required("name", "Name the profile.").unwrap_or_default(),
+                groups: profile.list("groups", dn_remedy, dn).unwrap_or_default(),
+                password: PasswordRules::read(&profile, &password),
+            };
+            if read.groups.is_empty() {
+                profile.fault("groups", "no group falls under this profile", "List at least one group.");
+            }
+            profile.finish();
+            read
+        };
+        let profiles = if section.has("profile") {
+            section.sections("profile").into_iter().map(read_profile).collect()
+        } else {
+            self.profiles
+        };
         let rules = Self {
-            shared_networks,
-            privileged_groups: privileged_groups.unwrap_or_default(),
-            privileged_accounts: section.list("privileged_accounts", dn_remedy, dn).unwrap_or_default(),
-            unlock_by_reset: section.flag("unlock_by_reset", true),
-            reset_expired_passwords: section.flag("reset_expired_passwords", true),
-            tell_refused: section.flag("tell_refused", false),
-            freeze: section.duration("freeze", MINUTE..=DAY, DAY),
-            contacts: ContactRules::read(section.section("contacts")),
-            lives: Lives::read(section.section("lives")),
-            paces: Paces::read(section.section("paces")),
+            privileged_groups: section.list("privileged_groups", dn_remedy, dn).unwrap_or(self.privileged_groups),
+            privileged_accounts: section.list("privileged_accounts", dn_remedy, dn).unwrap_or(self.privileged_accounts),
+            unlock_by_reset: section.flag("unlock_by_reset", self.unlock_by_reset),
+            reset_expired_passwords: section.flag("reset_expired_passwords", self.reset_expired_passwords),
+            tell_refused: section.flag("tell_refused", self.tell_refused),
+            freeze: section.duration("freeze", MINUTE..=DAY, self.freeze),
+            contacts: self.contacts.layered(section.section("contacts")),
+            lives: self.lives.layered(section.section("lives"), layer),
+            paces: self.paces.layered(section.section("paces"), layer),
+            shared_networks: self.shared_networks,
             password,
             profiles,
         };
         section.finish();
         rules
+    }
+
+    /// What holds where nothing is written.
+    fn built_in() -> Self {
+        Self {
+            privileged_groups: Vec::new(),
+            privileged_accounts: Vec::new(),
+            unlock_by_reset: true,
+            reset_expired_passwords: true,
+            tell_refused: false,
+            freeze: DAY,
+            contacts: ContactRules::default(),
+            lives: Lives::BUILT_IN,
+            paces: Paces::BUILT_IN,
+            shared_networks: Vec::new(),
+            password: PasswordRules::default(),
+            profiles: Vec::new(),
+        }
     }
 
     /// The shared network that an address belongs to.
@@ -238,7 +274,7 @@ impl SharedNetwork {
         let read = Self {
             name: section.required("name", "Name the place.").unwrap_or_default(),
             networks: section.list("networks", remedy, network).unwrap_or_default(),
-            source: quota(&section, "source", Quota { count: 600, per: 10 * MINUTE }),
+            source: quota(&section, "source", Quota { count: 600, per: TEN_MINUTES }),
         };
         section.finish();
         read
@@ -246,19 +282,19 @@ impl SharedNetwork {
 }
 
 impl ContactRules {
-    fn read(section: Section<'_>) -> Self {
+    fn layered(self, section: Section<'_>) -> Self {
         let domain = |text: &str| {
             crate::domain::EmailAddress::parse(&format!("x@{text}"))
                 .map(|address| address.ascii_domain().to_owned())
                 .map_err(|_| "it is no domain".to_owned())
         };
         let rules = Self {
-            require_proof: section.flag("require_proof", false),
-            refuse_shared: section.flag("refuse_shared", false),
+            require_proof: section.flag("require_proof", self.require_proof),
+            refuse_shared: section.flag("refuse_shared", self.refuse_shared),
             denied_domains: section
                 .list("denied_domains", "Write a domain such as \"example.org\".", domain)
-                .unwrap_or_default(),
-            generic_names: section.texts("generic_names").unwrap_or_default(),
+                .unwrap_or(self.denied_domains),
+            generic_names: section.texts("generic_names").unwrap_or(self.generic_names),
         };
         section.finish();
         rules
@@ -266,14 +302,26 @@ impl ContactRules {
 }
 
 impl Lives {
-    fn read(section: Section<'_>) -> Self {
+    const BUILT_IN: Self = Self {
+        reset: Duration::from_mins(30),
+        activation: Duration::from_hours(7 * 24),
+        not_me: Duration::from_hours(7 * 24),
+        request: DAY,
+        merge: Duration::from_mins(5),
+        retry: MINUTE,
+    };
+
+    fn layered(self, section: Section<'_>, layer: Layer) -> Self {
+        if layer == Layer::Directory {
+            refuse_general(&section, &["request", "retry"]);
+        }
         let lives = Self {
-            reset: section.duration("reset", 5 * MINUTE..=DAY, 30 * MINUTE),
-            activation: section.duration("activation", HOUR..=30 * DAY, 7 * DAY),
-            not_me: section.duration("not_me", HOUR..=30 * DAY, 7 * DAY),
-            request: section.duration("request", MINUTE..=7 * DAY, DAY),
-            merge: section.duration("merge", Duration::from_secs(1)..=30 * MINUTE, 5 * MINUTE),
-            retry: section.duration("retry", Duration::from_secs(1)..=10 * MINUTE, MINUTE),
+            reset: section.duration("reset", 5 * MINUTE..=DAY, self.reset),
+            activation: section.duration("activation", HOUR..=30 * DAY, self.activation),
+            not_me: section.duration("not_me", HOUR..=30 * DAY, self.not_me),
+            request: section.duration("request", MINUTE..=7 * DAY, self.request),
+            merge: section.duration("merge", Duration::from_secs(1)..=30 * MINUTE, self.merge),
+            retry: section.duration("retry", Duration::from_secs(1)..=10 * MINUTE, self.retry),
         };
         section.finish();
         lives
@@ -281,21 +329,55 @@ impl Lives {
 }
 
 impl Paces {
-    fn read(section: Section<'_>) -> Self {
-        let quota = |key, count, per| quota(&section, key, Quota { count, per });
+    const BUILT_IN: Self = Self {
+        source: Quota { count: 20, per: TEN_MINUTES },
+        network: Quota { count: 160, per: TEN_MINUTES },
+        account: Quota { count: 3, per: HOUR },
+        account_day: Quota { count: 6, per: DAY },
+        contact_day: Quota { count: 12, per: DAY },
+        account_spent: Quota { count: 1, per: HOUR },
+        resend: Quota { count: 1, per: MINUTE },
+        sign_in: Quota { count: 600, per: TEN_MINUTES },
+        client: Quota { count: 60_000, per: TEN_MINUTES },
+    };
+
+    fn layered(self, section: Section<'_>, layer: Layer) -> Self {
+        if layer == Layer::Directory {
+            refuse_general(&section, &["source", "network", "sign_in", "client"]);
+        }
         let paces = Self {
-            source: quota("source", 20, 10 * MINUTE),
-            network: quota("network", 160, 10 * MINUTE),
-            account: quota("account", 3, HOUR),
-            account_day: quota("account_day", 6, DAY),
-            contact_day: quota("contact_day", 12, DAY),
-            account_spent: quota("account_spent", 1, HOUR),
-            resend: quota("resend", 1, MINUTE),
-            sign_in: quota("sign_in", 600, 10 * MINUTE),
-            client: quota("client", 60_000, 10 * MINUTE),
+            source: quota(&section, "source", self.source),
+            network: quota(&section, "network", self.network),
+            account: quota(&section, "account", self.account),
+            account_day: quota(&section, "account_day", self.account_day),
+            contact_day: quota(&section, "contact_day", self.contact_day),
+            account_spent: quota(&section, "account_spent", self.account_spent),
+            resend: quota(&section, "resend", self.resend),
+            sign_in: quota(&section, "sign_in", self.sign_in),
+            client: quota(&section, "client", self.client),
         };
         section.finish();
         paces
+    }
+}
+
+/// Which policy is read.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Layer {
+    /// That of one directory.
+    Directory,
+    /// The one for everybody.
+    General,
+}
+
+/// Faults of keys that one directory can't have for itself.
+fn refuse_general(section: &Section<'_>, keys: &[&'static str]) {
+    for key in keys.iter().filter(|key| section.has(key)) {
+        section.fault(
+            key,
+            "it counts before anybody knows whose account is meant",
+            "Write it in [policy], for all directories together.",
+        );
     }
 }
 
@@ -337,7 +419,105 @@ impl PasswordRules {
 impl Default for Rules {
     /// The defaults of every key, with no group privileged: for tests and the trial.
     fn default() -> Self {
-        let document = crate::settings::Document::parse("privileged_groups = []");
-        Self::read(document.root())
+        Self::built_in()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::settings::Document;
+
+    /// The general rules and those of a directory, with the faults of both.
+    fn read(text: &str) -> (Rules, Rules, Vec<String>) {
+        let document = Document::parse(text);
+        let root = document.root();
+        let general = Rules::read(root.section("policy"), true);
+        let own = general.of_directory(root.section("own"));
+        root.finish();
+        let faults = document.into_faults().into_iter().map(|fault| format!("{} {}", fault.line, fault.key)).collect();
+        (general, own, faults)
+    }
+
+    #[test]
+    fn a_directory_changes_what_it_writes_and_nothing_else() {
+        let text = "\
+[policy]
+privileged_groups = [\"cn=admins,dc=a\"]
+reset_expired_passwords = false
+[policy.lives]
+reset = \"10m\"
+[policy.paces]
+account = \"9 in 1h\"
+[policy.password]
+min_length = 14
+words = [\"alpha\"]
+[[policy.profile]]
+name = \"staff\"
+groups = [\"cn=staff,dc=a\"]
+min_length = 20
+[own]
+privileged_groups = [\"cn=root,dc=b\"]
+tell_refused = true
+profile = []
+[own.lives]
+activation = \"2h\"
+[own.contacts]
+require_proof = true
+[own.password]
+min_score = 4
+";
+        let (general, own, faults) = read(text);
+        assert_eq!(faults, [""; 0]);
+        assert_eq!(own.privileged_groups, [Dn::parse("cn=root,dc=b").unwrap()]);
+        assert!(own.tell_refused && !general.tell_refused && !own.reset_expired_passwords);
+        assert!(own.contacts.require_proof && !general.contacts.require_proof);
+        assert_eq!((own.lives.reset, own.lives.activation), (10 * MINUTE, 2 * HOUR));
+        assert_eq!((own.lives.not_me, general.lives.activation), (7 * DAY, 7 * DAY));
+        assert_eq!((own.paces.account.count, own.paces.source.count), (9, 20));
+        let PasswordRules { min_length, max_length, min_score, words } = &own.password;
+        assert_eq!(
+            (*min_length, *max_length, *min_score, words.as_slice()),
+            (14, 256, 4, ["alpha".to_owned()].as_slice())
+        );
+        assert_eq!((own.profiles.len(), general.profiles.len()), (0, 1));
+        assert_eq!(general.password.min_score, 3);
+    }
+
+    #[test]
+    fn what_counts_before_an_account_is_known_is_for_all_directories() {
+        let text = "\
+[policy]
+privileged_groups = []
+[own]
+shared_network = []
+privilegd_groups = []
+[own.lives]
+request = \"1h\"
+retry = \"2m\"
+[own.paces]
+source = \"1 in 1m\"
+sign_in = \"1 in 1m\"
+account = \"1 in 1h\"
+";
+        let (_, _, faults) = read(text);
+        let expected = [
+            "4 own.shared_network",
+            "5 own.privilegd_groups",
+            "7 own.lives.request",
+            "8 own.lives.retry",
+            "10 own.paces.source",
+            "11 own.paces.sign_in",
+        ];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn administrators_are_named_somewhere() {
+        assert_eq!(read("[policy]\n[own]\nprivileged_groups = []\n").2, ["1 policy.privileged_groups"]);
+        let document = Document::parse("");
+        Rules::read(document.root(), false);
+        assert_eq!(document.into_faults(), []);
     }
 }

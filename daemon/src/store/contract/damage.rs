@@ -36,7 +36,7 @@ async fn fill(place: &Place, in_order: bool) {
             store.delivery(leased[0].notice.id, Delivery::Sent, at(n.into()), None).await.unwrap();
         }
     }
-    assert!(store.claim(hash(1), [1; 16], at(20)).await.unwrap().is_some());
+    assert!(store.claim(hash(1), [1; 16], None, at(20)).await.unwrap().is_some());
     for n in 50..50 + WAITING {
         let paced = vec![counter("source", &n.to_string(), 9, MINUTE)];
         assert_eq!(store.accept(request(n, 20), paced, None).await, Ok(Acceptance::Accepted));
@@ -126,7 +126,7 @@ async fn live(place: &Place, what: &str, may_lose_its_end: bool) -> End {
     }
     for n in 1..=LINKS {
         let original = ticket(n, Purpose::Reset, &format!("person-{n}"), n.into()).ticket;
-        if let Ok(Some(claimed)) = store.claim(hash(n), [n; 16], at(31)).await {
+        if let Ok(Some(claimed)) = store.claim(hash(n), [n; 16], None, at(31)).await {
             let ticket = claimed.ticket();
             let whose = (&ticket.account, &ticket.contact, ticket.purpose, &ticket.id, &ticket.stamp);
             let wanted = (&original.account, &original.contact, original.purpose, &original.id, &original.stamp);

@@ -243,7 +243,7 @@ async fn r13_a_foreign_lock_makes_it_busy_and_loses_nothing() {
     for place in places() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
-        assert!(store.claim(hash(1), [1; 16], at(1)).await.unwrap().is_some());
+        assert!(store.claim(hash(1), [1; 16], None, at(1)).await.unwrap().is_some());
         let foreign = Connection::open(database(&place)).unwrap();
         foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
         let began = std::time::Instant::now();
@@ -273,7 +273,7 @@ async fn r1_the_files_of_a_running_store_are_enough_to_go_on() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
-        assert!(store.claim(hash(2), [1; 16], at(1)).await.unwrap().is_some());
+        assert!(store.claim(hash(2), [1; 16], None, at(1)).await.unwrap().is_some());
         assert_eq!(store.accept(request(3, 1), vec![], None).await, Ok(Acceptance::Accepted));
         // What a killed process or a lost power supply leaves behind: the files as they are now, not closed.
         let left = Place::Sqlite(tempfile::tempdir().unwrap());
@@ -312,5 +312,29 @@ async fn t130_a_last_row_forged_with_fitting_hashes_is_named() {
         forge.execute(sql, (payload, commitment, hash)).unwrap();
         drop(forge);
         assert_eq!(place.open().store.verify_audit().await, Ok(Chain::Broken(2)));
+    }
+}
+
+#[tokio::test]
+async fn r16_a_copy_has_its_name_once_it_has_an_epoch_of_its_own() {
+    for place in places() {
+        let store = place.open().store;
+        store.record(event(EventKind::Thawed, "ada", 0)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (to, part) = (folder.path().join("copy.db"), folder.path().join("copy.db.part"));
+        let epoch = |file: &Path| -> Vec<u8> {
+            let sql = "SELECT value FROM meta WHERE name = 'epoch'";
+            Connection::open(file).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        fs::write(&part, "somebody else's").unwrap();
+        assert!(Store::backup(&place.config(), &to).is_err(), "it takes no other file's place");
+        assert_eq!(fs::read(&part).unwrap(), b"somebody else's");
+        assert!(!to.exists());
+        fs::remove_file(&part).unwrap();
+        Store::backup(&place.config(), &to).unwrap();
+        assert!(!part.exists());
+        assert_ne!(epoch(&to), epoch(&database(&place)));
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Store::backup(&place.config(), &to).is_err(), "nor that of an earlier copy");
     }
 }

@@ -4,6 +4,7 @@
 mod claims;
 mod clock;
 mod damage;
+mod directories;
 mod files;
 mod growth;
 mod load;
@@ -102,6 +103,7 @@ fn request(n: u8, seconds: i64) -> NewRequest {
         purpose: Purpose::Reset,
         origin: Origin::Person,
         login: Login::parse("ada").unwrap(),
+        directory: None,
         actor: visitor(),
         languages: vec!["cy".into(), "en".into()],
         at: at(seconds),

@@ -8,7 +8,8 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
     for place in places() {
         let store = place.open().store;
         let sources = || vec![counter("source", "192.0.2.7", 2, MINUTE)];
-        assert_eq!(store.accept(request(1, 0), sources(), None).await, Ok(Acceptance::Accepted));
+        let first = NewRequest { directory: Some(DirectoryKey(7)), ..request(1, 0) };
+        assert_eq!(store.accept(first, sources(), None).await, Ok(Acceptance::Accepted));
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 1);
         assert_eq!(store.lease_requests(10, MINUTE, at(1)).await.unwrap().len(), 0, "it is leased");
         drop(store);
@@ -16,9 +17,11 @@ async fn p5_what_was_accepted_survives_a_crash_with_its_lease_given_back() {
         let store = place.open().store;
         let leased = store.lease_requests(10, MINUTE, at(1)).await.unwrap();
         assert_eq!(leased.len(), 1, "the lease of a process that is gone is void");
-        let LeasedRequest { id, purpose, origin, login, actor, languages, at: when, deadline, attempts } = &leased[0];
+        let LeasedRequest { id, purpose, origin, login, directory, actor, languages, at: when, deadline, attempts } =
+            &leased[0];
         assert_eq!(*id, RequestId::from_bytes([1; 22]));
         assert_eq!((*purpose, *origin, login.as_str()), (Purpose::Reset, Origin::Person, "ada"));
+        assert_eq!(*directory, Some(DirectoryKey(7)));
         assert_eq!((actor, languages.as_slice()), (&visitor(), ["cy".to_owned(), "en".to_owned()].as_slice()));
         assert_eq!((*when, *deadline, *attempts), (at(0), at(0).plus(DAY), 1));
         assert_eq!(store.accept(request(2, 0), sources(), None).await, Ok(Acceptance::Accepted));
@@ -325,5 +328,30 @@ async fn r9_what_comes_now_does_not_wait_for_the_end_of_a_backlog() {
         let leased = store.lease_notices(4, MINUTE, at(100)).await.unwrap();
         let order: Vec<_> = leased.iter().map(|leased| leased.notice.id.bytes()[0]).collect();
         assert_eq!(order, [21, 1, 2, 3], "the newest, then those that have waited longest");
+    }
+}
+
+#[tokio::test]
+async fn t111_what_is_turned_away_takes_no_place() {
+    for place in places() {
+        let store = place.open().store;
+        let ask = async |n: u8, ip: &str, counted: &str| {
+            let source = Source { ip: ip.parse().unwrap() };
+            let request = NewRequest { actor: Actor::Visitor { source }, ..request(n, 0) };
+            store.accept(request, vec![counter("source", counted, 1, MINUTE)], None).await.unwrap()
+        };
+        assert_eq!(ask(1, "192.0.2.1", "a").await, Acceptance::Accepted);
+        for n in 2..9 {
+            assert!(matches!(ask(n, "192.0.2.1", "a").await, Acceptance::TooOften(_)));
+        }
+        assert_eq!(ask(9, "192.0.2.1", "b").await, Acceptance::Accepted);
+        for (n, counted) in [(10, "c"), (11, "d"), (12, "e")] {
+            assert_eq!(ask(n, "192.0.2.2", counted).await, Acceptance::Accepted);
+        }
+        // It stands a second behind its first one, as the other's second does, and not eight.
+        let order: Vec<_> = store.lease_requests(9, MINUTE, at(5)).await.unwrap();
+        let order: Vec<_> = order.iter().map(|leased| leased.id.bytes()[0]).collect();
+        let of = |n| order.iter().position(|other| *other == n).unwrap();
+        assert!(of(9) < of(12), "{order:?}");
     }
 }

@@ -79,7 +79,7 @@ async fn a_first_password_by_an_operator_leaves_the_account_undecided_until_its_
         assert!(replace(2, true).await);
         assert!(replace(3, false).await, "a second one decides nothing");
         assert_eq!(answer(&store, 4, "ada", 4).await, Issued::Made);
-        let held = store.claim(hash(4), [4; 16], at(5)).await.unwrap().unwrap();
+        let held = store.claim(hash(4), [4; 16], None, at(5)).await.unwrap().unwrap();
         store.spend(held.ticket().id, spend(4, "ada", 5)).await.unwrap();
         let (facts, _) = store.facts(&account("ada")).await.unwrap();
         assert_eq!((facts.activated, facts.undecided), (Some(at(5)), false));
@@ -96,7 +96,7 @@ async fn b2_9_a_replacement_is_not_taken_for_what_somebody_else_did_after_a_cras
         let stamp = ticket(1, Purpose::Reset, "ada", 0).ticket.stamp;
         store.begin_replacement(Replacement { stamp, ..replacement(1, "ada", 5) }, event_of("begun", 5)).await.unwrap();
         store.begin_replacement(replacement(2, "ada", 6), event_of("begun", 6)).await.unwrap();
-        store.claim(hash(1), [1; 16], at(7)).await.unwrap().unwrap();
+        store.claim(hash(1), [1; 16], None, at(7)).await.unwrap().unwrap();
         store.spend(TicketId::from_bytes([1; 22]), spend(1, "ada", 8)).await.unwrap();
         let open = store.open_replacements(at(9)).await.unwrap();
         assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [RequestId::from_bytes([2; 22])]);

@@ -138,7 +138,7 @@ async fn a_link_sent_again_after_its_time_works_from_then_on() {
         store.delivery(again.notice.id, Delivery::Sent, at(3700), None).await.unwrap();
         let stored = store.ticket(hash(1), at(3601)).await.unwrap().unwrap();
         assert_eq!((stored.usable, stored.ticket.expires), (true, Some(at(3600).plus(LIFE))));
-        assert!(store.claim(hash(1), [1; 16], at(3601)).await.unwrap().is_some());
+        assert!(store.claim(hash(1), [1; 16], None, at(3601)).await.unwrap().is_some());
     }
 }
 
@@ -149,7 +149,7 @@ async fn r16_a_copy_put_back_voids_every_link() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
-        assert!(store.claim(hash(2), [1; 16], at(1)).await.unwrap().is_some());
+        assert!(store.claim(hash(2), [1; 16], None, at(1)).await.unwrap().is_some());
         store.close(at(2)).await.unwrap();
         drop(store);
         let database = folder.path().join("state/rekeyd.db");
@@ -192,12 +192,12 @@ async fn r16_the_verb_voids_at_once_and_a_claim_comes_back_void() {
         let store = place.open().store;
         assert_eq!(answer(&store, 1, "ada", 0).await, Issued::Made);
         assert_eq!(answer(&store, 2, "eve", 0).await, Issued::Made);
-        let held = store.claim(hash(2), [1; 16], at(1)).await.unwrap().unwrap();
+        let held = store.claim(hash(2), [1; 16], None, at(1)).await.unwrap().unwrap();
         assert_eq!(store.restored(event(EventKind::Restored, "ada", 2)).await, Ok(3));
         assert_eq!(state(&store, 1).await, TicketState::Void);
         store.release(held, false, None).await.unwrap();
         assert_eq!(state(&store, 2).await, TicketState::Void);
         assert_eq!(answer(&store, 3, "ada", 3).await, Issued::Made, "life goes on");
-        assert!(store.claim(hash(3), [1; 16], at(4)).await.unwrap().is_some());
+        assert!(store.claim(hash(3), [1; 16], None, at(4)).await.unwrap().is_some());
     }
 }

@@ -1,37 +1,13 @@
-//! What is remembered of directories and accounts beyond single tickets.
+//! What is remembered of accounts beyond single tickets.
 
 use rekeyd_core::domain::{AccountId, AddressHash, DirectoryKey, Event, Facts, Proof, Timestamp};
 use rusqlite::OptionalExtension;
 
-use super::seal::{draw, maybe_moment, moment};
+use super::seal::{maybe_moment, moment};
 use super::{Sqlite, events};
 use crate::store::Error;
 
 impl Sqlite {
-    /// See [`crate::store::Store::directory_key`].
-    pub(in crate::store) async fn directory_key(&self, name: &str) -> Result<DirectoryKey, Error> {
-        let name = name.to_owned();
-        // Without it nothing can start, on a full disk either, and for a directory that is known nothing is written.
-        self.writer
-            .owed(move |desk| {
-                let known = desk
-                    .connection
-                    .prepare_cached("SELECT key FROM directories WHERE name = ?1")?
-                    .query_row([&name], |row| row.get(0))
-                    .optional()?;
-                if let Some(key) = known {
-                    return Ok(DirectoryKey(key));
-                }
-                // Drawn, not counted: a database that was lost and begun anew must not give old ids to other directories.
-                let key = u32::from_be_bytes(draw(desk.chance)?);
-                desk.connection
-                    .prepare_cached("INSERT INTO directories (name, key) VALUES (?1, ?2)")?
-                    .execute((&name, key))?;
-                Ok(DirectoryKey(key))
-            })
-            .await
-    }
-
     /// See [`crate::store::Store::facts`].
     pub(in crate::store) async fn facts(
         &self,

@@ -1,11 +1,14 @@
 //! A copy of a database that is in use: all of it as of one moment, without holding up a single change.
 //!
 //! It is made by whoever asks for it, over a connection that only reads; the daemon is not needed and notices nothing. The
-//! copy gets an epoch of its own, so that it is known for a copy whenever it is put back.
+//! copy gets an epoch of its own, so that it is known for a copy whenever it is put back; it has its name only once that is
+//! on disk, since until then it could be taken for the database itself.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -16,21 +19,38 @@ use crate::store::{Error, StoreConfig};
 /// Copies the database of a configuration into a new file, on disk when this returns.
 pub(super) fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
     let source = reader(&config.path)?;
-    let unusable = |error: std::io::Error| Error::Broken(format!("{} can't be written: {error}", to.display()));
+    let unusable =
+        |path: &Path, error: io::Error| Error::Broken(format!("{} can't be written: {error}", path.display()));
+    if to.symlink_metadata().is_ok() {
+        return Err(unusable(to, io::ErrorKind::AlreadyExists.into()));
+    }
+    let part = part_of(to);
     // Made here, so that nobody else can read it, and so that no other file is written over.
-    let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(unusable)?;
-    let made = fill(&source, to)
+    let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+    let copy = copy.map_err(|error| unusable(&part, error))?;
+    let made = fill(&source, &part)
         .map_err(|fault| {
             Error::Broken(format!("{} can't be copied to {}: {fault}", config.path.display(), to.display()))
         })
-        .and_then(|()| {
-            copy.sync_all().and_then(|()| File::open(StoreConfig::folder(to))?.sync_all()).map_err(unusable)
-        });
+        .and_then(|()| copy.sync_all().and_then(|()| name(&part, to)).map_err(|error| unusable(to, error)));
     if made.is_err() {
         // Half a copy is none; the error has said what is wrong.
-        drop(fs::remove_file(to));
+        drop(fs::remove_file(part));
     }
     made
+}
+
+/// Where a copy lies until it is whole.
+fn part_of(to: &Path) -> PathBuf {
+    let mut part = OsString::from(to);
+    part.push(".part");
+    part.into()
+}
+
+/// Gives a copy its name, on disk when this returns.
+fn name(part: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(part, to)?;
+    File::open(StoreConfig::folder(to))?.sync_all()
 }
 
 fn fill(source: &Connection, to: &Path) -> Result<(), Fault> {

@@ -22,9 +22,13 @@ const MOMENT: Duration = Duration::from_millis(150);
 
 /// A check under way, or done. It is broken off when this is dropped.
 pub(super) struct Checkup {
-    verdict: Receiver<Option<String>>,
+    verdict: Receiver<Verdict>,
     thread: Thread,
 }
+
+/// The first thing that is wrong with a database, if anything is; an error where the check did not come to its end, which
+/// says nothing either way.
+struct Verdict(Result<Option<String>, Fault>);
 
 /// The thread of a check.
 pub(super) struct Thread {
@@ -52,19 +56,18 @@ impl Checkup {
         let interrupt = connection.get_interrupt_handle();
         let (tell, verdict) = sync_channel(1);
         // Nobody listens where the store was closed meanwhile.
-        let handle = start(move || drop(tell.send(flaw(&connection))))?;
+        let handle = start(move || drop(tell.send(check(&connection))))?;
         let checkup = Self { verdict, thread: Thread { handle: Some(handle), interrupt } };
-        let mark = beside(database, "damaged");
-        let known = if mark.exists() {
+        let known = if beside(database, "damaged").exists() {
             checkup.verdict.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             checkup.verdict.recv_timeout(MOMENT)
         };
         match known {
-            Ok(Some(flaw)) => return Err(Error::Broken(damaged(database, &flaw))),
-            // There is no mark beside a database that was always whole.
-            Ok(None) => drop(fs::remove_file(mark)),
-            Err(_) => {}
+            Ok(verdict) => verdict.at_start(database)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            // A check that ended without a word is one that did not come to its end.
+            Err(RecvTimeoutError::Disconnected) => Verdict(Err(Fault::busy())).at_start(database)?,
         }
         Ok(checkup)
     }
@@ -74,7 +77,7 @@ impl Checkup {
         let Self { verdict, mut thread } = self;
         let (database, check) = (database.to_owned(), thread.handle.take());
         let waiting = start(move || {
-            if let Ok(Some(flaw)) = verdict.recv() {
+            if let Ok(Verdict(Ok(Some(flaw)))) = verdict.recv() {
                 mark(&database);
                 let why = damaged(&database, &flaw);
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
@@ -93,16 +96,35 @@ fn start(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> 
     thread.spawn(work).map_err(|error| Error::Broken(format!("the store's thread can't be started: {error}")))
 }
 
-/// The first thing that is wrong with a database; none where the check was broken off.
-fn flaw(connection: &Connection) -> Option<String> {
-    match look(connection) {
-        Ok(found) => found,
-        Err(fault) if fault.is_damage() => Some(fault.to_string()),
-        Err(fault) => {
-            log::warn!(event = "store-unchecked"; "the database could not be checked to its end: {fault}");
-            None
+impl Verdict {
+    /// What a start makes of it: one mark goes, and none comes.
+    fn at_start(self, database: &Path) -> Result<(), Error> {
+        let mark = beside(database, "damaged");
+        match self.0 {
+            Ok(Some(flaw)) => Err(Error::Broken(damaged(database, &flaw))),
+            Ok(None) => {
+                // There is none beside a database that was always whole.
+                drop(fs::remove_file(mark));
+                Ok(())
+            }
+            Err(fault) if mark.exists() => {
+                let flaw = format!("as was found earlier; now it could not be checked to its end: {fault}");
+                Err(Error::Broken(damaged(database, &flaw)))
+            }
+            Err(_) => Ok(()),
         }
     }
+}
+
+fn check(connection: &Connection) -> Verdict {
+    Verdict(match look(connection) {
+        Err(fault) if fault.is_damage() => Ok(Some(fault.to_string())),
+        Err(fault) => {
+            log::warn!(event = "store-unchecked"; "the database could not be checked to its end: {fault}");
+            Err(fault)
+        }
+        found => found,
+    })
 }
 
 fn look(connection: &Connection) -> Result<Option<String>, Fault> {
@@ -146,4 +168,47 @@ pub(super) fn damaged(database: &Path, flaw: &str) -> String {
          without a copy move it away, and a new store begins, without the trail and without what waited.",
         database.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn r15_only_a_whole_check_lifts_the_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("rekeyd.db");
+        let marked = || beside(&database, "damaged").exists();
+        let unfinished = || Verdict(Err(Fault::busy())).at_start(&database);
+        assert!(unfinished().is_ok() && !marked(), "nothing is known against it");
+        mark(&database);
+        assert!(matches!(unfinished(), Err(Error::Broken(why)) if why.contains("rekeyctl restored")));
+        assert!(marked(), "an unfinished check says nothing");
+        assert!(Verdict(Ok(Some("a hole".into()))).at_start(&database).is_err());
+        assert!(marked());
+        assert!(Verdict(Ok(None)).at_start(&database).is_ok());
+        assert!(!marked());
+    }
+
+    #[test]
+    fn r15_a_check_that_is_broken_off_is_no_verdict() {
+        let connection = Connection::open_in_memory().unwrap();
+        let many =
+            "CREATE TABLE t (v); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+                    INSERT INTO t SELECT hex(i) FROM n; CREATE INDEX v ON t (v)";
+        connection.execute_batch(many).unwrap();
+        let interrupt = connection.get_interrupt_handle();
+        let ended = std::thread::spawn(move || {
+            let ended = check(&connection);
+            (ended.0.is_ok(), connection)
+        });
+        // It counts only while something is under way.
+        while !ended.is_finished() {
+            interrupt.interrupt();
+            std::thread::yield_now();
+        }
+        assert!(!ended.join().unwrap().0);
+    }
 }

@@ -1,4 +1,4 @@
-//! The life of a ticket from a claim on: claimed, noted before the write, given back, spent, stranded, settled.
+//! The life of a ticket from a claim on: claimed before the write, given back, spent, stranded, settled.
 
 use rekeyd_core::domain::{Actor, Event, EventKind, TicketId, Timestamp, TokenHash};
 use rekeyd_core::policy::permit::Claimed;
@@ -12,15 +12,21 @@ use super::{Sqlite, events, outbox};
 use crate::store::{Error, NewNotice, NewTicket, OpenClaim, Spend, TicketState};
 
 /// One conditional update is the claim; who changes the row has it, everybody else has nothing.
-fn claim(desk: &Desk<'_>, hash: TokenHash, nonce: [u8; 16], now: Timestamp) -> Result<Option<Claimed>, Fault> {
+fn claim(
+    desk: &Desk<'_>,
+    hash: TokenHash,
+    nonce: [u8; 16],
+    server: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Claimed>, Fault> {
     let (now, latest, slack) = moments(desk.latest, now);
     let rows = desk
         .connection
         .prepare_cached(&format!(
-            "UPDATE tickets SET state = 'claimed', nonce = ?5, claimed_at = ?2, server = NULL
+            "UPDATE tickets SET state = 'claimed', nonce = ?5, claimed_at = ?2, server = ?6
              WHERE hash = ?1 AND purpose <> 'not-me' AND {USABLE}"
         ))?
-        .execute((hash.0, now, latest, slack, nonce))?;
+        .execute((hash.0, now, latest, slack, nonce, server))?;
     if rows == 0 {
         return Ok(None);
     }
@@ -88,25 +94,11 @@ impl Sqlite {
         &self,
         hash: TokenHash,
         nonce: [u8; 16],
+        server: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<Claimed>, Error> {
-        self.writer.change(move |desk| claim(desk, hash, nonce, now)).await
-    }
-
-    /// See [`crate::store::Store::writing`].
-    pub(in crate::store) async fn writing(&self, ticket: TicketId, server: &str, now: Timestamp) -> Result<(), Error> {
-        let server = server.to_owned();
-        self.writer
-            .change(move |desk| {
-                let rows = desk
-                    .connection
-                    .prepare_cached(
-                        "UPDATE tickets SET server = ?2, claimed_at = ?3 WHERE id = ?1 AND state = 'claimed'",
-                    )?
-                    .execute((ticket.bytes(), server, now.millis()))?;
-                if rows == 1 { Ok(()) } else { Err(Fault::busy()) }
-            })
-            .await
+        let server = server.map(str::to_owned);
+        self.writer.change(move |desk| claim(desk, hash, nonce, server.as_deref(), now)).await
     }
 
     /// See [`crate::store::Store::release`].

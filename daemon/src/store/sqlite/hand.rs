@@ -81,6 +81,18 @@ impl Hand {
                 }
             }
         }
+        // Others find damage, too.
+        if self.why_broken().is_some() {
+            self.leave_as_it_is();
+        }
+    }
+
+    /// Closing a broken database would move its log into it, and with that write to what is damaged, or repeat an fsync that
+    /// failed.
+    fn leave_as_it_is(&self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            log::debug!("the database may be tidied up at its end: {error}");
+        }
     }
 
     /// Upkeep is not asked for by people, so it waits longer for a lock at one go.
@@ -265,10 +277,7 @@ impl Hand {
             if let (true, Error::Broken(why)) = (is_final, &error) {
                 let why = if is_damage { self.space.damaged(why) } else { why.clone() };
                 log::error!(event = "store-broken"; "the store is broken and takes nothing more: {why}");
-                // Closing it would move its log into it, with the fsync that has just failed.
-                if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-                    log::debug!("the database may be tidied up at its end: {error}");
-                }
+                self.leave_as_it_is();
                 self.broken.0.send_replace(Some(why));
             }
             error
@@ -278,6 +287,9 @@ impl Hand {
     /// Moves the write-ahead log into the database once it is long. Automatic checkpoints are off, since an error there
     /// would look like an error of the commit before.
     fn shorten_log(&self) {
+        if self.why_broken().is_some() {
+            return;
+        }
         let length = std::fs::metadata(&self.log).map_or(0, |log| log.len());
         if length <= LOG_SIZE {
             self.log_tried.set(0);

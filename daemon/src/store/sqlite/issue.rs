@@ -1,8 +1,11 @@
 //! A request answered with a link: joined to a fresh ticket, slowed down, or given tickets and messages of its own.
 
+use std::sync::Arc;
+
 use rekeyd_core::domain::{Event, EventKind, Purpose, RequestId, TicketId};
 
 use super::change::Manner;
+use super::fair::Fair;
 use super::fault::Fault;
 use super::pace::{Look, Steps, keyed, look, take};
 use super::requests::{End, end};
@@ -88,7 +91,7 @@ fn in_place_of(issue: &Issue, kind: EventKind, outcome: &str) -> Event {
     Event::new(at, kind, actor, account, outcome).with("request", issue.request.to_string())
 }
 
-fn issue(desk: &Desk<'_>, issue: &Issue, place: i64) -> Result<Issued, Fault> {
+fn issue(desk: &Desk<'_>, issue: &Issue, places: &Fair) -> Result<Issued, Fault> {
     if !is_leased(desk, issue.request)? {
         return Err(Fault::busy());
     }
@@ -108,6 +111,8 @@ fn issue(desk: &Desk<'_>, issue: &Issue, place: i64) -> Result<Issued, Fault> {
     let ticket = links(issue).next().map(|new| *new.ticket.id.bytes());
     end(desk, issue.request, true, &End { state: "made", reason: None, ticket, at: now })?;
     insert(desk, &issue.tickets, &issue.notices)?;
+    // Only what is sent takes a place.
+    let place = places.place(&issue.event.actor, now);
     issue.notices.iter().try_for_each(|notice| outbox::queue_in(desk, place, notice, now))?;
     events::append(desk, &issue.event)?;
     Ok(Issued::Made)
@@ -137,7 +142,7 @@ fn is_leased(desk: &Desk<'_>, id: RequestId) -> Result<bool, Fault> {
 impl Sqlite {
     /// See [`crate::store::Store::issue`].
     pub(in crate::store) async fn issue(&self, wanted: Issue) -> Result<Issued, Error> {
-        let place = self.notice_places.place(&wanted.event.actor, wanted.event.at);
-        self.writer.make(Manner::BEHIND, move |desk| issue(desk, &wanted, place)).await
+        let places = Arc::clone(&self.notice_places);
+        self.writer.make(Manner::BEHIND, move |desk| issue(desk, &wanted, &places)).await
     }
 }

@@ -16,6 +16,7 @@ mod change;
 mod checkup;
 mod claims;
 mod clock;
+mod directories;
 mod epoch;
 mod events;
 mod fair;
@@ -67,9 +68,9 @@ pub struct Sqlite {
     chance: SystemRandom,
     config: StoreConfig,
     /// Places in the queue of requests.
-    request_places: Fair,
+    request_places: Arc<Fair>,
     /// Places in the queue of messages.
-    notice_places: Fair,
+    notice_places: Arc<Fair>,
     /// Last, so that nobody else comes in before the threads have ended.
     _lock: Flock<fs::File>,
 }
@@ -102,7 +103,7 @@ impl Sqlite {
         )?;
         let connections = (0..READERS).map(|_| open::reader(&config.path)).collect::<Result<_, _>>()?;
         let readers = Readers::start(connections, writer.breaker())?;
-        let (request_places, notice_places) = (Fair::default(), Fair::default());
+        let (request_places, notice_places) = (Arc::default(), Arc::default());
         let checkup = ready.checkup.map(|checkup| checkup.watch(&config.path, writer.breaker())).transpose()?;
         let store = Self {
             readers,

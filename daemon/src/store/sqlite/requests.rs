@@ -1,9 +1,12 @@
 //! Requests: accepted, leased, put back, ended.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rekeyd_core::domain::{Actor, DataKey, Event, EventKind, Login, Origin, Purpose, RequestId, Source, Timestamp};
+use rekeyd_core::domain::{
+    Actor, DataKey, DirectoryKey, Event, EventKind, Login, Origin, Purpose, RequestId, Source, Timestamp,
+};
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,8 @@ use crate::store::{Acceptance, Counter, Ended, Error, LeasedRequest, NewNotice, 
 #[derive(Deserialize, Serialize)]
 struct Typed {
     login: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<DirectoryKey>,
     languages: Vec<String>,
     actor: WrittenActor,
 }
@@ -101,6 +106,7 @@ fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<LeasedRequest>, Fault> {
         purpose,
         origin,
         login,
+        directory: typed.directory,
         actor: typed.actor.into(),
         languages: typed.languages,
         at: moment(row, "at")?,
@@ -165,11 +171,11 @@ impl Sqlite {
         counters: Vec<Counter>,
         event: Option<Event>,
     ) -> Result<Acceptance, Error> {
-        let place = self.request_places.place(&request.actor, request.at);
-        let NewRequest { id, purpose, origin, login, actor, languages, at, deadline } = request;
+        let places = Arc::clone(&self.request_places);
+        let NewRequest { id, purpose, origin, login, directory, actor, languages, at, deadline } = request;
         // Sealed and hashed here and not in the one thread that writes.
         let counters = keyed(&self.key, &counters);
-        let typed = Typed { login: login.as_str().to_owned(), languages, actor: actor.into() };
+        let typed = Typed { login: login.as_str().to_owned(), directory, languages, actor: actor.clone().into() };
         let sealed = seal(&self.key, &self.chance, "request", id.bytes(), &typed)?;
         let backlog = self.config.backlog;
         let manner = if event.is_none() { Manner::PLAIN } else { Manner::ASKED };
@@ -183,6 +189,8 @@ impl Sqlite {
                 if is_bounded && desk.memory.get().waiting >= backlog {
                     return Ok(Acceptance::Full);
                 }
+                // What is turned away takes no place.
+                let place = places.place(&actor, at);
                 desk.connection
                     .prepare_cached(
                         "INSERT INTO requests (id, purpose, origin, sealed, at, deadline, due)

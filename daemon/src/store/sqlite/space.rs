@@ -23,6 +23,9 @@ use crate::store::Error;
 
 /// What is kept for records that are owed. A record takes a few pages of 4 KiB, and 256 passwords may be set at once.
 const RESERVE: i64 = 8 << 20;
+/// How much is written to find out whether there is space: at least as much as a write of SQLite's at one go, since what is
+/// left of a quota may be too little for that and enough for a page.
+const PROBE: usize = 1 << 20;
 /// How often it is tried whether there is space again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -142,7 +145,8 @@ pub(super) fn cause(fault: &Fault, probe: &Path) -> Option<Error> {
 
 fn try_to_write(file: &Path) -> io::Result<()> {
     let tried = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
-    let tried = tried.and_then(|mut file| file.write_all(&[0x55; 4096]));
+    // Some file systems find out what is left only when it goes to the disk.
+    let tried = tried.and_then(|mut file| file.write_all(&vec![0x55; PROBE]).and_then(|()| file.sync_data()));
     // What can't be made need not be removed.
     drop(fs::remove_file(file));
     tried

@@ -345,6 +345,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn r15_a_database_that_others_find_damaged_is_left_as_it_is() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let whole = writer(&other);
+        insert(&whole, 1).await.unwrap();
+        drop(whole);
+        assert!(!other.path().join("x.db-wal").exists(), "otherwise the log is moved into it");
+        let log = folder.path().join("x.db-wal");
+        let writer = writer(&folder);
+        insert(&writer, 2).await.unwrap();
+        let (database, length) = (folder.path().join("x.db"), std::fs::metadata(&log).unwrap().len());
+        let before = std::fs::read(&database).unwrap();
+        writer.breaker().send_replace(Some("a check found damage".into()));
+        drop(writer);
+        assert_eq!((std::fs::read(&database).unwrap(), std::fs::metadata(&log).unwrap().len()), (before, length));
+    }
+
+    #[tokio::test]
     async fn a_panic_of_the_thread_is_told_of() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder);
