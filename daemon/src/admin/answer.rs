@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use rekeyd_core::policy::authority::Verb;
 use rekeyd_core::policy::eligibility::Refusal;
 use serde::Serialize;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::protocol::{
@@ -24,21 +25,29 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) media_type: &'static str,
     pub(super) body: Bytes,
+    /// What follows, where the answer comes line by line.
+    pub(super) lines: Option<mpsc::Receiver<Bytes>>,
 }
 
 impl Answer {
     fn new(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(bytes) => Self { status, media_type, body: Bytes::from_owner(Zeroizing::new(bytes)) },
+            Ok(bytes) => Self { status, media_type, body: Bytes::from_owner(Zeroizing::new(bytes)), lines: None },
             Err(error) => {
                 log::error!("an answer could not be written: {error}");
-                Self { status: StatusCode::INTERNAL_SERVER_ERROR, media_type, body: Bytes::new() }
+                Self { status: StatusCode::INTERNAL_SERVER_ERROR, media_type, body: Bytes::new(), lines: None }
             }
         }
     }
 
     pub(super) fn ok(body: &impl Serialize) -> Self {
         Self::new(StatusCode::OK, "application/json", body)
+    }
+
+    /// An answer that comes line by line.
+    pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
+        let media_type = "application/x-ndjson";
+        Self { status: StatusCode::OK, media_type, body: Bytes::new(), lines: Some(lines) }
     }
 
     pub(super) fn problem(problem: &Problem) -> Self {
@@ -67,6 +76,7 @@ pub(super) fn bad_request(detail: impl Into<String>) -> Answer {
 /// The caller has a rank, but not the one for this.
 pub(super) fn not_allowed(verb: Verb) -> Answer {
     let detail = match verb {
+        Verb::Doctor => "only root may have the directories looked at",
         Verb::Restored => "only root may declare a restore",
         _ => "your rank does not allow this",
     };

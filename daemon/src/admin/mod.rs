@@ -5,15 +5,18 @@
 //! gives them up or hands it on, so it lives ten minutes at most; and a request is told as a story to its end, whether
 //! or not somebody still waits for the answer.
 //!
-//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`answer`] what comes back,
+//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`doctor`] what of the directories, [`answer`] what
+//! comes back, [`stream`] how it comes line by line,
 //! [`socket`] how the socket comes to be, [`peer`] who calls.
 
 mod answer;
 mod config;
+mod doctor;
 mod peer;
 pub mod protocol;
 mod routes;
 mod socket;
+mod stream;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -35,6 +38,7 @@ pub use self::config::AdminConfig;
 
 use self::answer::Answer;
 use self::routes::Asked;
+use self::stream::Sent;
 use crate::flow::Rekeyd;
 
 /// Open connections of one uid.
@@ -147,7 +151,7 @@ impl Shared {
         Some((stream, Seat { shared: Arc::clone(self), uid }))
     }
 
-    async fn answer(&self, uid: u32, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, uid: u32, request: Request<Incoming>, stop: watch::Receiver<bool>) -> Answer {
         let group = self.group.clone();
         let ranking = tokio::task::spawn_blocking(move || peer::rank(uid, group.as_deref()));
         // A name service that hangs or fails says nothing, and nothing is no rank.
@@ -161,7 +165,7 @@ impl Shared {
         };
         let changes = asked.changes();
         // A task of its own: neither a dropped connection nor a panic in it ends anything else.
-        let story = tokio::spawn(asked.tell(Arc::clone(&self.rekeyd), operator));
+        let story = tokio::spawn(asked.tell(Arc::clone(&self.rekeyd), operator, stop));
         match tokio::time::timeout(STORY, story).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if changes => answer::unsure("rekeyd itself failed; see its log"),
@@ -178,13 +182,14 @@ impl Shared {
 
 /// One connection, from its begin to its end.
 async fn converse(stream: UnixStream, seat: Seat, mut stop: watch::Receiver<bool>) {
+    let stopping = stop.clone();
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, uid) = (Arc::clone(&seat.shared), seat.uid);
+        let (shared, uid, stop) = (Arc::clone(&seat.shared), seat.uid, stopping.clone());
         async move {
             if request.method() == Method::GET && request.uri().path() == "/healthz" {
-                return Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok\n"))));
+                return Ok::<_, Infallible>(Response::new(Sent::Whole(Full::new(Bytes::from_static(b"ok\n")))));
             }
-            Ok(respond(shared.answer(uid, request).await))
+            Ok(respond(shared.answer(uid, request, stop).await))
         }
     });
     let connection = http1::Builder::new()
@@ -220,8 +225,9 @@ async fn converse(stream: UnixStream, seat: Seat, mut stop: watch::Receiver<bool
     }
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(answer.body));
+fn respond(answer: Answer) -> Response<Sent> {
+    let whole = Full::new(answer.body);
+    let mut response = Response::new(answer.lines.map_or(Sent::Whole(whole), Sent::Lines));
     *response.status_mut() = answer.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -3,6 +3,8 @@
 //! Requests refuse fields they do not know; answers may gain fields. Moments are RFC 3339 in UTC. Values that hold a
 //! password have no `Debug`.
 
+pub mod doctor;
+
 use rekeyd_core::domain::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

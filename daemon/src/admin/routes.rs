@@ -11,9 +11,12 @@ use rekeyd_core::domain::{Actor, Login, NewPassword};
 use rekeyd_core::policy::authority::{Operator, Verb};
 use rekeyd_core::text::form_decoded;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
+use super::doctor;
+use super::protocol::doctor::DoctorRequest;
 use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
 use crate::flow::operator::By;
 use crate::flow::{Rekeyd, Whom, explain, operator, status};
@@ -29,6 +32,7 @@ const MOST_ROWS: usize = 1000;
 /// A request, understood. What it holds is dropped with it.
 pub(super) enum Asked {
     Audit(Option<Whom>, usize),
+    Doctor(Option<String>),
     Explain(Whom),
     Outbox { waiting: bool, most: usize },
     Restored(String),
@@ -69,6 +73,7 @@ impl Asked {
 
     async fn read_body(path: &str, body: Incoming) -> Result<Self, Answer> {
         match path {
+            "/v1/doctor" => Ok(Self::Doctor(json::<DoctorRequest>(body).await?.directory)),
             "/v1/explain" => {
                 let asked: ExplainRequest = json(body).await?;
                 Ok(Self::Explain(whom(&asked.login, asked.directory)?))
@@ -107,6 +112,7 @@ impl Asked {
     pub(super) fn verb(&self) -> Verb {
         match self {
             Self::Audit(..) | Self::VerifyAudit => Verb::Audit,
+            Self::Doctor(_) => Verb::Doctor,
             Self::Explain(_) => Verb::Explain,
             Self::Outbox { .. } => Verb::Outbox,
             Self::Restored(_) => Verb::Restored,
@@ -124,6 +130,7 @@ impl Asked {
             Self::Explain(whom) | Self::SendCode(whom, _) | Self::SetPassword { whom, .. } | Self::Thaw(whom, _) => {
                 Some(whom)
             }
+            Self::Doctor(directory) => return directory.as_deref(),
             Self::Outbox { .. } | Self::Restored(_) | Self::Status | Self::VerifyAudit => None,
         };
         whom.and_then(|whom| whom.directory.as_deref())
@@ -135,7 +142,7 @@ impl Asked {
     }
 
     /// Has the story told, and answers with its outcome.
-    pub(super) async fn tell(self, rekeyd: Arc<Rekeyd>, operator: Operator) -> Answer {
+    pub(super) async fn tell(self, rekeyd: Arc<Rekeyd>, operator: Operator, stop: watch::Receiver<bool>) -> Answer {
         if !operator.may(self.verb()) {
             if let Actor::Operator { uid, .. } = operator.actor() {
                 log::warn!(event = "not-allowed", uid; "uid {uid} asked for more than their rank allows");
@@ -151,6 +158,7 @@ impl Asked {
         let now = rekeyd.now();
         match self {
             Self::Audit(whom, most) => answer::audit(status::audit(&rekeyd, whom.as_ref(), most).await),
+            Self::Doctor(directory) => doctor::begin(rekeyd, &operator, directory, stop),
             Self::Explain(whom) => {
                 answer::explanation(explain::explain(&rekeyd, &whom, operator.standing(), now).await)
             }
@@ -173,6 +181,7 @@ fn not_there(method: &Method, path: &str) -> Answer {
     let known = [
         "/v1/audit",
         "/v1/audit/verify",
+        "/v1/doctor",
         "/v1/explain",
         "/v1/outbox",
         "/v1/restored",

@@ -8,15 +8,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group};
 use rekeyd_core::text::escaped;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 use super::print::Screen;
@@ -102,7 +103,73 @@ impl Client {
         self.ask(Method::POST, path, Bytes::from_owner(Zeroizing::new(bytes))).await
     }
 
+    /// Asks for an answer that comes line by line; `each` sees every line. Without a last line it was not whole, which
+    /// `each` has to notice.
+    pub(super) async fn lines(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Failure::Failed(error.to_string()))?;
+        let (answer, driver) = self.begin(Method::POST, path, Bytes::from(bytes)).await?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        let mut waiting: Vec<u8> = Vec::new();
+        let read = async {
+            loop {
+                let frame = match tokio::time::timeout(ANSWER, body.frame()).await {
+                    Ok(Some(Ok(frame))) => frame,
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Err(error))) => {
+                        return Err(Failure::Failed(format!("the daemon's answer broke off: {error}")));
+                    }
+                    Err(_) => return Err(self.unreachable(ErrorKind::TimedOut, "it does not go on")),
+                };
+                let Ok(data) = frame.into_data() else { continue };
+                if waiting.len() + data.len() > LARGEST {
+                    return Err(Failure::Failed("the daemon's answer has no end".into()));
+                }
+                waiting.extend_from_slice(&data);
+                if status.is_success()
+                    && let Some(end) = waiting.iter().rposition(|byte| *byte == b'\n')
+                {
+                    let rest = waiting.split_off(end + 1);
+                    let whole = std::mem::replace(&mut waiting, rest);
+                    for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                        each(line)?;
+                    }
+                }
+            }
+        };
+        let ended = read.await;
+        driver.abort();
+        ended?;
+        if status.is_success() { Ok(()) } else { Err(self.problem(status, &waiting)) }
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Body, Failure> {
+        let exchange = async {
+            let (answer, driver) = self.begin(method, path, body).await?;
+            let status = answer.status();
+            let read = Limited::new(answer.into_body(), LARGEST).collect().await;
+            driver.abort();
+            let bytes = read.map_err(|error| Failure::Failed(format!("the daemon's answer broke off: {error}")))?;
+            Ok((status, Body(Zeroizing::new(bytes.to_bytes().to_vec()))))
+        };
+        let answered = tokio::time::timeout(ANSWER, exchange).await;
+        let (status, body) =
+            answered.map_err(|_| self.unreachable(ErrorKind::TimedOut, "it took the request and says nothing"))??;
+        if status.is_success() { Ok(body) } else { Err(self.problem(status, &body.0)) }
+    }
+
+    /// Sends a request, and gives the answer's begin with the task that the connection lives in.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, AbortHandle), Failure> {
         let failed = |error: hyper::Error| Failure::Failed(format!("{}: {error}", self.socket.display()));
         let stream = match tokio::time::timeout(CONNECT, UnixStream::connect(&self.socket)).await {
             Ok(Ok(stream)) => stream,
@@ -111,7 +178,7 @@ impl Client {
         };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let driver = tokio::spawn(connection);
+        let driver = tokio::spawn(connection).abort_handle();
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -119,22 +186,15 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        let exchange = async {
-            let answer = sender.send_request(request).await.map_err(failed)?;
-            let status = answer.status();
-            let read = Limited::new(answer.into_body(), LARGEST).collect().await;
-            let bytes = read.map_err(|error| Failure::Failed(format!("the daemon's answer broke off: {error}")))?;
-            Ok((status, Body(Zeroizing::new(bytes.to_bytes().to_vec()))))
-        };
-        let answered = tokio::time::timeout(ANSWER, exchange).await;
-        driver.abort();
-        let (status, body) =
-            answered.map_err(|_| self.unreachable(ErrorKind::TimedOut, "it took the request and says nothing"))??;
-        if status.is_success() {
-            return Ok(body);
+        match tokio::time::timeout(ANSWER, sender.send_request(request)).await {
+            Ok(answer) => Ok((answer.map_err(failed)?, driver)),
+            Err(_) => Err(self.unreachable(ErrorKind::TimedOut, "it took the request and says nothing")),
         }
-        Err(serde_json::from_slice(&body.0)
-            .map_or_else(|_| self.without_words(status), |problem| Failure::Problem(Box::new(problem))))
+    }
+
+    fn problem(&self, status: StatusCode, body: &[u8]) -> Failure {
+        serde_json::from_slice(body)
+            .map_or_else(|_| self.without_words(status), |problem| Failure::Problem(Box::new(problem)))
     }
 
     fn without_words(&self, status: StatusCode) -> Failure {

@@ -61,6 +61,25 @@ impl Screen {
         drop(std::io::stdout().lock().write_all(text.as_bytes()));
     }
 
+    /// Prints a line of JSON as it came.
+    pub(super) fn print_line(&self, line: &[u8]) {
+        self.print(&format!("{}\n", escape_json(&String::from_utf8_lossy(line))));
+    }
+
+    /// Says what was tried last, where somebody sees it.
+    pub(super) fn tried(&self, count: u64, what: &str) {
+        if std::io::stderr().is_terminal() {
+            self.say(&format!("\r\u{1b}[K{count}: {}", escaped(what)));
+        }
+    }
+
+    /// Makes room after what was said on the way.
+    pub(super) fn end_of_progress(&self) {
+        if std::io::stderr().is_terminal() {
+            self.say("\r\u{1b}[K");
+        }
+    }
+
     /// Says something beside the data.
     #[expect(clippy::unused_self, reason = "whoever says something has a screen")]
     pub(super) fn say(&self, text: &str) {

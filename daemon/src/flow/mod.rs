@@ -13,6 +13,7 @@
 //! an ordinary refusal is an outcome.
 
 pub mod answering;
+pub mod doctor;
 pub mod explain;
 pub mod forgotten;
 pub mod health;
@@ -26,6 +27,7 @@ pub mod status;
 
 mod clock;
 mod directories;
+mod drift;
 mod faults;
 mod link;
 mod rekeyd;

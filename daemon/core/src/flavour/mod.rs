@@ -16,6 +16,7 @@ mod openldap_state;
 pub mod policy_entry;
 pub mod ppolicy;
 pub mod product;
+pub mod remedy;
 pub mod time;
 
 use std::fmt;

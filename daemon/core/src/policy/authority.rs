@@ -20,6 +20,8 @@ pub enum Rank {
 pub enum Verb {
     /// Read the audit trail.
     Audit,
+    /// Have the directories looked at from end to end: it writes to the canary, and says where rights are too wide.
+    Doctor,
     /// See one account's standing and the rule that decides.
     Explain,
     /// Look at the outbox.
@@ -75,7 +77,7 @@ impl Operator {
     /// Whether this operator may use a verb at all.
     pub fn may(&self, verb: Verb) -> bool {
         match verb {
-            Verb::Restored => self.rank == Rank::Owner,
+            Verb::Doctor | Verb::Restored => self.rank == Rank::Owner,
             Verb::Audit
             | Verb::Explain
             | Verb::Outbox

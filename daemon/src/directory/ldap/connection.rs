@@ -159,6 +159,10 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
             let change = PasswordModify { user_id: Some(&name.0), old_pass: None, new_pass: Some(password) };
             plain(ldap.with_controls(vec![policy_control()]).extended(change).await?.1)
         }
+        Request::Remove { name, attribute, value } => {
+            let change = Mod::Delete(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()]));
+            plain(ldap.modify(&name.0, vec![change]).await?)
+        }
         Request::Search(query) => search(ldap, query, deadline).await?,
         Request::WhoAmI => {
             let answer = ldap.extended(WhoAmI).await?;

@@ -11,12 +11,11 @@
 mod breaker;
 mod connect;
 mod connection;
+mod doctor;
 mod gather;
 mod guard;
 mod nature;
 mod pool;
-mod probe;
-mod probe_policy;
 mod pulse;
 mod request;
 mod spread;
@@ -41,7 +40,7 @@ use self::nature::{Nature, Wanted};
 use self::request::{FIRST_THREE, Query};
 use self::upstream::{Session, Upstream};
 use self::wire::{Failure, Results};
-use super::config::{DirectoryConfig, LdapConfig};
+use super::config::{DirectoryConfig, Identity, LdapConfig};
 use super::{Error, Found, Times};
 
 /// The server has too much to do, and did nothing of this.

@@ -15,7 +15,6 @@ use super::{Ground, Learnt, entry};
 use crate::directory::ldap::request::Query;
 use crate::directory::ldap::wire::{Failure, Link};
 
-
 /// Learns it. The canary is written only where `proof` is still empty.
 pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Option<Proof>) -> Result<Learnt, Failure> {
     let (root, base) = (&ground.root, ground.wanted.search.base.0.as_str());

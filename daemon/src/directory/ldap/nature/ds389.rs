@@ -14,7 +14,6 @@ use crate::directory::config::DefaultPolicy;
 use crate::directory::ldap::request::Query;
 use crate::directory::ldap::wire::{Failure, Link};
 
-
 /// What the policies that can apply say of a write.
 struct Policies {
     /// See [`Ds389::must_change`].
