@@ -24,6 +24,7 @@ mod dir_limits;
 mod dir_several;
 mod dir_tls;
 mod dir_unsure;
+mod doctor;
 mod doors;
 mod figures;
 mod hook;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         dir_several::all(),
         dir_tls::all(),
         dir_unsure::all(),
+        doctor::all(),
         doors::all(),
         figures::all(),
         hostile::all(),

@@ -28,7 +28,8 @@ pub const ADMIN: &str = "cn=Directory Manager";
 /// The role by which the console of this product disables people.
 pub const DISABLED_ROLE: &str = "cn=nsManagedDisabledRole,dc=example,dc=org";
 
-const ADMIN_PASSWORD: &str = "manager-bind-Pw-0815";
+/// Its password.
+pub const ADMIN_PASSWORD: &str = "manager-bind-Pw-0815";
 const TEMPLATE: &str = "/usr/share/dirsrv/data/template-dse.ldif";
 /// A server that takes longer to start is broken.
 const LIMIT: Duration = Duration::from_mins(1);

@@ -128,6 +128,19 @@ impl Samba {
         spawn_blocking(move || output(&mut command)).await.expect("samba-tool");
     }
 
+    /// Runs commands that somebody would paste on the controller.
+    pub async fn paste(&self, command: &str) {
+        let sam = self.folder.join("dc/private/sam.ldb");
+        let on = format!("-s {} -H {}", self.folder.join("smb.conf").display(), sam.display());
+        let text = ["dsacl set", "dsacl get", "group removemembers"].iter().fold(command.to_owned(), |text, verb| {
+            text.replace(&format!("samba-tool {verb} "), &format!("samba-tool {verb} {on} "))
+        });
+        spawn_blocking(move || Command::new("sh").arg("-c").arg(text).output())
+            .await
+            .expect("a shell")
+            .expect("a shell");
+    }
+
     /// The security identifier of somebody, in words.
     pub async fn sid(&self, dn: &str) -> String {
         let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", ["objectSid"]).await;

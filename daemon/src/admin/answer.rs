@@ -78,6 +78,7 @@ pub(super) fn bad_request(detail: impl Into<String>) -> Answer {
 pub(super) fn not_allowed(verb: Verb) -> Answer {
     let detail = match verb {
         Verb::Adopt => "only root may adopt accounts",
+        Verb::Doctor => "only root may have the directories looked at",
         Verb::Restored => "only root may declare a restore",
         _ => "your rank does not allow this",
     };

@@ -5,12 +5,14 @@
 //! gives them up or hands it on, so it lives ten minutes at most; and a request is told as a story to its end, whether
 //! or not somebody still waits for the answer.
 //!
-//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`walks`] what of everybody, [`answer`] what
+//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`walks`] what of everybody, [`doctor`] what of
+//! the directories, [`answer`] what
 //! comes back, [`stream`] how it comes line by line,
 //! [`socket`] how the socket comes to be, [`peer`] who calls.
 
 mod answer;
 mod config;
+mod doctor;
 mod peer;
 pub mod protocol;
 mod routes;

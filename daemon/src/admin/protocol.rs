@@ -3,6 +3,7 @@
 //! Requests refuse fields they do not know; answers may gain fields. Moments are RFC 3339 in UTC. Values that hold a
 //! password have no `Debug`.
 
+pub mod doctor;
 pub mod walks;
 
 use rekeyd_core::domain::Timestamp;

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
+use super::doctor;
+use super::protocol::doctor::DoctorRequest;
 use super::protocol::walks::{AdoptRequest, PolicyTestRequest, UndoRequest};
 use super::protocol::{
     ExplainRequest, HelpRequest, LONGEST_BODY, LONGEST_CONFIGURATION, RestoredRequest, SetPasswordRequest,
@@ -36,6 +38,7 @@ pub(super) enum Asked {
     Adopt(walks::AdoptAsk),
     Adoptions,
     Audit(Option<Whom>, usize),
+    Doctor(Option<String>),
     Explain(Whom),
     Outbox { waiting: bool, most: usize },
     PolicyTest(PolicyTestRequest),
@@ -91,6 +94,7 @@ impl Asked {
                 Ok(Self::UndoAdoption(id, reason(&asked.reason)?))
             }
             "/v1/policy-test" => Ok(Self::PolicyTest(json_within(body, LONGEST_CONFIGURATION).await?)),
+            "/v1/doctor" => Ok(Self::Doctor(json::<DoctorRequest>(body).await?.directory)),
             "/v1/explain" => {
                 let asked: ExplainRequest = json(body).await?;
                 Ok(Self::Explain(whom(&asked.login, asked.directory)?))
@@ -130,6 +134,7 @@ impl Asked {
         match self {
             Self::Adopt(..) | Self::Adoptions | Self::UndoAdoption(..) => Verb::Adopt,
             Self::Audit(..) | Self::VerifyAudit => Verb::Audit,
+            Self::Doctor(_) => Verb::Doctor,
             Self::Explain(_) => Verb::Explain,
             Self::Outbox { .. } => Verb::Outbox,
             Self::PolicyTest(_) => Verb::PolicyTest,
@@ -148,6 +153,7 @@ impl Asked {
             Self::Explain(whom) | Self::SendCode(whom, _) | Self::SetPassword { whom, .. } | Self::Thaw(whom, _) => {
                 Some(whom)
             }
+            Self::Doctor(directory) => return directory.as_deref(),
             Self::Adopt(_)
             | Self::Adoptions
             | Self::Outbox { .. }
@@ -187,6 +193,7 @@ impl Asked {
             Self::Adopt(ask) => walks::adopt(rekeyd, &operator, ask, stop).await,
             Self::Adoptions => walks::adoptions(&rekeyd).await,
             Self::Audit(whom, most) => answer::audit(status::audit(&rekeyd, whom.as_ref(), most).await),
+            Self::Doctor(directory) => doctor::begin(rekeyd, &operator, directory, stop),
             Self::Explain(whom) => {
                 answer::explanation(explain::explain(&rekeyd, &whom, operator.standing(), now).await)
             }
@@ -214,6 +221,7 @@ fn not_there(method: &Method, path: &str) -> Answer {
         "/v1/adoptions",
         "/v1/audit",
         "/v1/audit/verify",
+        "/v1/doctor",
         "/v1/explain",
         "/v1/outbox",
         "/v1/policy-test",

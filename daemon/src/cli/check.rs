@@ -11,6 +11,7 @@ use serde_json::json;
 use super::print::{Screen, Tone};
 use super::probe;
 use crate::config::{self, Config};
+use crate::directory::probe::Cause;
 use crate::directory::{Grade, Probe};
 
 /// Checks a configuration; `offline` reads its text alone. Ends with 78 where there are faults, with 1 where something that it names does not work.
@@ -45,9 +46,12 @@ fn as_json(file: &Path, faults: &[Fault], probes: &[Probe]) -> String {
         .map(|probe| {
             json!({
                 "what": probe.what,
+                "server": probe.server,
+                "code": probe.cause.map(Cause::code),
                 "outcome": probe.outcome,
-                "grade": word(probe.grade),
+                "grade": probe.grade.word(),
                 "remedy": probe.remedy,
+                "command": probe.command,
             })
         })
         .collect();
@@ -80,7 +84,7 @@ fn as_text(screen: &Screen, file: &Path, faults: &[Fault], probes: &[Probe]) -> 
         text.push_str(&entries(
             screen,
             probes.iter().map(|probe| Entry {
-                left: [word(probe.grade).to_owned(), probe.what.clone()],
+                left: [probe.grade.word().to_owned(), place_of(probe)],
                 tone: match probe.grade {
                     Grade::Broken => Tone::Bad,
                     Grade::Fine => Tone::Good,
@@ -94,23 +98,19 @@ fn as_text(screen: &Screen, file: &Path, faults: &[Fault], probes: &[Probe]) -> 
     text
 }
 
-fn word(grade: Grade) -> &'static str {
-    match grade {
-        Grade::Broken => "broken",
-        Grade::Fine => "fine",
-        Grade::Note => "note",
-    }
+fn place_of(probe: &Probe) -> String {
+    probe.server.as_ref().map_or_else(|| probe.what.clone(), |server| format!("{server}: {}", probe.what))
 }
 
-struct Entry<'a> {
-    left: [String; 2],
-    tone: Tone,
-    what: &'a str,
-    remedy: Option<&'a str>,
+pub(super) struct Entry<'a> {
+    pub(super) left: [String; 2],
+    pub(super) tone: Tone,
+    pub(super) what: &'a str,
+    pub(super) remedy: Option<&'a str>,
 }
 
 /// Two narrow columns, then what is so, and below it what to do; long sentences are broken where a terminal ends.
-fn entries<'a>(screen: &Screen, entries: impl Iterator<Item = Entry<'a>>) -> String {
+pub(super) fn entries<'a>(screen: &Screen, entries: impl Iterator<Item = Entry<'a>>) -> String {
     let entries: Vec<_> = entries.collect();
     let widest = |at: usize| {
         entries.iter().filter_map(|entry| entry.left.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -167,13 +167,8 @@ mod tests {
     #[test]
     fn probes_are_told_in_words_and_t126_harmless() {
         let probes = [
-            Probe { what: "store".into(), outcome: "opens".into(), grade: Grade::Fine, remedy: None },
-            Probe {
-                what: "directory".into(),
-                outcome: "says \u{1b}[2J".into(),
-                grade: Grade::Broken,
-                remedy: Some("Mend it.".into()),
-            },
+            Probe::fine("store", "opens"),
+            Probe::found(Cause::Unclear, Grade::Broken, "directory", "says \u{1b}[2J").mended_by("Mend it."),
         ];
         let expected = "\
 /x has no faults

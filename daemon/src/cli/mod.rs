@@ -18,6 +18,7 @@ mod adopt;
 mod backup;
 mod call;
 mod check;
+mod doctor;
 mod keys;
 mod policy;
 mod print;
@@ -88,6 +89,12 @@ enum Command {
         /// Only read; try nothing.
         #[arg(long)]
         offline: bool,
+    },
+    /// Look at the directories from end to end, say what is wrong, what is new, and the commands that mend it.
+    Doctor {
+        /// Only this one.
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
     },
     /// Say why somebody may or may not reset their password, with the evidence.
     Explain {
@@ -217,6 +224,7 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
         }
         Command::Backup { file } => backup::run(&arguments.config, &file, screen),
         Command::Check { offline } => Ok(check::run(&arguments.config, offline, screen).await),
+        Command::Doctor { directory } => doctor::run(directory, &client(), screen).await,
         Command::Explain { login, directory } => {
             let answer = client().post("/v1/explain", &ExplainRequest { login, directory }).await?;
             let explanation: Explanation = answered(&answer)?;
@@ -334,6 +342,8 @@ mod tests {
             "rekeyctl send-code ada",
             "rekeyctl set-password ada --reason x --generate --no-must-change",
             "rekeyctl check --config /x --offline",
+            "rekeyctl doctor",
+            "rekeyctl doctor --directory staff --json",
             "rekeyctl hook-key wiki",
             "rekeyctl new-key",
             "rekeyctl adopt --dry-run",

@@ -73,7 +73,14 @@ impl Screen {
         }
     }
 
-    /// Makes room after [`Self::progress`].
+    /// Says what was tried last, where somebody sees it.
+    pub(super) fn tried(&self, count: u64, what: &str) {
+        if std::io::stderr().is_terminal() {
+            self.say(&format!("\r\u{1b}[K{count}: {}", escaped(what)));
+        }
+    }
+
+    /// Makes room after what was said on the way.
     pub(super) fn end_of_progress(&self) {
         if std::io::stderr().is_terminal() {
             self.say("\r\u{1b}[K");

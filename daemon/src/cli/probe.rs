@@ -8,7 +8,7 @@ use rekeyd_core::domain::{DirectoryKey, KeyRing};
 use rekeyd_plugins::{Channel, Messages};
 
 use crate::config::Config;
-use crate::directory::{Directory, Grade, Probe};
+use crate::directory::{Care, Directory, Grade, Listener, Probe};
 use crate::flow::Clock;
 use crate::store::Store;
 
@@ -66,8 +66,18 @@ fn store(config: &Config, keys: &KeyRing) -> Probe {
 }
 
 async fn directory_probes(directory: &Directory) -> Vec<Probe> {
-    let probed = tokio::time::timeout(LIMIT, directory.probe(Clock::default().now())).await;
-    probed.unwrap_or_else(|_| vec![broken("directory", silent(), "Look at the server, and at what lies between.")])
+    let (listener, mut told) = Listener::new();
+    let mut probes = Vec::new();
+    let look = directory.probe(Care::Check, Clock::default().now(), listener);
+    let listen = async {
+        while let Some(probe) = told.recv().await {
+            probes.push(probe);
+        }
+    };
+    if tokio::time::timeout(LIMIT, async { tokio::join!(look, listen) }).await.is_err() {
+        probes.push(broken("directory", silent(), "Look at the server, and at what lies between."));
+    }
+    probes
 }
 
 async fn channel_probes(channels: &[Box<dyn Channel>]) -> Vec<Probe> {
@@ -91,7 +101,7 @@ async fn pages(public_url: &str) -> Probe {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     let target = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     let remedy = "People follow links to it: see that its name, its proxy and its certificate are in place.";
-    let note = |outcome: String| Probe { what: what.into(), outcome, grade: Grade::Note, remedy: Some(remedy.into()) };
+    let note = |outcome: String| Probe { grade: Grade::Note, ..Probe::fine(what, outcome).mended_by(remedy) };
     let reached = tokio::time::timeout(LIMIT / 6, tokio::net::TcpStream::connect(target.as_str())).await;
     match reached {
         Ok(Ok(_)) => fine(what, format!("something answers at {target}")),
@@ -106,9 +116,9 @@ fn silent() -> String {
 }
 
 fn fine(what: &str, outcome: String) -> Probe {
-    Probe { what: what.into(), outcome, grade: Grade::Fine, remedy: None }
+    Probe::fine(what, outcome)
 }
 
 fn broken(what: &str, outcome: String, remedy: &str) -> Probe {
-    Probe { what: what.into(), outcome, grade: Grade::Broken, remedy: Some(remedy.into()) }
+    Probe { grade: Grade::Broken, ..Probe::fine(what, outcome).mended_by(remedy) }
 }

@@ -26,7 +26,8 @@ use tokio::sync::Semaphore;
 use super::config::{DirectoryConfig, Search};
 use super::ldif_file::{Snapshot, Store};
 use super::ldif_password as password;
-use super::{Error, Found, Grade, Probe, Written};
+use super::probe::{Cause, Grade, Probe};
+use super::{Error, Found, Written};
 
 /// How many hashes are computed at once: each takes 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
@@ -143,12 +144,7 @@ impl Ldif {
         read.unwrap_or_else(|error| {
             let (Error::Misconfigured(why) | Error::Unavailable(why)) = error;
             let remedy = "Name a file in LDIF that rekeyd may read and write, in a folder that it may write.";
-            vec![Probe {
-                what: format!("read {file}"),
-                outcome: why,
-                grade: Grade::Broken,
-                remedy: Some(remedy.into()),
-            }]
+            vec![Probe::found(Cause::Unreachable, Grade::Broken, format!("read {file}"), why).mended_by(remedy)]
         })
     }
 
@@ -331,9 +327,9 @@ impl Inner {
 
     fn look_around(&self, snapshot: &Snapshot, now: Timestamp) -> Vec<Probe> {
         let file = &self.server.name;
-        let probe = |what: String, outcome: String, remedy: Option<&str>| {
-            let grade = if remedy.is_some() { Grade::Broken } else { Grade::Fine };
-            Probe { what, outcome, grade, remedy: remedy.map(str::to_owned) }
+        let probe = |what: String, outcome: String, remedy: Option<&str>| match remedy {
+            Some(remedy) => Probe::found(Cause::Unclear, Grade::Broken, what, outcome).mended_by(remedy),
+            None => Probe::fine(what, outcome),
         };
         let people: Vec<&Entry> = snapshot.entries().filter(|entry| self.is_person(entry)).collect();
         let mut probes = vec![
@@ -618,14 +614,19 @@ mod tests {
         assert!(trial.account("ada").await.standing.has(Finding::MustChange));
     }
 
+    async fn probes(directory: &Directory) -> Vec<Probe> {
+        let Directory::Ldif(ldif) = directory else { panic!("no LDIF") };
+        ldif.probe(NOW).await
+    }
+
     #[tokio::test]
     async fn a_broken_file_is_said_in_words() {
         let trial = trial();
-        assert!(trial.directory.probe(NOW).await.iter().any(|probe| probe.outcome.contains("uid=odd")));
+        assert!(probes(&trial.directory).await.iter().any(|probe| probe.outcome.contains("uid=odd")));
         std::fs::write(trial.file(), "nonsense").unwrap();
         let error = trial.directory.find(&Login::parse("ada").unwrap(), NOW).await.err();
         assert!(matches!(error, Some(Error::Misconfigured(why)) if why.contains("line 1")));
         assert!(!trial.directory.is_up());
-        assert!(trial.directory.probe(NOW).await.iter().any(|probe| probe.grade == Grade::Broken));
+        assert!(probes(&trial.directory).await.iter().any(|probe| probe.grade == Grade::Broken));
     }
 }

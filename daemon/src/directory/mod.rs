@@ -12,6 +12,7 @@ mod ldif_file;
 pub mod ldif_format;
 mod ldif_password;
 mod ldif_walk;
+pub mod probe;
 mod walk;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ use self::config::{Identity, Kind, LdapConfig};
 use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
+pub use self::probe::{Care, Grade, Listener, Probe};
 pub use self::walk::{Survey, Walk, Walked};
 
 /// A directory that rekeyd stands in front of.
@@ -127,30 +129,6 @@ impl FlawKind {
             Self::Writes => "writes",
         }
     }
-}
-
-/// One thing that a probe found.
-#[derive(Clone, Debug)]
-pub struct Probe {
-    /// What was tried.
-    pub what: String,
-    /// How it went, in words.
-    pub outcome: String,
-    /// Whether it is as it should be.
-    pub grade: Grade,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
-
-/// How a probe went.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Grade {
-    /// As it should be.
-    Fine,
-    /// Works, but somebody should know.
-    Note,
-    /// Does not work.
-    Broken,
 }
 
 impl Directory {
@@ -269,11 +247,16 @@ impl Directory {
         }
     }
 
-    /// Tries what rekeyd will need, writes nothing but the canary, and says in words how each thing went.
-    pub async fn probe(&self, now: Timestamp) -> Vec<Probe> {
+    /// Tries what rekeyd needs, and says in words how each thing went, to a listener as it goes. Nothing is written but the
+    /// canary's password. It works on connections of its own, so that nobody's story meets it.
+    pub async fn probe(&self, care: Care, now: Timestamp, listener: Listener) {
         match self {
-            Self::Ldap(ldap) => ldap.probe(now).await,
-            Self::Ldif(ldif) => ldif.probe(now).await,
+            Self::Ldap(ldap) => ldap.apart().probe(care, now, &listener).await,
+            Self::Ldif(ldif) => {
+                for probe in ldif.probe(now).await {
+                    listener.hear(probe).await;
+                }
+            }
         }
     }
 

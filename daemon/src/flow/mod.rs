@@ -16,6 +16,7 @@
 pub mod adopt;
 pub mod answering;
 pub mod compare;
+pub mod doctor;
 pub mod explain;
 pub mod forgotten;
 pub mod health;
@@ -29,6 +30,7 @@ pub mod status;
 
 mod clock;
 mod directories;
+mod drift;
 mod faults;
 mod link;
 mod rekeyd;

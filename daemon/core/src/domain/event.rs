@@ -15,6 +15,8 @@ pub enum EventKind {
     ClockSet,
     /// A server of the directory does not do its work, or does it again.
     DirectoryFault,
+    /// A directory was looked at from end to end.
+    Doctor,
     /// An operator asked for a link on somebody's behalf.
     LinkRequested,
     /// A notice reached its channel's far side.
@@ -56,6 +58,7 @@ impl EventKind {
             Self::ChannelUp => "channel-up",
             Self::ClockSet => "clock-set",
             Self::DirectoryFault => "directory-fault",
+            Self::Doctor => "doctor",
             Self::LinkRequested => "link-requested",
             Self::NoticeDelivered => "notice-delivered",
             Self::NoticeFailed => "notice-failed",

@@ -19,6 +19,7 @@ mod openldap_state;
 pub mod policy_entry;
 pub mod ppolicy;
 pub mod product;
+pub mod remedy;
 pub mod signs;
 pub mod time;
 

@@ -22,6 +22,8 @@ pub enum Verb {
     Adopt,
     /// Read the audit trail.
     Audit,
+    /// Have the directories looked at from end to end: it writes to the canary, and says where rights are too wide.
+    Doctor,
     /// See one account's standing and the rule that decides.
     Explain,
     /// Look at the outbox.
@@ -79,7 +81,7 @@ impl Operator {
     /// Whether this operator may use a verb at all.
     pub fn may(&self, verb: Verb) -> bool {
         match verb {
-            Verb::Adopt | Verb::Restored => self.rank == Rank::Owner,
+            Verb::Adopt | Verb::Doctor | Verb::Restored => self.rank == Rank::Owner,
             Verb::Audit
             | Verb::Explain
             | Verb::Outbox

@@ -146,12 +146,6 @@ impl Breaker {
         self.state().rested = false;
     }
 
-    /// Forgets everything.
-    pub(super) fn forget(&self) {
-        let mut state = self.state();
-        (state.open, state.silences, state.answers, state.answered, state.rested) = (None, 0, 0, None, false);
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

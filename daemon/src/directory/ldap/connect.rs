@@ -43,6 +43,16 @@ pub(super) enum Who {
     Operators,
 }
 
+/// What a server showed in a handshake that was taken for good.
+pub(super) struct Shown {
+    /// The version of TLS, as it is called.
+    pub(super) version: String,
+    /// The server's own certificate, in DER.
+    pub(super) certificate: Vec<u8>,
+    /// The name that it was checked against.
+    pub(super) name: String,
+}
+
 /// How connections are made.
 pub(super) struct Connector {
     /// Where they are driven; `None` for where they are asked for.
@@ -158,6 +168,20 @@ impl Connector {
             .ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
     }
 
+    /// Shakes hands for the certificate's sake; `None` where no TLS is spoken.
+    pub(super) async fn certificate(&self, endpoint: &Endpoint) -> Result<Option<Shown>, Failure> {
+        let Transport::Tcp { host, .. } = &endpoint.transport else { return Ok(None) };
+        let Stream::Tls(stream) = self.ways.stream(endpoint).await? else { return Ok(None) };
+        let (_, handshake) = stream.get_ref();
+        let version = handshake.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+        let own = handshake.peer_certificates().and_then(|chain| chain.first());
+        Ok(Some(Shown {
+            version: version.replace('_', ".").replace("TLSv", "TLS "),
+            certificate: own.map_or_else(Vec::new, |certificate| certificate.to_vec()),
+            name: host.clone(),
+        }))
+    }
+
     /// A connection on which nobody is known yet.
     pub(super) async fn anonymous(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         let Some(runtime) = &self.runtime else { return self.ways.connect(endpoint).await };
@@ -172,6 +196,7 @@ impl Ways {
         Connection::new(self.stream(endpoint).await?).await
     }
 
+    /// The way to a server, opened in time, with its name in every failure.
     async fn stream(&self, endpoint: &Endpoint) -> Result<Stream, Failure> {
         let late = || format!("no connection within {} ms", self.connect_timeout.as_millis());
         let opened = timeout(self.connect_timeout, self.open(endpoint)).await;

@@ -173,6 +173,10 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
             plain(ldap.with_controls(vec![policy_control()]).extended(change).await?.1)
         }
         Request::Page(query, page) => search(ldap, query, Some(page), deadline).await?,
+        Request::Remove { name, attribute, value } => {
+            let change = Mod::Delete(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()]));
+            plain(ldap.modify(&name.0, vec![change]).await?)
+        }
         Request::Search(query) => search(ldap, query, None, deadline).await?,
         Request::WhoAmI => {
             let answer = ldap.extended(WhoAmI).await?;

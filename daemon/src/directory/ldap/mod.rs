@@ -12,6 +12,7 @@
 mod breaker;
 mod connect;
 mod connection;
+mod doctor;
 mod gather;
 mod guard;
 mod lackers;
@@ -20,8 +21,6 @@ mod nature;
 mod pages;
 mod path;
 mod pool;
-mod probe;
-mod probe_policy;
 mod pulse;
 mod refused;
 mod request;
@@ -50,7 +49,7 @@ use self::request::{FIRST_THREE, Query};
 use self::upstream::{Session, Upstream};
 pub use self::walk::LdapWalk;
 use self::wire::{Failure, Results};
-use super::config::{DirectoryConfig, LdapConfig};
+use super::config::{DirectoryConfig, Identity, LdapConfig};
 use super::{Error, Found, Times};
 
 /// The server has too much to do, and did nothing of this.

@@ -39,7 +39,7 @@ pub(super) struct Query<'q> {
     /// The most entries.
     pub(super) limit: u16,
     /// What the server is to do with it besides, by the OID and value of a control that it may leave out.
-    pub(super) control: Option<(&'static str, &'static [u8])>,
+    pub(super) control: Option<(&'q str, &'q [u8])>,
 }
 
 impl<'q> Query<'q> {
@@ -78,6 +78,8 @@ pub(super) enum Request<'r> {
     Page(&'r Query<'r>, Page<'r>),
     /// The password-modify operation.
     PasswordModify { name: &'r EntryName, password: &'r str },
+    /// Removes one value of an attribute.
+    Remove { name: &'r EntryName, attribute: &'r str, value: &'r [u8] },
     /// A search.
     Search(&'r Query<'r>),
     /// Who the server says we are (RFC 4532).

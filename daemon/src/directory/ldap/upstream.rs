@@ -10,7 +10,7 @@ use rekeyd_core::flavour::policy_entry::PolicyView;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::breaker::Breaker;
-use super::connect::{Connector, Who};
+use super::connect::{Connector, Shown, Who};
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
@@ -83,6 +83,16 @@ impl Upstream {
             following: Arc::new(Semaphore::new(1)),
             behind: Lock::new(None),
         }
+    }
+
+    /// The same server, with connections of its own and nothing learnt of it.
+    pub(super) fn apart(&self, config: &LdapConfig) -> Self {
+        Self::new(self.endpoint.clone(), config, Arc::clone(&self.connector))
+    }
+
+    /// What its certificate says; `None` where no TLS is spoken.
+    pub(super) async fn certificate(&self) -> Result<Option<Shown>, Failure> {
+        self.connector.certificate(&self.endpoint).await
     }
 
     /// Its name in evidence, and whether it takes writes as far as is known.
@@ -250,15 +260,6 @@ impl Upstream {
         *known = Some((Instant::now(), Arc::clone(&nature)));
         self.breaker.learnt();
         Ok(Session { link, nature })
-    }
-
-    /// Forgets what was learnt, so that the next session learns it anew; the proof on the canary too.
-    pub(super) async fn forget(&self) {
-        *self.nature.lock().await = None;
-        *self.proof.lock().await = None;
-        held(&self.policies).clear();
-        self.breaker.forget();
-        *held(&self.read_only) = None;
     }
 
     /// A kept connection, or a new one.

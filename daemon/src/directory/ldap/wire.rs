@@ -126,6 +126,11 @@ impl Link {
         Ok(self.one(Request::Modify { name, modify }).await?.reply)
     }
 
+    /// Tries to remove a value of an attribute. Whoever asks knows that it is not there, and learns whether we may.
+    pub(super) async fn remove(&mut self, name: &EntryName, attribute: &str, value: &[u8]) -> Result<Reply, Failure> {
+        Ok(self.one(Request::Remove { name, attribute, value }).await?.reply)
+    }
+
     /// The password-modify operation.
     pub(super) async fn set_password(&mut self, name: &EntryName, password: &str) -> Result<Reply, Failure> {
         Ok(self.one(Request::PasswordModify { name, password }).await?.reply)

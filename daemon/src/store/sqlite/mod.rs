@@ -18,6 +18,7 @@ mod checkup;
 mod claims;
 mod clock;
 mod directories;
+mod doctor;
 mod epoch;
 mod events;
 mod fair;

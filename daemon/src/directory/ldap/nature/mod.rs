@@ -6,7 +6,7 @@ mod active_directory;
 mod ds389;
 mod freeipa;
 mod openldap;
-mod proof;
+pub(super) mod proof;
 mod root;
 mod schema;
 

@@ -45,7 +45,7 @@ impl Proof {
 }
 
 /// A password that nobody knows and every quality check likes.
-pub(super) fn random_password() -> Result<Zeroizing<String>, ring::error::Unspecified> {
+pub(in crate::directory::ldap) fn random_password() -> Result<Zeroizing<String>, ring::error::Unspecified> {
     let mut bytes = Zeroizing::new([0_u8; 24]);
     SystemRandom::new().fill(bytes.as_mut_slice())?;
     Ok(Zeroizing::new(format!("aA1!{}", data_encoding::BASE64URL_NOPAD.encode(bytes.as_slice()))))

@@ -30,7 +30,7 @@ pub(in crate::directory::ldap) struct Root {
     /// What its clock said.
     pub(super) clock: Option<Timestamp>,
     /// The whole entry.
-    pub(super) entry: Entry,
+    pub(in crate::directory::ldap) entry: Entry,
 }
 
 impl Root {
@@ -58,7 +58,7 @@ impl Root {
     }
 
     /// The naming context that an entry is in, if it is in one.
-    pub(super) fn context_of(&self, name: &str) -> Option<&str> {
+    pub(in crate::directory::ldap) fn context_of(&self, name: &str) -> Option<&str> {
         let name = Dn::parse(name).ok()?;
         let holds =
             |context: &&String| Dn::parse(context).is_ok_and(|context| name == context || name.is_below(&context));

@@ -1,0 +1,433 @@
+//! What our accounts may do to people's entries, and what they need not: asked of the server where it says so itself (the
+//! access list of Active Directory, effective rights of 389-ds), tried elsewhere by removing a value that is not there. The
+//! right is looked at first, so that the answer tells it, and nothing is ever written.
+
+use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::flavour::Flavour;
+use rekeyd_core::flavour::active_directory::sid::Sid;
+use rekeyd_core::flavour::active_directory::sight::{Power, Sight};
+use rekeyd_core::flavour::ds389::policy;
+use rekeyd_core::flavour::entry::Entry;
+use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::freeipa::Writer;
+use rekeyd_core::flavour::product::Product;
+use rekeyd_core::flavour::remedy::{Delegated, Place};
+
+use super::seen::Chart;
+use crate::directory::ldap::nature::proof::random_password;
+use crate::directory::ldap::nature::{self, Nature};
+use crate::directory::ldap::request::{Query, Scope};
+use crate::directory::ldap::wire::{Failure, Link};
+use crate::directory::probe::{Cause, Grade, Probe};
+
+/// What rekeyd never writes, on any product.
+const NEVER_WRITTEN: [&str; 8] =
+    ["mail", "cn", "sn", "displayName", "givenName", "description", "telephoneNumber", "mobile"];
+/// What a reset may touch, besides what the server itself writes.
+const WRITTEN: [&str; 5] = ["userPassword", "pwdReset", "unicodePwd", "pwdLastSet", "lockoutTime"];
+/// The control by which 389-ds says who may do what (draft-ietf-ldapext-acl-model).
+const EFFECTIVE_RIGHTS: &str = "1.3.6.1.4.1.42.2.27.9.5.2";
+/// The last of what can be missing: there is no such attribute, or no such value.
+const NO_SUCH_ATTRIBUTE: u32 = 16;
+const NO_RIGHT: u32 = 50;
+
+/// Says what the account for look-ups and self-service may do.
+pub(super) async fn of_ours(
+    nature: &Nature,
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    match nature.flavour.product() {
+        Product::ActiveDirectory => {
+            if let Some(sight) = &nature.sight {
+                of_a_token(nature.root.entry.values("tokenGroups"), place, to);
+                by_access_list(sight, sample, place, to);
+                effectively_allowed(link, sample, place, to).await?;
+            }
+        }
+        Product::Ds389 | Product::FreeIpa => {
+            by_effective_rights(link, sample, place, to).await?;
+            an_administrator(nature, link, place, to).await?;
+        }
+        Product::OpenLdap => by_trying(nature, link, sample, place, to).await?,
+    }
+    if let Flavour::FreeIpa(ipa) = &nature.flavour {
+        taken_for(&ipa.writer, to);
+    }
+    readable_passwords(nature, link, sample, place, to).await
+}
+
+/// Says what the account for operators' passwords may do. That it skips rules is what some products need it for.
+pub(super) async fn of_operators(
+    nature: &Nature,
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    match nature.flavour.product() {
+        Product::ActiveDirectory => {
+            let Some(root) = nature::entry(link, "", &["tokenGroups".to_owned()]).await? else { return Ok(()) };
+            let token = root.values("tokenGroups");
+            of_a_token(token, place, to);
+            let sight = Sight::new(token.iter().filter_map(|sid| Sid::parse(sid).ok()), Vec::new());
+            by_access_list(&sight, sample, place, to);
+        }
+        Product::Ds389 | Product::FreeIpa => by_effective_rights(link, sample, place, to).await?,
+        Product::OpenLdap => by_trying(nature, link, sample, place, to).await?,
+    }
+    Ok(())
+}
+
+/// Whether an account is in a group that rules over others.
+fn of_a_token(token: &[Vec<u8>], place: &Place, to: &mut Chart<'_>) {
+    let sids = token.iter().filter_map(|sid| Sid::parse(sid).ok());
+    let powers: Vec<&str> = sids.filter_map(|sid| sid.power()).collect();
+    if powers.is_empty() {
+        to.add(Probe::fine("rank", format!("{} is in no group that rules over others", place.own)));
+        return;
+    }
+    let commands = powers.iter().filter(|name| !name.starts_with("the ")).map(|group| place.leave(group));
+    to.add(
+        Probe::found(
+            Cause::PrivilegedService,
+            Grade::Broken,
+            "rank",
+            format!("{} has the powers of {}", place.own, powers.join(", ")),
+        )
+        .mended_by(
+            "Take it out of these groups and delegate to it what it needs (config/active-directory-delegation.sh); a \
+             reset by an administrator skips more rules, and whoever takes rekeyd over takes the domain.",
+        )
+        .with(Some(commands.collect::<String>()).filter(|text| !text.is_empty())),
+    );
+}
+
+/// By the access list of the sample's entry.
+fn by_access_list(sight: &Sight, sample: &Entry, place: &Place, to: &mut Chart<'_>) {
+    let of = format!("of {}", sample.name().0);
+    let powers = match sight.powers(sample) {
+        Ok(powers) => powers,
+        Err(hidden) => {
+            to.add(
+                Probe::found(
+                    Cause::StateHidden,
+                    Grade::Broken,
+                    "rights",
+                    format!("{} {of}: {}", hidden.attribute, hidden.why),
+                )
+                .mended_by("Let rekeyd's account read the access lists of people, as everybody may by default."),
+            );
+            return;
+        }
+    };
+    let needed = [
+        (Power::Reset, Delegated::Reset, Cause::ResetDenied, Grade::Broken, "set the password"),
+        (Power::MustChange, Delegated::MustChange, Cause::MustChangeDenied, Grade::Note, "have the password changed"),
+        (Power::Unlock, Delegated::Unlock, Cause::UnlockDenied, Grade::Note, "lift a lock by failures"),
+    ];
+    for (power, right, cause, grade, words) in needed {
+        if powers.contains(&power) {
+            to.add(Probe::fine("rights", format!("{} may {words} {of}", place.own)));
+            continue;
+        }
+        to.add(
+            Probe::found(cause, grade, "rights", format!("{} may not {words} {of}", place.own))
+                .mended_by(
+                    "Delegate it on the people's entries. Protected accounts (AdminSDHolder) stay out of its reach, as \
+                     they should.",
+                )
+                .with(place.delegate(&[right])),
+        );
+    }
+    let spare = [
+        (Power::Delete, "delete"),
+        (Power::Permit, "change the access list"),
+        (Power::Switch, "enable, disable and change (userAccountControl)"),
+    ];
+    let spare: Vec<&str> =
+        spare.into_iter().filter(|(power, _)| powers.contains(power)).map(|(_, words)| words).collect();
+    if !spare.is_empty() {
+        to.add(too_much(format!("{} may {} {of}", place.own, spare.join(", ")), place.list()));
+    }
+}
+
+/// By the attributes that the server says we may write.
+async fn effectively_allowed(
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    let names = ["allowedAttributesEffective".to_owned()];
+    let Some(entry) = nature::entry(link, &sample.name().0, &names).await? else { return Ok(()) };
+    let spare: Vec<&str> = entry.texts("allowedAttributesEffective").filter(|name| is_spare(name)).collect();
+    if !spare.is_empty() {
+        let words = format!("{} may write {} of {}", place.own, some_of(&spare), sample.name().0);
+        to.add(too_much(words, place.list()));
+    }
+    Ok(())
+}
+
+/// By what 389-ds says of our effective rights.
+async fn by_effective_rights(
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    let name = &sample.name().0;
+    let subject = format!("dn: {}", place.own);
+    let attributes: Vec<String> =
+        NEVER_WRITTEN.iter().chain(&["userPassword"]).map(|name| (*name).to_owned()).collect();
+    let filter = Filter::present("objectClass");
+    let control = Some((EFFECTIVE_RIGHTS, subject.as_bytes()));
+    let query = Query { base: name, scope: Scope::Base, filter, attributes: &attributes, limit: 1, control };
+    let found = link.search(&query).await?.entries;
+    let told: Vec<&str> = found.first().map(|entry| entry.texts("attributeLevelRights").collect()).unwrap_or_default();
+    let rights = told.iter().flat_map(|text| text.split(", ")).filter_map(|pair| pair.split_once(':'));
+    let (mut reset, mut spare, mut some) = (false, Vec::new(), false);
+    for (attribute, letters) in rights {
+        some = true;
+        // `w`: add values; `o`: remove them.
+        let writes = letters.contains('w') || letters.contains('o');
+        match attribute {
+            "userPassword" => reset = letters.contains('w') && letters.contains('o'),
+            _ if writes && is_spare(attribute) => spare.push(attribute),
+            _ => {}
+        }
+    }
+    if !some {
+        to.add(
+            Probe::found(
+                Cause::Unclear,
+                Grade::Note,
+                "rights",
+                format!("the server does not say what {} may do to {name} (effective rights)", place.own),
+            )
+            .mended_by("Let rekeyd's account use the control 1.3.6.1.4.1.42.2.27.9.5.2, as the default rules do."),
+        );
+    } else if reset {
+        to.add(Probe::fine("rights", format!("{} may set the password of {name}", place.own)));
+    } else {
+        to.add(reset_denied(name, place));
+    }
+    if !spare.is_empty() {
+        let command = place.access(&place.base, &spare, "none");
+        to.add(too_much(format!("{} may write {} of {name}", place.own, some_of(&spare)), command));
+    }
+    Ok(())
+}
+
+/// Whether 389-ds takes us for one for whom no rule holds.
+async fn an_administrator(nature: &Nature, link: &mut Link, place: &Place, to: &mut Chart<'_>) -> Result<(), Failure> {
+    let own = Dn::parse(&place.own).ok();
+    let names = ["nsslapd-rootdn".to_owned()];
+    let root = nature::entry(link, policy::GLOBAL, &names).await?;
+    let root = root.as_ref().and_then(|entry| entry.texts("nsslapd-rootdn").next()).unwrap_or("cn=Directory Manager");
+    if own.is_some() && own == Dn::parse(root).ok() {
+        to.add(all_powerful(format!("{} is the server's own administrator, whom no rule binds", place.own)));
+        return Ok(());
+    }
+    let Ok(Some(name)) = &nature.default_policy else { return Ok(()) };
+    let names = ["passwordAdminDN".to_owned()];
+    let Some(entry) = nature::entry(link, &name.0, &names).await? else { return Ok(()) };
+    let Ok(Some(listed)) = policy::administrators(&entry) else { return Ok(()) };
+    let member = if Some(&listed) == own.as_ref() {
+        true
+    } else {
+        let any = ["member", "uniqueMember"].map(|name| Filter::equal(name, place.own.as_str())).to_vec();
+        let (base, filter) = (listed.as_str(), Filter::Or(any));
+        let query = Query { base, scope: Scope::Base, filter, attributes: &[], limit: 1, control: None };
+        !link.search(&query).await?.entries.is_empty()
+    };
+    if member {
+        let command = if Some(&listed) == own.as_ref() {
+            place.set(&name.0, "passwordAdminDN", "")
+        } else {
+            place.take(listed.as_str(), "member", &place.own)
+        };
+        to.add(password_administrator(
+            format!("passwordAdminDN of {} is {}, which {} belongs to", name.0, listed, place.own),
+            command,
+        ));
+    }
+    Ok(())
+}
+
+/// By trying, on OpenLDAP.
+async fn by_trying(
+    nature: &Nature,
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    let name = sample.name();
+    match may(link, name, "userPassword").await? {
+        Some(false) => to.add(reset_denied(&name.0, place)),
+        _ => to.add(Probe::fine("rights", format!("{} may set the password of {}", place.own, name.0))),
+    }
+    if nature.has_policies && !sample.has("pwdReset") && !nature.blind.iter().any(|hidden| hidden == "pwdReset") {
+        match link.remove(name, "pwdReset", b"FALSE").await?.code {
+            NO_RIGHT => to.add(
+                Probe::found(
+                    Cause::MustChangeDenied,
+                    Grade::Note,
+                    "rights",
+                    format!(
+                        "{} may not write pwdReset of {}, so that operators set no temporary passwords",
+                        place.own, name.0
+                    ),
+                )
+                .mended_by("Give it \"manage\" on this attribute alone, or name another account as `operator_bind_dn`.")
+                .with(place.access(&place.base, &["pwdReset"], "manage")),
+            ),
+            NO_SUCH_ATTRIBUTE => {
+                to.add(Probe::fine("rights", "temporary passwords can be set, with a change after them"))
+            }
+            _ => {}
+        }
+    }
+    let mut spare = Vec::new();
+    let mut tried = 0;
+    for attribute in NEVER_WRITTEN {
+        match may(link, name, attribute).await? {
+            Some(true) => spare.push(attribute),
+            Some(false) => {}
+            None => continue,
+        }
+        tried += 1;
+    }
+    if spare.is_empty() {
+        to.add(Probe::fine("rights", format!("none of {tried} attributes that rekeyd never writes can be written")));
+    } else {
+        let command = place.access(&place.base, &spare, "read");
+        to.add(too_much(format!("{} may write {} of {}", place.own, some_of(&spare), name.0), command));
+    }
+    Ok(())
+}
+
+/// Whether we may write an attribute, where the server's answer tells.
+pub(super) async fn may(link: &mut Link, name: &EntryName, attribute: &str) -> Result<Option<bool>, Failure> {
+    let Ok(nothing) = random_password() else { return Ok(None) };
+    let value = format!("{{none}}{}", nothing.as_str());
+    Ok(match link.remove(name, attribute, value.as_bytes()).await?.code {
+        NO_SUCH_ATTRIBUTE => Some(true),
+        NO_RIGHT => Some(false),
+        _ => None,
+    })
+}
+
+/// Whether the hashes of people's passwords are shown to us.
+async fn readable_passwords(
+    nature: &Nature,
+    link: &mut Link,
+    sample: &Entry,
+    place: &Place,
+    to: &mut Chart<'_>,
+) -> Result<(), Failure> {
+    if nature.flavour.product() == Product::ActiveDirectory {
+        // They are shown to nobody there.
+        return Ok(());
+    }
+    let names = ["userPassword".to_owned(), "pwdHistory".to_owned(), "passwordHistory".to_owned()];
+    let Some(entry) = nature::entry(link, &sample.name().0, &names).await? else { return Ok(()) };
+    let shown: Vec<&str> = names.iter().map(String::as_str).filter(|name| entry.has(name)).collect();
+    if shown.is_empty() {
+        to.add(Probe::fine("rights", "no hash of a password can be read"));
+        return Ok(());
+    }
+    let access = |access| place.access(&place.base, &shown, access);
+    let command = match nature.flavour.product() {
+        Product::OpenLdap if shown == ["userPassword"] => access("=xw"),
+        Product::OpenLdap => access("none"),
+        _ => access("noread"),
+    };
+    to.add(
+        Probe::found(
+            Cause::PasswordsReadable,
+            Grade::Note,
+            "rights",
+            format!("{} may read {} of {}", place.own, shown.join(", "), sample.name().0),
+        )
+        .mended_by("Take the right to read it away: rekeyd needs no hash of anybody's password.")
+        .with(command),
+    );
+    Ok(())
+}
+
+/// What `FreeIPA`'s password plugin takes us for.
+fn taken_for(writer: &Writer, to: &mut Chart<'_>) {
+    let cause = match writer {
+        Writer::SysAccount => None,
+        Writer::Admin => Some(Cause::TakenForAdministrator),
+        Writer::DsManager => Some(Cause::TakenForManager),
+        Writer::Unknown(_) => Some(Cause::TakenForUnknown),
+    };
+    match cause.zip(writer.obstacle()) {
+        Some((cause, why)) => to.add(
+            Probe::found(cause, Grade::Broken, "rights", why)
+                .mended_by(
+                    "Run it on one server, see on every server that rekeyd writes to that the list has it, since \
+                     cn=config is not replicated, and restart their directory servers.",
+                )
+                .with(
+                    "ipa sysaccount-policy rekeyd --privileged=true\n\
+                     ldapsearch -LLL -D 'cn=Directory Manager' -W -b cn=ipa_pwd_extop,cn=plugins,cn=config -s base \
+                     SysAcctManagersDNs\nsystemctl restart dirsrv.target\n"
+                        .to_owned(),
+                ),
+        ),
+        None => to.add(Probe::fine("rights", "the server holds our writes to the policy, and lets the password stand")),
+    }
+}
+
+fn is_spare(attribute: &str) -> bool {
+    !WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(attribute))
+}
+
+/// The first few of a list, and how many more there are.
+fn some_of(names: &[&str]) -> String {
+    const FEW: usize = 8;
+    let first = names.iter().take(FEW).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FEW) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn too_much(words: String, command: impl Into<Option<String>>) -> Probe {
+    Probe::found(Cause::WritesTooMuch, Grade::Note, "rights", words)
+        .mended_by("Take these rights away; rekeyd writes passwords and what belongs to them.")
+        .with(command)
+}
+
+fn reset_denied(name: &str, place: &Place) -> Probe {
+    Probe::found(
+        Cause::ResetDenied,
+        Grade::Broken,
+        "rights",
+        format!("{} may not set the password of {name}", place.own),
+    )
+    .mended_by("Let it write passwords of people, and neither read nor manage them.")
+    .with(place.access(&place.base, &["userPassword"], "=xw"))
+}
+
+pub(super) fn all_powerful(words: String) -> Probe {
+    Probe::found(Cause::AllPowerful, Grade::Broken, "rank", words).mended_by(
+        "Make an account of rekeyd's own with the rights in config/ (openldap-acl.ldif, ds389-acl.ldif) and name it as \
+         `bind_dn`; for this one the server checks neither quality nor history.",
+    )
+}
+
+pub(super) fn password_administrator(words: String, command: Option<String>) -> Probe {
+    Probe::found(Cause::PasswordAdministrator, Grade::Broken, "rank", words)
+        .mended_by(
+            "Make it an ordinary writer of passwords: for an administrator of passwords the server checks neither \
+                    quality nor history, and people could set whatever they like.",
+        )
+        .with(command)
+}
