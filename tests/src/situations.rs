@@ -187,11 +187,7 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("holder-may-not-change", &["holder-may-not-change"], Open)),
         ..nowhere("may-not-change")
     },
-    Situation {
-        // What would show that there is a password can't be seen either.
-        openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
-        ..everywhere("hidden", refused("unknown", &["unknown"], Open))
-    },
+    everywhere("hidden", refused("unknown", &["unknown"], Open)),
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

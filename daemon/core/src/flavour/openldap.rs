@@ -313,6 +313,18 @@ pub(super) mod tests {
         {
             assert_eq!(flavour.account(&reading, &mapping).standing.has(Finding::Unknown), expected);
         }
+        // Whoever may not see the mark of a password does not know that there is none, nor that a marker is absent.
+        let markers = super::tests::mapping("never_activated = [\"!pwdChangedTime\", \"!initials\"]");
+        let unmarked = super::tests::entry(&[]);
+        for (hidden, expected) in [
+            (&[][..], &[Finding::NeverActivated, Finding::NeverActivated][..]),
+            (&["pwdchangedtime".to_owned()], &[Finding::Unknown, Finding::NeverActivated]),
+            (&["pwdChangedTime".to_owned(), "initials".to_owned()], &[Finding::Unknown, Finding::Unknown]),
+        ] {
+            let reading = Reading { entry: &unmarked, ..reading(&known, hidden) };
+            let standing = flavour.account(&reading, &markers).standing;
+            assert_eq!(standing.evidence().iter().map(|seen| seen.finding).collect::<Vec<_>>(), expected, "{hidden:?}");
+        }
         let mut nameless = entry.clone();
         nameless.replace("entryUUID", vec![]);
         let account = account(&server(), &nameless, &policy, &mapping);
