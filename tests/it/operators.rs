@@ -1,12 +1,13 @@
 //! P8 and the operators' command: who may do what, and what `rekeyctl` tells them.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, sync::Arc};
 
 use hyper::Method;
 use nix::unistd::getuid;
 use rekeyd_tests::{
     acts::{Told, run},
     branch::PASSWORD,
+    estate::{Estate, Product},
     tests,
     world::{World, program},
 };
@@ -15,6 +16,7 @@ use serde_json::json;
 tests! {
     async fn p8_operators_of_the_group_help_everybody_below_them;
     async fn p8_who_has_no_rank_learns_nothing;
+    async fn ctl_a_temporary_password_that_need_not_be_changed_is_told_of;
     async fn ctl_audit_is_a_table_or_json;
     async fn ctl_explain_names_every_finding_and_the_remedy;
     async fn ctl_exit_codes_tell_refusals_from_faults;
@@ -148,6 +150,30 @@ async fn ctl_explain_names_every_finding_and_the_remedy() {
     assert_eq!((told.code, &told.json()["found"]), (1, &json!("not-found")), "{told:?}");
     assert_eq!(world.asks(&["explain", "loop"])["account"]["groups"].as_array().map(Vec::len), Some(2));
     assert!(world.writes("ada").await.is_empty());
+}
+
+async fn ctl_a_temporary_password_that_need_not_be_changed_is_told_of() {
+    let estate = Arc::new(Estate::claim(Product::Ds389).await);
+    for name in ["lax", "usual"] {
+        estate.add_active(&estate.dn(name), &estate.login(name), &[]).await;
+    }
+    estate.policy_for(&estate.dn("lax"), "lax", &[("passwordMustChange", "off")]).await;
+    let world = World::builder().estate(&estate).start().await;
+    for (name, unseen) in [("lax", true), ("usual", false)] {
+        let login = estate.login(name);
+        let arguments = ["set-password", &login, "--reason", "asked at the desk"];
+        let told = world.rekeyctl(&arguments, "Rw9Tk4Hy7BzQp3Vm\n").fine();
+        let said = format!("{}{}", told.out, told.err);
+        assert_eq!(said.contains("does not show"), unseen, "{said}");
+        let row = world.event(&[("event", "password-replaced"), ("outcome", "replaced")]).await;
+        assert_eq!(row["details"].to_string().contains("must-change-seen"), unseen, "{row}");
+        let answer = world.asks(&["set-password", &login, "--generate", "--reason", "asked once more"]);
+        assert_eq!(answer["must_change_unseen"].as_bool(), unseen.then_some(true), "{answer}");
+        if let Some(password) = answer["password"].as_str() {
+            world.secret(password);
+        }
+    }
+    world.secret("Rw9Tk4Hy7BzQp3Vm");
 }
 
 async fn ctl_audit_is_a_table_or_json() {

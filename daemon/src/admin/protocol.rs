@@ -441,6 +441,9 @@ pub struct Replaced {
     pub password: Option<Password>,
     /// Whether it must be changed at the next sign-in.
     pub must_change: bool,
+    /// That the directory took the password and does not show that it must be changed: its policy may not want that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_change_unseen: bool,
 }
 
 /// The answer of `POST /v1/thaw`.

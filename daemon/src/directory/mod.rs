@@ -68,11 +68,23 @@ pub struct Times {
     pub write: Duration,
 }
 
+/// A group of an account, for operators.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Membership {
+    /// Its entry, or its identifier where its entry can't be seen.
+    pub name: String,
+    /// What its members rule over others by, in words and with its identifier, where the product itself has it so.
+    pub power: Option<String>,
+}
+
 /// How a write ended.
 #[derive(Debug)]
 pub enum Written {
     /// The directory has the new password.
-    Done,
+    Done {
+        /// It was to be changed at the next sign-in, and the directory does not show that it must be.
+        must_change_unseen: bool,
+    },
     /// Certainly nothing was written: no server took the write.
     NotDone(String),
     /// The directory refused the password or the write, and says why; with what it demands, where it shows that.
