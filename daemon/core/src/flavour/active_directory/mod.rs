@@ -126,7 +126,7 @@ pub struct ActiveDirectory {
     /// The control that has a reset look at old passwords, where the server lists one.
     pub hints: Option<&'static str>,
     /// Up to which version of its key an account's password is taken for its maker's: [`MADE_WITH`], unless the
-    /// organisation's own tools say otherwise.
+    /// configuration says otherwise (`first_passwords`), since the organisation's own tools do it in one step.
     pub made_with: i64,
     /// The domain's password policy, where it can be read.
     pub policy: Option<PasswordSettings>,
