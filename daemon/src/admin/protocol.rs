@@ -327,7 +327,8 @@ pub struct ExplainedAccount {
     pub stamp: String,
     /// All findings; none is an active account.
     pub findings: Vec<ExplainedFinding>,
-    /// The groups by which they have administrator access, from the one that names them to the one that the policy names.
+    /// The groups by which they have administrator access, from the one that names them to the one that the policy names, or
+    /// that has it by the product itself, with its number.
     #[serde(default)]
     pub privileged_by: Vec<String>,
     /// When it was read.

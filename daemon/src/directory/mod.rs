@@ -128,6 +128,13 @@ pub enum FlawKind {
     Writes,
 }
 
+impl Membership {
+    /// A group of which there is no more to be told.
+    fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), power: None }
+    }
+}
+
 impl FlawKind {
     /// The word in the trail and in the status.
     pub fn word(self) -> &'static str {
@@ -197,6 +204,14 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.name(),
             Self::Ldif(ldif) => ldif.name(),
+        }
+    }
+
+    /// All groups of an account as operators are shown them, also those that no verdict rests on.
+    pub async fn memberships(&self, account: &Account) -> Result<Vec<Membership>, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.memberships(account).await,
+            Self::Ldif(_) => Ok(account.groups.iter().map(|group| Membership::plain(group.as_str())).collect()),
         }
     }
 

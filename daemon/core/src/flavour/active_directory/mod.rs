@@ -232,6 +232,19 @@ impl ActiveDirectory {
         state::read(self, reading, standing);
     }
 
+    /// All groups that an account is in at any depth, each with what makes its members rule over others, if it does.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn numbered_groups(&self, entry: &Entry) -> Result<Vec<(Sid, Option<String>)>, String> {
+        let token = state::token(entry).map_err(|bad| format!("{}: {}", bad.attribute, bad.why))?;
+        let power = |sid: &Sid| {
+            let named = self.powerful.iter().find(|(powerful, _)| powerful == sid).map(|(_, name)| name.clone());
+            sid.power().map(str::to_owned).or(named)
+        };
+        Ok(token.into_iter().map(|sid| (sid.clone(), power(&sid))).collect())
+    }
+
     /// The groups, among those that the configuration names, that an account is in at any depth.
     ///
     /// # Errors
