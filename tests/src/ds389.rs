@@ -115,6 +115,20 @@ impl Ds389 {
         self.set("cn=userroot,cn=ldbm database,cn=plugins,cn=config", &[("nsslapd-readonly", value)]).await;
     }
 
+    /// Applies changes in LDIF as the administrator.
+    pub async fn apply(&self, changes: &str) {
+        let file = scratch::folder("ldif").join("changes.ldif");
+        fs::write(&file, changes).expect("a written file");
+        let mut command = Command::new("ldapmodify");
+        command.args(["-x", "-D", ADMIN, "-w", ADMIN_PASSWORD, "-H", &self.uri(), "-f"]).arg(file);
+        spawn_blocking(move || output(&mut command)).await.expect("ldapmodify");
+    }
+
+    /// Lets the server write down when each password was set, which it does not by itself.
+    pub async fn tracks_passwords(&self) {
+        self.set("cn=config", &[("passwordTrackUpdateTime", "on")]).await;
+    }
+
     /// How often somebody has set the password of this entry, as the server's own audit log tells.
     pub fn password_writes(&self, dn: &str, by: &str) -> usize {
         let log = fs::read_to_string(self.folder.join("log/audit")).unwrap_or_default();

@@ -25,6 +25,9 @@ pub const OWN: &str = "Zq8Wk3Vx9Jy";
 /// The control of the password policy.
 const PPOLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
+/// What administrators are to give the daemon on 389-ds.
+const DS389_RULES: &str = include_str!("../../config/ds389-acl.ldif");
+
 /// A product that tests run against as it really is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Product {
@@ -95,7 +98,7 @@ impl Estate {
         match estate.server.clone() {
             Server::OpenLdap(_) => {}
             Server::ActiveDirectory(samba) => estate.delegate(&samba).await,
-            Server::Ds389(_) => estate.grant().await,
+            Server::Ds389(ds389) => estate.grant(&ds389).await,
         }
         // A group that the policy names must be there, and some products want a member.
         estate.add_group("admins", &[&estate.service]).await;
@@ -114,6 +117,14 @@ impl Estate {
     /// Where the branch begins.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// An entry of the daemon's own to learn on, where the product needs one.
+    fn canary(&self) -> String {
+        match &self.server {
+            Server::OpenLdap(_) => slapd::CANARY.to_owned(),
+            Server::ActiveDirectory(_) | Server::Ds389(_) => format!("uid=canary,{}", self.base),
+        }
     }
 
     /// The daemon's identity.
@@ -190,8 +201,10 @@ impl Estate {
             ("directory.login_attributes", logins),
             ("policy.privileged_groups", list(&[&self.group("admins")])),
         ];
+        if self.product() != Product::ActiveDirectory {
+            keys.push(("directory.canary", quoted(&self.canary())));
+        }
         if self.product() == Product::OpenLdap {
-            keys.push(("directory.canary", quoted(slapd::CANARY)));
             keys.push(("directory.default_policy", quoted(&format!("cn=default,ou=policies,{}", slapd::SUFFIX))));
         }
         keys
@@ -217,7 +230,6 @@ impl Estate {
             if !more.iter().any(|(name, _)| *name == "userAccountControl") {
                 attributes.push(("userAccountControl", text("512")));
             }
-            attributes.extend(password.map(|password| ("unicodePwd", samba::quoted(password))));
         } else {
             attributes.extend([("objectClass", text("inetOrgPerson")), ("uid", text(login))]);
             attributes.extend(password.map(|password| ("userPassword", text(password))));
@@ -228,6 +240,13 @@ impl Estate {
             attributes.push(("cn", text(r"O, Brien\, #x")));
         }
         self.add_bytes(dn, &attributes).await;
+        // The directory's own console makes the account first and gives it a password after that, and the count of
+        // passwords shows it.
+        if self.product() == Product::ActiveDirectory
+            && let Some(password) = password
+        {
+            self.give_password(dn, password).await;
+        }
     }
 
     async fn add_bytes(&self, dn: &str, attributes: &[(&str, Vec<u8>)]) {
@@ -360,42 +379,27 @@ impl Estate {
         samba.allow(&self.base, &rules.concat()).await;
     }
 
-    /// Makes the daemon's identity on 389-ds, with the rights of the sample, and lets people change their passwords.
-    async fn grant(&self) {
+    /// Makes the daemon's identity on 389-ds, with the rights of the file that administrators are to apply, and lets people
+    /// change their passwords.
+    async fn grant(&self, ds389: &Ds389) {
         let login = format!("svc{}", self.number);
         let class = [("objectClass", "applicationProcess"), ("objectClass", "simpleSecurityObject"), ("cn", &login)];
         let password = [("userPassword", self.service_password.as_str())];
         self.add(&self.service, &[&class[..], &password[..]].concat()).await;
         // Given by an administrator, so the policy would ask the daemon to change its own password first.
         self.set(&self.service, "passwordExpirationTime", &["20380119031407Z"]).await;
-        let service = &self.service;
-        let rules = [
-            format!(
-                "(targetattr != \"userPassword\")(version 3.0; acl \"rekeyd reads\"; allow (read, search, compare) \
-                 userdn = \"ldap:///{service}\";)"
-            ),
-            format!(
-                "(targetattr = \"userPassword\")(version 3.0; acl \"rekeyd sets passwords\"; allow (write) \
-                 userdn = \"ldap:///{service}\";)"
-            ),
-            "(targetattr = \"userPassword\")(version 3.0; acl \"own password\"; allow (write) \
-             userdn = \"ldap:///self\";)"
-                .to_owned(),
-        ];
-        self.set(&self.base, "aci", &[&rules[0], &rules[1], &rules[2]]).await;
-        // The general policy and the settings of the plugin that ends idle accounts.
-        for (entry, attributes) in [
-            ("cn=config", "password* || nsslapd-pwpolicy-local || cn || objectClass"),
-            ("cn=Account Policy Plugin,cn=plugins,cn=config", "*"),
-        ] {
-            let rule = format!(
-                "(targetattr = \"{attributes}\")(target = \"ldap:///{entry}\")(version 3.0; acl \"{login} reads it\"; \
-                 allow (read, search, compare) userdn = \"ldap:///{service}\";)"
-            );
-            let change = vec![Mod::Add("aci", HashSet::from([rule.as_str()]))];
-            let result = self.admin().await.modify(entry, change).await.expect("an answer");
-            assert!(result.rc == 0, "{entry} can not be opened: {result:?}");
-        }
+        let own = "(targetattr = \"userPassword\")(version 3.0; acl \"own password\"; allow (write) \
+                   userdn = \"ldap:///self\";)";
+        self.set(&self.base, "aci", &[own]).await;
+        let canary =
+            [("objectClass", "account"), ("objectClass", "simpleSecurityObject"), ("userPassword", "Pq5Wn8Zr3Kx")];
+        self.add(&self.canary(), &canary).await;
+        let rules = DS389_RULES
+            .replace("uid=rekeyd-canary,ou=services,dc=example,dc=org", &self.canary())
+            .replace("uid=rekeyd,ou=services,dc=example,dc=org", &self.service)
+            .replace("ou=people,dc=example,dc=org", &self.base)
+            .replace("dn: dc=example,dc=org", &format!("dn: {}", self.base));
+        ds389.apply(&rules).await;
     }
 }
 

@@ -146,7 +146,10 @@ impl Samba {
         let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", ["objectSid"]).await;
         let (entries, _) = found.expect("an answer").success().expect("the entry");
         let entry = SearchEntry::construct(entries.into_iter().next().expect("the entry"));
-        sid_in_words(&entry.bin_attrs["objectSid"][0])
+        // Bytes that happen to be UTF-8 stand among the texts.
+        let text = entry.attrs.get("objectSid").map(|values| values[0].as_bytes());
+        let bytes = entry.bin_attrs.get("objectSid").map(|values| values[0].as_slice());
+        sid_in_words(text.or(bytes).expect("an identifier"))
     }
 
     /// How often somebody with this security identifier has set the password of this entry, as the server's own log tells.

@@ -190,14 +190,14 @@ pub const ALL: &[Situation] = &[
     Situation {
         // What would show that there is a password can't be seen either.
         openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
-        ds389: Some(refused("unknown", &["undecided", "unknown"], Open)),
         ..everywhere("hidden", refused("unknown", &["unknown"], Open))
     },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },
     Situation { active_directory: Some(refused("not-a-person", &["not-a-person"], Open)), ..nowhere("service") },
-    Situation { active_directory: Some(refused("not-a-person", &["not-a-person"], Open)), ..nowhere("computer") },
+    // The search for people does not find it.
+    Situation { active_directory: Some(refused("not-found", &[], Open)), ..nowhere("computer") },
     Situation {
         active_directory: Some(
             refused("password-elsewhere", &["password-elsewhere"], Shut)

@@ -352,6 +352,31 @@ mod tests {
     }
 
     #[test]
+    fn the_product_is_said_or_left_to_the_server() {
+        for (kind, product) in [("auto", None), ("openldap", Some(Product::OpenLdap)), ("ds389", Some(Product::Ds389))]
+        {
+            let (config, faults) = read(&WHOLE.replacen('\n', &format!("\nkind = {kind:?}\n"), 1));
+            assert_eq!(faults, Vec::<String>::new());
+            let Kind::Ldap(ldap) = config.kind else { panic!("no LDAP") };
+            assert_eq!(ldap.product, product);
+        }
+    }
+
+    #[test]
+    fn t70_operators_have_an_account_of_their_own_or_not() {
+        let both = "operator_bind_dn = \"cn=ops,dc=x\"\noperator_bind_password_file = \"credential:ops\"\n";
+        let (config, faults) = read(&format!("{WHOLE}{both}"));
+        assert_eq!(faults, Vec::<String>::new());
+        assert_eq!(config.mapping.apart.len(), 3);
+        let Kind::Ldap(ldap) = config.kind else { panic!("no LDAP") };
+        assert!(matches!(ldap.operator, Some(Identity::Simple { dn, .. }) if dn.0 == "cn=ops,dc=x"));
+        for (half, missing) in both.lines().zip(["operator_bind_password_file", "operator_bind_dn"]) {
+            let (_, faults) = read(&format!("{WHOLE}{half}\n"));
+            assert_eq!(faults, [format!("directory.{missing}: it is missing")]);
+        }
+    }
+
+    #[test]
     fn every_fault_is_named_at_once() {
         let (_, faults) = read(
             "[[directory]]\nurls = [\"ldap://far.example.org\"]\nfilter = \"(uid=a\"\nlogin_attributes = []\n\

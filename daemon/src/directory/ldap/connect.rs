@@ -4,10 +4,11 @@
 //! gets it out of the pool, and must not depend on a thread that makes way for others.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use rekeyd_core::flavour::Reply;
+use rekeyd_core::flavour::ppolicy::PolicyError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -17,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
 use super::guard::{Stream, whole_messages};
+use super::refused::Refusals;
 use super::request::Request;
 use super::tls;
 use super::wire::{Failure, PASSING, bind_request};
@@ -31,7 +33,7 @@ const LONGEST_ANSWER: usize = 1 << 14;
 const ROOM: usize = 512;
 
 /// As whom rekeyd is known on a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Who {
     /// As itself.
     Rekeyd,
@@ -56,6 +58,7 @@ pub(super) struct Connector {
     ways: Arc<Ways>,
     identity: Identity,
     operator: Option<Identity>,
+    refusals: Refusals,
 }
 
 /// What a connection needs before anybody is known on it.
@@ -78,7 +81,13 @@ impl Connector {
             operation_timeout: config.operation_timeout,
         };
         let (identity, operator) = (config.identity.clone(), config.operator.clone());
-        Ok(Self { runtime: Handle::try_current().ok(), ways: Arc::new(ways), identity, operator })
+        Ok(Self {
+            runtime: Handle::try_current().ok(),
+            ways: Arc::new(ways),
+            identity,
+            operator,
+            refusals: Refusals::default(),
+        })
     }
 
     /// A connection on which rekeyd is known.
@@ -92,18 +101,31 @@ impl Connector {
             let reply = self.bound(&mut connection, Request::BindExternal).await?;
             return let_in(endpoint, &reply).map(|()| connection);
         };
+        let url = endpoint.url.as_str();
         // A missing password is said before anybody is bothered.
-        let first = password.read().map_err(Failure::Refused)?;
+        let mut secret = password.read().map_err(Failure::Refused)?;
+        if let Some(failure) = self.refusals.holds(url, who, &secret, Instant::now()) {
+            return Err(failure);
+        }
         let mut connection = self.anonymous(endpoint).await?;
-        let mut reply = self.bound(&mut connection, bind_request(dn, &first)?).await?;
+        let mut reply = self.bound(&mut connection, bind_request(dn, &secret)?).await?;
         if reply.code == 49 {
             // It may have been changed since it was read, there and here; the same one is not tried twice.
-            let second = password.read().map_err(Failure::Refused)?;
-            if *second != *first {
-                reply = self.bound(&mut connection, bind_request(dn, &second)?).await?;
+            let now = password.read().map_err(Failure::Refused)?;
+            if *now != *secret {
+                secret = now;
+                reply = self.bound(&mut connection, bind_request(dn, &secret)?).await?;
             }
         }
-        let_in(endpoint, &reply).map(|()| connection)
+        let let_in = let_in(endpoint, &reply);
+        match &let_in {
+            Err(failure) if reply.code == 49 => {
+                self.refusals.refused(url, who, &secret, failure.clone(), Instant::now());
+            }
+            Err(_) => {}
+            Ok(()) => self.refusals.let_in(url, who),
+        }
+        let_in.map(|()| connection)
     }
 
     async fn bound(&self, connection: &mut Connection, request: Request<'_>) -> Result<Reply, Failure> {
@@ -214,6 +236,12 @@ impl Ways {
 fn let_in(endpoint: &Endpoint, reply: &Reply) -> Result<(), Failure> {
     let url = &endpoint.url;
     match reply.code {
+        // It would let us do nothing but that.
+        0 if reply.policy.and_then(|policy| policy.error) == Some(PolicyError::ChangeAfterReset) => {
+            Err(Failure::Refused(format!(
+                "{url} lets rekeyd in only to change its own password: an administrator has set that; change it as rekeyd"
+            )))
+        }
         0 => Ok(()),
         // Nobody is told which of the two is wrong, by no server.
         49 => Err(Failure::Refused(format!(

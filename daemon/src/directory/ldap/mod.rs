@@ -17,6 +17,7 @@ mod guard;
 mod nature;
 mod pool;
 mod pulse;
+mod refused;
 mod request;
 mod spread;
 mod tls;

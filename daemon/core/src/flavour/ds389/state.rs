@@ -120,7 +120,9 @@ fn password(policy: Option<&Policy>, reading: &Reading<'_>, standing: &mut Stand
 /// waited for: each is a password that must be replaced, and none says anything about the account.
 fn temporary(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadable> {
     let entry = reading.entry;
-    let (from, end) = (entry.moment("pwdTPRValidFrom")?, entry.moment("pwdTPRExpireAt")?);
+    // What the policy does not limit reads -1.
+    let limit = |attribute: &str| if entry.texts(attribute).eq(["-1"]) { Ok(None) } else { entry.moment(attribute) };
+    let (from, end) = (limit("pwdTPRValidFrom")?, limit("pwdTPRExpireAt")?);
     let tried = entry.number("pwdTPRUseCount")?.unwrap_or(0);
     if entry.flag("pwdTPRReset")? != Some(true) {
         return Ok(());
@@ -201,6 +203,13 @@ mod tests {
         for (view, lines, expected) in [
             // Added by root: 0; nothing tells of a person.
             (&plain, "", &[Finding::Undecided][..]),
+            // One limit alone.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
+                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+            ),
             // Then set by an account with the right to: 0.
             (&plain, "passwordGraceUserTime: 0", &[]),
             // Three wrong passwords: 19 and "locked", with a right one, too.
@@ -224,6 +233,13 @@ mod tests {
             (&unlocked, "passwordGraceUserTime: 0\npasswordRetryCount: 3\naccountUnlockTime: 20261122011434Z", &[]),
             // passwordMustChange on, added by root: 0 and "change after reset".
             (&must_change, "passwordExpirationTime: 19700101000000Z", &[Finding::MustChange, Finding::NeverActivated]),
+            // One limit alone.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
+                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+            ),
             // Then set by an account with the right to: 0.
             (
                 &must_change,
@@ -283,6 +299,13 @@ mod tests {
                  pwdTPRReset: TRUE\npwdTPRUseCount: 7\npwdTPRExpireAt: 20261122011102Z\n\
                  pwdTPRValidFrom: 20261122011100Z",
                 &[Finding::MustChange, Finding::MustChange, Finding::PasswordExpired],
+            ),
+            // One limit alone.
+            (
+                &must_change,
+                "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
+                 pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
+                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
             ),
             // Then set by an account with the right to: 0.
             (

@@ -26,13 +26,12 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     ad.objects = policies(link, &domain).await?;
     let mut groups_in_doubt = None;
     for group in &ground.wanted.watched {
-        match sid_of(link, group.as_str()).await? {
-            Some(sid) => ad.watched.push((sid, group.clone())),
-            None => {
-                let why = "it is not there, or rekeyd's account may not see its objectSid";
-                groups_in_doubt =
-                    Some(format!("verdicts rest on the group {group}, and {why}", group = group.as_str()));
-            }
+        if let Some(sid) = sid_of(link, group.as_str()).await? {
+            ad.watched.push((sid, group.clone()));
+        } else {
+            let name = group.as_str();
+            let why = "it is not there, or rekeyd's account may not see its objectSid";
+            groups_in_doubt = Some(format!("verdicts rest on the group {name}, and {why}"));
         }
     }
     ad.powerful = powerful(link, &domain).await?;

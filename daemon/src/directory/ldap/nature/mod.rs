@@ -135,10 +135,10 @@ impl Nature {
         let Ground { root, schema, mapping, people, own, .. } = ground;
         let flavour = learnt.flavour;
         let mut attributes = flavour.attributes(&mapping);
-        let alone = flavour.alone().map(|(only, control)| {
+        let alone = flavour.alone().map(|shown| {
             let all = attributes.clone();
-            attributes.retain(|name| !only.contains(&name.as_str()));
-            Alone { attributes: all, control }
+            attributes.retain(|name| !shown.attributes.contains(&name.as_str()));
+            Alone { attributes: all, control: shown.control }
         });
         Ok(Self {
             attributes,
