@@ -192,7 +192,7 @@ async fn by_effective_rights(
     for (attribute, letters) in rights {
         some = true;
         // `w`: add values; `o`: remove them.
-        let writes = letters.contains('w') || letters.contains('o');
+        let writes = letters != "none" && (letters.contains('w') || letters.contains('o'));
         match attribute {
             "userPassword" => reset = letters.contains('w') && letters.contains('o'),
             _ if writes && is_spare(attribute) => spare.push(attribute),
