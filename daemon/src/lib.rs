@@ -50,6 +50,10 @@
 //! ([`Operator::rank`](rekeyd_core::policy::authority::Operator::rank)), and [`flow::operator`] sends a link or
 //! replaces the password by the same verdict and the same permit.
 //!
+//! **Everybody is looked at.** `rekeyctl policy test` and `rekeyctl adopt` come to [`flow::compare`] and [`flow::adopt`],
+//! which [walk](directory::Directory::walk) page by page with a memory that does not grow: watched groups are read once,
+//! from above, and each page is judged with what rekeyd remembers of it. The answer goes out line by line.
+//!
 //! # Invariants
 //!
 //! * Self-service writes to the directory exactly once, at SET, with the person's own password; before that nothing.

@@ -168,6 +168,10 @@ impl Daemon {
         self.process.as_ref().expect("a running daemon").pid()
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("admin.sock")
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("a daemon that has been ready")
     }

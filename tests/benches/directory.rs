@@ -145,7 +145,8 @@ database mdb
 suffix {SUFFIX}
 rootdn {ADMIN}
 directory {folder}/db
-maxsize 2147483648
+maxsize 17179869184
+limits dn.exact="{SERVICE}" size.pr=1000 size.prtotal=unlimited
 index objectClass,uid,mail,member,memberOf,entryUUID,entryCSN eq
 access to dn.exact="{CANARY}" attrs=userPassword
   by dn.exact="{SERVICE}" write by self =xw by anonymous auth by * none

@@ -34,6 +34,7 @@ mod set;
 mod signin;
 mod sink;
 mod timing;
+mod walk;
 mod wire;
 
 use std::{
@@ -71,6 +72,7 @@ pub(crate) const LIST: &[Bench] = &[
     },
     Bench { name: "timing", about: "whether the times of answers tell who exists", run: timing::run },
     Bench { name: "probe", about: "only that part of timing that asks after others", run: timing::run_probe },
+    Bench { name: "walk", about: "everybody looked at, against a bare paged search of the same tree", run: walk::run },
     Bench { name: "memory", about: "memory, descriptors, time to READY, size of the program", run: memory::run },
 ];
 
@@ -87,6 +89,8 @@ pub(crate) struct Context {
     pub(crate) baselines: bool,
     /// How long memory is watched under load.
     pub(crate) soak: Duration,
+    /// How many people are looked at in a walk, where somebody says so.
+    pub(crate) people: Option<u64>,
 }
 
 impl Context {

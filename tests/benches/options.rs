@@ -31,6 +31,7 @@ impl Options {
             quick: false,
             baselines: true,
             soak: Duration::ZERO,
+            people: None,
         };
         let mut options = Self {
             context,
@@ -52,6 +53,7 @@ impl Options {
                 "--binary" => options.context.binary = value()?.into(),
                 "--json" => options.json = Some(value()?.into()),
                 "--list" => options.list = true,
+                "--people" => options.context.people = Some(number(value()?)?.into()),
                 "--pairs" => options.pairs = number(value()?)?,
                 "--quick" => options.context.quick = true,
                 "--rounds" => options.rounds = number(value()?)?,

@@ -8,6 +8,7 @@
     clippy::unwrap_used
 )]
 
+mod adopt;
 mod check;
 mod checker;
 mod checklist;
@@ -49,6 +50,7 @@ mod store_faults;
 mod store_full;
 mod store_power;
 mod story;
+mod survey;
 mod tickets;
 mod tidy;
 mod tokens;
@@ -61,6 +63,7 @@ use rekeyd_tests::harness;
 
 fn main() -> ExitCode {
     let modules = [
+        adopt::all(),
         check::all(),
         crowds::all(),
         checker::all(),
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         store_full::all(),
         store_power::all(),
         story::all(),
+        survey::all(),
         tickets::all(),
         tidy::all(),
         tokens::all(),

@@ -141,7 +141,7 @@ async fn ctl_explain_names_every_finding_and_the_remedy() {
     assert!(told["reason"].is_null() && told["account"]["findings"].as_array().is_some_and(Vec::is_empty), "{told}");
     assert!(!told.to_string().contains("ada@example.org"), "the whole address is shown: {told}");
     let verdicts = told["account"]["verdicts"].as_array().expect("verdicts");
-    assert!(verdicts.len() == 4 && verdicts.iter().all(|verdict| verdict["allowed"] == true), "{told}");
+    assert!(verdicts.len() == 5 && verdicts.iter().all(|verdict| verdict["allowed"] == true), "{told}");
     let told = world.rekeyctl(&["--json", "explain", "twin"], "").json();
     assert_eq!((&told["found"], told["matches"].as_array().map(Vec::len)), (&json!("ambiguous"), Some(2)), "{told}");
     let told = world.rekeyctl(&["--json", "explain", "nobody"], "");

@@ -390,7 +390,9 @@ impl Estate {
         self.set(&self.service, "passwordExpirationTime", &["20380119031407Z"]).await;
         let own = "(targetattr = \"userPassword\")(version 3.0; acl \"own password\"; allow (write) \
                    userdn = \"ldap:///self\";)";
-        self.set(&self.base, "aci", &[own]).await;
+        for entry in [&self.base, &self.service] {
+            self.set(entry, "aci", &[own]).await;
+        }
         let canary =
             [("objectClass", "account"), ("objectClass", "simpleSecurityObject"), ("userPassword", "Pq5Wn8Zr3Kx")];
         self.add(&self.canary(), &canary).await;

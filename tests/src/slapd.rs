@@ -29,7 +29,7 @@ pub const CANARY: &str = "uid=rekeyd-canary,ou=services,dc=example,dc=org";
 /// The password of [`SERVICE`].
 pub const SERVICE_PASSWORD: &str = "service-bind-Pw-4711";
 
-/// Its password.
+/// The password of all administrators.
 pub const ADMIN_PASSWORD: &str = "admin-bind-Pw-0815";
 /// A server that takes longer to start, or to stop, is broken.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -19,6 +19,29 @@ CREATE TABLE accounts (
     undecided INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- Accounts that are older than rekeyd, and what they were taken for. Beside `accounts`, so that an adoption can be undone
+-- without touching what rekeyd has seen itself. `sealed` holds who and why.
+CREATE TABLE adoptions (
+    id BLOB NOT NULL PRIMARY KEY,
+    directory INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    filter TEXT,
+    undecided_as TEXT CHECK (undecided_as IN ('activated', 'never-activated')),
+    at INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'undoing', 'undone')),
+    activated INTEGER NOT NULL DEFAULT 0,
+    never_activated INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE adopted (
+    account TEXT NOT NULL PRIMARY KEY,
+    adoption BLOB NOT NULL REFERENCES adoptions (id),
+    activated INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX adopted_by ON adopted (adoption);
+
 -- Addresses that were proved to reach an account's person, by keyed hash.
 CREATE TABLE contacts (
     account TEXT NOT NULL,
@@ -128,6 +151,14 @@ CREATE TABLE replacements (
 CREATE TABLE paces (
     key BLOB NOT NULL PRIMARY KEY,
     tat INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What the doctor found in each directory the last few times, so that the next time can say what is new.
+CREATE TABLE doctor_runs (
+    directory INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    findings TEXT NOT NULL,
+    PRIMARY KEY (directory, at)
 ) STRICT, WITHOUT ROWID;
 
 -- The audit trail. `payload`, `salt` and `account` go when a person is erased; the chain hangs on `commitment`.

@@ -6,6 +6,7 @@
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
+use rekeyd_core::domain::Evidence;
 use rekeyd_core::policy::authority::Verb;
 use rekeyd_core::policy::eligibility::Refusal;
 use serde::Serialize;
@@ -14,8 +15,8 @@ use zeroize::Zeroizing;
 
 use super::protocol::{
     Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
-    ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice, Password, Problem,
-    Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
+    ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice,
+    Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};
@@ -76,6 +77,7 @@ pub(super) fn bad_request(detail: impl Into<String>) -> Answer {
 /// The caller has a rank, but not the one for this.
 pub(super) fn not_allowed(verb: Verb) -> Answer {
     let detail = match verb {
+        Verb::Adopt => "only root may adopt accounts",
         Verb::Doctor => "only root may have the directories looked at",
         Verb::Restored => "only root may declare a restore",
         _ => "your rank does not allow this",
@@ -312,11 +314,16 @@ pub(super) fn explanation(told: Result<explain::Explanation, String>) -> Answer 
 }
 
 fn reason(told: &explain::Reason) -> Reason {
-    Reason { code: told.code.into(), remedy: told.remedy.into() }
+    Reason {
+        code: told.code.into(),
+        remedy: told.remedy.into(),
+        rule: told.rule.clone(),
+        evidence: told.evidence.clone().map(finding),
+    }
 }
 
-fn explained(told: explain::Explained) -> ExplainedAccount {
-    let finding = |evidence: rekeyd_core::domain::Evidence| ExplainedFinding {
+fn finding(evidence: Evidence) -> ExplainedFinding {
+    ExplainedFinding {
         finding: serde_json::to_value(evidence.finding)
             .ok()
             .and_then(|code| code.as_str().map(str::to_owned))
@@ -326,7 +333,10 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
         value: evidence.value,
         server: evidence.server,
         until: evidence.until.map(Moment),
-    };
+    }
+}
+
+fn explained(told: explain::Explained) -> ExplainedAccount {
     let contact = |contact: explain::ExplainedContact| ExplainedContact {
         kind: contact.kind.into(),
         address: contact.address,
@@ -349,6 +359,9 @@ fn explained(told: explain::Explained) -> ExplainedAccount {
         stamp: told.stamp,
         findings: told.findings.into_iter().map(finding).collect(),
         groups: told.groups,
+        privileged_by: told.privileged_by,
+        read_at: Moment(told.read_at),
+        adopted: told.adopted.map(|(taken, at)| ExplainedAdoption { taken: taken.into(), at: Moment(at) }),
         contacts: told.contacts.into_iter().map(contact).collect(),
         verdicts: told.verdicts.into_iter().map(verdict).collect(),
         profile: told.profile,

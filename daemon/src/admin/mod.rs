@@ -5,7 +5,8 @@
 //! gives them up or hands it on, so it lives ten minutes at most; and a request is told as a story to its end, whether
 //! or not somebody still waits for the answer.
 //!
-//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`doctor`] what of the directories, [`answer`] what
+//! [`protocol`] is what crosses the socket; [`routes`] says what can be asked, [`walks`] what of everybody, [`doctor`] what of
+//! the directories, [`answer`] what
 //! comes back, [`stream`] how it comes line by line,
 //! [`socket`] how the socket comes to be, [`peer`] who calls.
 
@@ -17,6 +18,7 @@ pub mod protocol;
 mod routes;
 mod socket;
 mod stream;
+mod walks;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -4,6 +4,7 @@
 //! password have no `Debug`.
 
 pub mod doctor;
+pub mod walks;
 
 use rekeyd_core::domain::Timestamp;
 use serde::de::Error as _;
@@ -15,6 +16,9 @@ pub const DEFAULT_SOCKET: &str = "/run/rekeyd/admin.sock";
 
 /// The longest body of a request, in bytes.
 pub const LONGEST_BODY: usize = 64 * 1024;
+
+/// The longest body that holds a configuration, in bytes.
+pub const LONGEST_CONFIGURATION: usize = 1024 * 1024;
 
 /// A moment, written as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -323,6 +327,14 @@ pub struct ExplainedAccount {
     pub stamp: String,
     /// All findings; none is an active account.
     pub findings: Vec<ExplainedFinding>,
+    /// The groups by which they have administrator access, from the one that names them to the one that the policy names.
+    #[serde(default)]
+    pub privileged_by: Vec<String>,
+    /// When it was read.
+    pub read_at: Moment,
+    /// What an adoption took it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<ExplainedAdoption>,
     /// All groups, nested ones too.
     pub groups: Vec<String>,
     /// All addresses, masked.
@@ -337,6 +349,15 @@ pub struct ExplainedAccount {
     pub frozen_until: Option<Moment>,
     /// The latest rows of the trail.
     pub events: Vec<AuditEvent>,
+}
+
+/// What an adoption took an account for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ExplainedAdoption {
+    /// `activated` or `never-activated`.
+    pub taken: String,
+    /// When.
+    pub at: Moment,
 }
 
 /// One finding with its evidence.
@@ -389,6 +410,12 @@ pub struct Reason {
     pub code: String,
     /// What would change it.
     pub remedy: String,
+    /// The rule that decided: a key of the configuration, or the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ExplainedFinding>,
 }
 
 /// The answer of `POST /v1/send-code`: a message is on its way.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use rekeyd_core::domain::{Actor, Login, NewPassword};
+use rekeyd_core::domain::{Actor, Login, NewPassword, RequestId};
 use rekeyd_core::policy::authority::{Operator, Verb};
 use rekeyd_core::text::form_decoded;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,11 @@ use zeroize::Zeroizing;
 use super::answer::{self, Answer};
 use super::doctor;
 use super::protocol::doctor::DoctorRequest;
-use super::protocol::{ExplainRequest, HelpRequest, LONGEST_BODY, RestoredRequest, SetPasswordRequest};
+use super::protocol::walks::{AdoptRequest, PolicyTestRequest, UndoRequest};
+use super::protocol::{
+    ExplainRequest, HelpRequest, LONGEST_BODY, LONGEST_CONFIGURATION, RestoredRequest, SetPasswordRequest,
+};
+use super::walks;
 use crate::flow::operator::By;
 use crate::flow::{Rekeyd, Whom, explain, operator, status};
 
@@ -31,15 +35,19 @@ const MOST_ROWS: usize = 1000;
 
 /// A request, understood. What it holds is dropped with it.
 pub(super) enum Asked {
+    Adopt(walks::AdoptAsk),
+    Adoptions,
     Audit(Option<Whom>, usize),
     Doctor(Option<String>),
     Explain(Whom),
     Outbox { waiting: bool, most: usize },
+    PolicyTest(PolicyTestRequest),
     Restored(String),
     SendCode(Whom, String),
     SetPassword { whom: Whom, replacement: By, must_change: bool, reason: String },
     Status,
     Thaw(Whom, String),
+    UndoAdoption(RequestId, String),
     VerifyAudit,
 }
 
@@ -52,6 +60,7 @@ impl Asked {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or(""))?;
         match (&head.method, head.uri.path()) {
+            (&Method::GET, "/v1/adoptions") => query.only(&[]).map(|()| Self::Adoptions),
             (&Method::GET, "/v1/audit") => {
                 query.only(&["login", "directory", "limit"])?;
                 let named = |login: String| whom(&login, query.text("directory"));
@@ -73,6 +82,18 @@ impl Asked {
 
     async fn read_body(path: &str, body: Incoming) -> Result<Self, Answer> {
         match path {
+            "/v1/adopt" => {
+                let asked: AdoptRequest = json(body).await?;
+                let reason = asked.reason.as_deref().map(reason).transpose()?;
+                walks::adopt_ask(asked, reason).map(Self::Adopt)
+            }
+            "/v1/adopt/undo" => {
+                let asked: UndoRequest = json(body).await?;
+                let id = RequestId::parse(&asked.adoption);
+                let id = id.ok_or_else(|| answer::bad_request("that is not the id of an adoption"))?;
+                Ok(Self::UndoAdoption(id, reason(&asked.reason)?))
+            }
+            "/v1/policy-test" => Ok(Self::PolicyTest(json_within(body, LONGEST_CONFIGURATION).await?)),
             "/v1/doctor" => Ok(Self::Doctor(json::<DoctorRequest>(body).await?.directory)),
             "/v1/explain" => {
                 let asked: ExplainRequest = json(body).await?;
@@ -111,10 +132,12 @@ impl Asked {
     /// What right this needs.
     pub(super) fn verb(&self) -> Verb {
         match self {
+            Self::Adopt(..) | Self::Adoptions | Self::UndoAdoption(..) => Verb::Adopt,
             Self::Audit(..) | Self::VerifyAudit => Verb::Audit,
             Self::Doctor(_) => Verb::Doctor,
             Self::Explain(_) => Verb::Explain,
             Self::Outbox { .. } => Verb::Outbox,
+            Self::PolicyTest(_) => Verb::PolicyTest,
             Self::Restored(_) => Verb::Restored,
             Self::SendCode(..) => Verb::SendCode,
             Self::SetPassword { .. } => Verb::SetPassword,
@@ -131,14 +154,24 @@ impl Asked {
                 Some(whom)
             }
             Self::Doctor(directory) => return directory.as_deref(),
-            Self::Outbox { .. } | Self::Restored(_) | Self::Status | Self::VerifyAudit => None,
+            Self::Adopt(_)
+            | Self::Adoptions
+            | Self::Outbox { .. }
+            | Self::PolicyTest(_)
+            | Self::Restored(_)
+            | Self::Status
+            | Self::UndoAdoption(..)
+            | Self::VerifyAudit => None,
         };
         whom.and_then(|whom| whom.directory.as_deref())
     }
 
     /// Whether its answer being late leaves open what was done.
     pub(super) fn changes(&self) -> bool {
-        matches!(self, Self::Restored(_) | Self::SendCode(..) | Self::SetPassword { .. } | Self::Thaw(..))
+        matches!(
+            self,
+            Self::Restored(_) | Self::SendCode(..) | Self::SetPassword { .. } | Self::Thaw(..) | Self::UndoAdoption(..)
+        )
     }
 
     /// Has the story told, and answers with its outcome.
@@ -157,12 +190,15 @@ impl Asked {
         }
         let now = rekeyd.now();
         match self {
+            Self::Adopt(ask) => walks::adopt(rekeyd, &operator, ask, stop).await,
+            Self::Adoptions => walks::adoptions(&rekeyd).await,
             Self::Audit(whom, most) => answer::audit(status::audit(&rekeyd, whom.as_ref(), most).await),
             Self::Doctor(directory) => doctor::begin(rekeyd, &operator, directory, stop),
             Self::Explain(whom) => {
                 answer::explanation(explain::explain(&rekeyd, &whom, operator.standing(), now).await)
             }
             Self::Outbox { waiting, most } => answer::outbox(status::outbox(&rekeyd, most, waiting).await),
+            Self::PolicyTest(asked) => walks::policy_test(rekeyd, asked, stop),
             Self::Restored(reason) => answer::restored(operator::restored(&rekeyd, &operator, &reason, now).await),
             Self::SendCode(whom, reason) => {
                 answer::send(operator::send_code(&rekeyd, &operator, whom, &reason, now).await)
@@ -172,6 +208,7 @@ impl Asked {
             ),
             Self::Status => answer::status(status::status(&rekeyd, now).await),
             Self::Thaw(whom, reason) => answer::thaw(operator::thaw(&rekeyd, &operator, &whom, &reason, now).await),
+            Self::UndoAdoption(id, reason) => walks::undo(&rekeyd, &operator, id, &reason).await,
             Self::VerifyAudit => answer::chain(status::verify(&rekeyd).await),
         }
     }
@@ -179,11 +216,15 @@ impl Asked {
 
 fn not_there(method: &Method, path: &str) -> Answer {
     let known = [
+        "/v1/adopt",
+        "/v1/adopt/undo",
+        "/v1/adoptions",
         "/v1/audit",
         "/v1/audit/verify",
         "/v1/doctor",
         "/v1/explain",
         "/v1/outbox",
+        "/v1/policy-test",
         "/v1/restored",
         "/v1/send-code",
         "/v1/set-password",
@@ -202,11 +243,16 @@ fn not_there(method: &Method, path: &str) -> Answer {
 
 /// Reads a body within its size and time. Its bytes are wiped once they are understood.
 async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Answer> {
-    let read = tokio::time::timeout(BODY, Limited::new(body, LONGEST_BODY).collect()).await;
+    json_within(body, LONGEST_BODY).await
+}
+
+/// As [`json`], of another size.
+async fn json_within<T: DeserializeOwned>(body: Incoming, longest: usize) -> Result<T, Answer> {
+    let read = tokio::time::timeout(BODY, Limited::new(body, longest).collect()).await;
     let bytes = match read {
         Ok(Ok(collected)) => Zeroizing::new(collected.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let detail = format!("a body has at most {LONGEST_BODY} bytes");
+            let detail = format!("a body has at most {longest} bytes");
             let problem = answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail);
             return Err(Answer::problem(&problem));
         }

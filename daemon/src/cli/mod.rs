@@ -14,14 +14,17 @@
 //! | 77 | the caller may not |
 //! | 78 | the configuration has faults |
 
+mod adopt;
 mod backup;
 mod call;
 mod check;
 mod doctor;
 mod keys;
+mod policy;
 mod print;
 mod probe;
 mod show;
+mod spool;
 mod typed;
 
 use std::io::{IsTerminal, Write};
@@ -60,6 +63,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Take accounts that are older than rekeyd as activated or not, by what they show.
+    Adopt(adopt::Adopt),
     /// Show the audit trail, newest first.
     Audit {
         /// Only what happened to this account: its login, or its stable id where the entry is gone.
@@ -114,6 +119,11 @@ enum Command {
         /// How many.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
+    },
+    /// Try the rules that verdicts are made by.
+    Policy {
+        #[command(subcommand)]
+        command: policy::Policy,
     },
     /// Void all links, because the store was restored from a copy.
     Restored {
@@ -195,6 +205,7 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
         Client::new(arguments.socket.clone().or_else(configured).unwrap_or_else(|| DEFAULT_SOCKET.into()))
     };
     match arguments.command {
+        Command::Adopt(adopt) => adopt::run(adopt, &client(), screen).await,
         Command::Audit { verify: true, .. } => {
             let answer = client().get("/v1/audit/verify").await?;
             let chain: Chain = answered(&answer)?;
@@ -228,6 +239,7 @@ async fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode, Failure>
             screen.show(&answer, || show::outbox(screen, &outbox.notices));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Policy { command } => policy::run(command, &client(), screen).await,
         Command::Restored { reason, yes } => {
             if !yes {
                 confirm("Every link that was sent and not used yet will be void.")?;
@@ -334,6 +346,13 @@ mod tests {
             "rekeyctl doctor --directory staff --json",
             "rekeyctl hook-key wiki",
             "rekeyctl new-key",
+            "rekeyctl adopt --dry-run",
+            "rekeyctl adopt --dry-run --directory main --filter (uid=a*) --json",
+            "rekeyctl adopt --filter (uid=a*) --undecided-as activated --reason x --yes",
+            "rekeyctl adopt --undo abc --reason x",
+            "rekeyctl adopt --list",
+            "rekeyctl policy test --all",
+            "rekeyctl policy test ada grace --against /x/other.toml --directory main",
         ] {
             assert_eq!(status(line), None, "{line}");
         }
@@ -347,6 +366,11 @@ mod tests {
             "rekeyctl set-password ada hunter2 --reason x",
             "rekeyctl audit --limit 0",
             "rekeyctl audit ada --verify",
+            "rekeyctl adopt --undecided-as activated",
+            "rekeyctl adopt --undecided-as perhaps --filter (uid=a*)",
+            "rekeyctl adopt --list --dry-run",
+            "rekeyctl policy test",
+            "rekeyctl policy test ada --all",
         ] {
             assert_eq!(status(line), Some(2), "{line}");
         }

@@ -66,6 +66,13 @@ impl Screen {
         self.print(&format!("{}\n", escape_json(&String::from_utf8_lossy(line))));
     }
 
+    /// Says how far something is, now and then, where somebody sees it.
+    pub(super) fn progress(&self, done: u64) {
+        if done.is_multiple_of(500) && std::io::stderr().is_terminal() {
+            self.say(&format!("\r{done} accounts"));
+        }
+    }
+
     /// Says what was tried last, where somebody sees it.
     pub(super) fn tried(&self, count: u64, what: &str) {
         if std::io::stderr().is_terminal() {

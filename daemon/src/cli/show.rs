@@ -148,15 +148,23 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
         ("entry", account.entry.clone()),
         ("directory", account.directory.clone()),
         ("stable id", account.id.clone()),
-        ("read from", account.server.clone()),
+        ("read from", format!("{} at {}", account.server, screen.moment(account.read_at))),
         ("password mark", account.stamp.clone()),
         ("activated", account.activated.map_or_else(|| "not that rekeyd knows".into(), |at| screen.moment(at))),
+        ("adopted", adopted(screen, account)),
         ("frozen until", account.frozen_until.map_or_else(String::new, |until| screen.moment(until))),
         ("password rules", account.profile.clone().unwrap_or_else(|| "the general ones".into())),
         ("groups", if account.groups.is_empty() { "none".into() } else { account.groups.join("\n") }),
     ];
     let about = about.into_iter().filter(|(_, value)| !value.is_empty());
     text.push_str(&listed(screen, about));
+
+    if !account.privileged_by.is_empty() {
+        section(&mut text, "Administrator access by");
+        for (depth, group) in account.privileged_by.iter().enumerate() {
+            line(&mut text, &format!("{}{}", "  ".repeat(depth.min(20)), escaped(group)));
+        }
+    }
 
     section(&mut text, "Findings");
     if account.findings.is_empty() {
@@ -190,8 +198,10 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
         if let Some(reason) = verdict.reason.as_ref().filter(|reason| !told.contains(&reason.code.as_str())) {
             told.push(reason.code.as_str());
             let margin = widest + 7;
-            text.push_str(&" ".repeat(margin));
-            text.push_str(&screen.indented(margin, &reason.remedy, Some(Tone::Quiet)));
+            for words in reason.rule.iter().chain([&reason.remedy]) {
+                text.push_str(&" ".repeat(margin));
+                text.push_str(&screen.indented(margin, words, Some(Tone::Quiet)));
+            }
         }
     }
 
@@ -215,6 +225,12 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
     section(&mut text, "Latest events");
     text.push_str(&audit(screen, &account.events));
     text
+}
+
+/// What an adoption took an account for, as far as rekeyd has not seen better since.
+fn adopted(screen: &Screen, account: &ExplainedAccount) -> String {
+    let adopted = account.adopted.as_ref();
+    adopted.map_or_else(String::new, |adopted| format!("as {} at {}", adopted.taken, screen.moment(adopted.at)))
 }
 
 /// Names with values; a value of several lines stays in its column.
@@ -295,6 +311,9 @@ mod tests {
                 server: "ldap://one".into(),
                 until: None,
             }],
+            privileged_by: vec!["cn=staff,dc=example,dc=org".into(), "cn=admins,dc=example,dc=org".into()],
+            read_at: at,
+            adopted: None,
             groups: vec!["cn=staff,dc=example,dc=org".into(), "cn=all,dc=example,dc=org".into()],
             contacts: vec![ExplainedContact {
                 kind: "email".into(),
@@ -310,6 +329,8 @@ mod tests {
                     reason: Some(Reason {
                         code: "disabled".into(),
                         remedy: "Enable the account in the directory.".into(),
+                        rule: Some("the table".into()),
+                        evidence: None,
                     }),
                 },
                 Verdict { act: "sign in".into(), allowed: true, reason: None },
@@ -340,12 +361,16 @@ name            Alan \\u{1b}]0;owned\\u{7}Turing
 entry           uid=turing,ou=people,dc=example,dc=org
 directory       pupils
 stable id       a1
-read from       ldap://one
+read from       ldap://one at 2023-11-14 22:13:20 UTC
 password mark   pwdChangedTime=20240101000000Z
 activated       2023-11-14 22:13:20 UTC
 password rules  the general ones
 groups          cn=staff,dc=example,dc=org
                 cn=all,dc=example,dc=org
+
+Administrator access by
+cn=staff,dc=example,dc=org
+  cn=admins,dc=example,dc=org
 
 Findings
 FINDING                       RESTS ON              VALUE          SAID BY     UNTIL
@@ -353,6 +378,7 @@ disabled by an administrator  pwdAccountLockedTime  000001010000Z  ldap://one
 
 Verdicts
 reset by the person  no   disabled
+                          the table
                           Enable the account in the directory.
 sign in              yes
 
@@ -368,7 +394,8 @@ nothing happened
 
     #[test]
     fn who_is_not_found_or_ambiguous_is_told_with_a_remedy() {
-        let reason = Reason { code: "ambiguous".into(), remedy: "Narrow the filter.".into() };
+        let reason =
+            Reason { code: "ambiguous".into(), remedy: "Narrow the filter.".into(), rule: None, evidence: None };
         let matches = vec!["1:a".into(), "1:b".into()];
         let told = Explanation {
             found: "ambiguous".into(),

@@ -55,11 +55,7 @@ pub(super) fn read(root: &Section<'_>) -> (Vec<ConfiguredDirectory>, Rules) {
         let groups = GroupLines::of(root, &policy);
         let own = rules.of_directory(policy);
         let mut directory = DirectoryConfig::read(section, super::credentials().as_deref());
-        // What verdicts rest on must be readable, or nobody's groups are known.
-        let profiles = own.profiles.iter().flat_map(|profile| &profile.groups);
-        directory.watched_groups = own.privileged_groups.iter().chain(profiles).cloned().collect();
-        // A rule about shared addresses that nobody looks for would refuse nothing.
-        directory.search.detect_shared |= own.contacts.refuse_shared;
+        directory.heed(&own);
         groups.check(&directory, &own);
         all.push(ConfiguredDirectory { directory, claims, rules: own, formerly });
     }

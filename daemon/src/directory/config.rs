@@ -8,6 +8,7 @@ use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::mapping::Configured;
 use rekeyd_core::flavour::markers::Markers;
 use rekeyd_core::flavour::product::Product;
+use rekeyd_core::policy::rules::Rules;
 use rekeyd_core::settings::Section;
 use rekeyd_plugins::secret::{Secret, SecretSource};
 use zeroize::Zeroizing;
@@ -190,6 +191,16 @@ impl DirectoryConfig {
         let base = base.unwrap_or(EntryName(String::new()));
         let search = Search { group_base: group_base.unwrap_or_else(|| base.clone()), base, filter, detect_shared };
         Self { name, kind, search, mapping, watched_groups: Vec::new() }
+    }
+}
+
+impl DirectoryConfig {
+    /// Takes up what the rules want to know of it: the groups that they name must be readable, or nobody's groups are known,
+    /// and a rule about shared addresses that nobody looks for would refuse nothing.
+    pub fn heed(&mut self, rules: &Rules) {
+        let profiles = rules.profiles.iter().flat_map(|profile| &profile.groups);
+        self.watched_groups = rules.privileged_groups.iter().chain(profiles).cloned().collect();
+        self.search.detect_shared |= rules.contacts.refuse_shared;
     }
 }
 

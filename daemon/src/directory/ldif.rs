@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rekeyd_core::domain::{
     Account, AccountId, DirectoryKey, Dn, EmailAddress, EntryName, Finding, Login, NewPassword, Server, Stamp,
-    Timestamp,
+    Standing, Timestamp,
 };
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
@@ -18,6 +18,7 @@ use rekeyd_core::flavour::mapping;
 use rekeyd_core::flavour::openldap::{Conditions, OpenLdap};
 use rekeyd_core::flavour::policy_entry::{Policy, PolicyView, plain_policy};
 use rekeyd_core::flavour::product::Product;
+use rekeyd_core::flavour::signs::Sign;
 use rekeyd_core::flavour::{Change, Demands, Flavour, Mapping, Reading, Rejection, Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
 use tokio::sync::Semaphore;
@@ -42,7 +43,8 @@ pub struct Ldif {
     up: AtomicBool,
 }
 
-struct Inner {
+/// The file, and how it is seen.
+pub(super) struct Inner {
     key: DirectoryKey,
     name: String,
     server: Server,
@@ -56,21 +58,7 @@ struct Inner {
 
 impl Ldif {
     pub(super) fn open(config: &DirectoryConfig, file: &std::path::Path, key: DirectoryKey) -> Self {
-        // The file keeps what OpenLDAP keeps.
-        let mapping = config.mapping.on(Product::OpenLdap);
-        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
-        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&mapping);
-        let inner = Inner {
-            key,
-            name: config.name.clone(),
-            server: Server { name: file.display().to_string(), writable: true },
-            people: config.search.filter.clone().unwrap_or_else(|| mapping::people(Product::OpenLdap)),
-            search: config.search.clone(),
-            mapping,
-            watched: config.watched_groups.clone(),
-            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
-            store: Store::new(file),
-        };
+        let inner = Inner::new(config, file, key);
         Self { inner: Arc::new(inner), hashing: Semaphore::new(HASHES_AT_ONCE), up: AtomicBool::new(false) }
     }
 
@@ -160,8 +148,12 @@ impl Ldif {
         })
     }
 
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// Runs something on the file's present content, on a thread that may wait.
-    async fn on_file<T: Send + 'static>(
+    pub(super) async fn on_file<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Inner, &Snapshot) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -178,6 +170,40 @@ impl Ldif {
 }
 
 impl Inner {
+    /// How one configuration sees a file.
+    fn new(config: &DirectoryConfig, file: &std::path::Path, key: DirectoryKey) -> Self {
+        // The file keeps what OpenLDAP keeps.
+        let mapping = config.mapping.on(Product::OpenLdap);
+        let openldap = OpenLdap { ppolicy: true, conditions: Conditions::Full, defined: Vec::new() };
+        let defined = Flavour::OpenLdap(openldap.clone()).attributes(&mapping);
+        Self {
+            key,
+            name: config.name.clone(),
+            server: Server { name: file.display().to_string(), writable: true },
+            people: config.search.filter.clone().unwrap_or_else(|| mapping::people(Product::OpenLdap)),
+            search: config.search.clone(),
+            mapping,
+            watched: config.watched_groups.clone(),
+            flavour: Flavour::OpenLdap(OpenLdap { defined, ..openldap }),
+            store: Store::new(file),
+        }
+    }
+
+    /// The same file as another configuration would see it.
+    pub(super) fn beside(&self, other: &DirectoryConfig) -> Self {
+        Self { name: self.name.clone(), ..Self::new(other, self.server.name.as_ref(), self.key) }
+    }
+
+    /// The stable id of an entry, as far as it is shown.
+    pub(super) fn id(&self, entry: &Entry) -> Option<AccountId> {
+        self.flavour.id(self.key, entry).ok()
+    }
+
+    /// How an entry's password came to be.
+    pub(super) fn sign(&self, entry: &Entry, standing: &Standing, bare: bool) -> Sign {
+        self.flavour.sign(entry, standing, bare)
+    }
+
     fn find(&self, snapshot: &Snapshot, login: &Login, now: Timestamp) -> Found {
         for attribute in &self.mapping.logins {
             let fits = |entry: &&Entry| self.is_person(entry) && entry.texts(attribute).any(|value| login.is(value));
@@ -194,7 +220,7 @@ impl Inner {
         Found::NotFound
     }
 
-    fn is_person(&self, entry: &Entry) -> bool {
+    pub(super) fn is_person(&self, entry: &Entry) -> bool {
         is_within(entry, &self.search.base) && self.people.matches(entry)
     }
 
@@ -205,7 +231,7 @@ impl Inner {
         found.next().filter(|_| found.next().is_none())
     }
 
-    fn account(&self, snapshot: &Snapshot, entry: &Entry, now: Timestamp) -> Account {
+    pub(super) fn account(&self, snapshot: &Snapshot, entry: &Entry, now: Timestamp) -> Account {
         let shared = if self.search.detect_shared { self.shared(snapshot, entry) } else { Vec::new() };
         let reading = Reading {
             entry,

@@ -11,11 +11,13 @@ pub mod ldif;
 mod ldif_file;
 pub mod ldif_format;
 mod ldif_password;
+mod ldif_walk;
 pub mod probe;
+mod walk;
 
 use std::time::Duration;
 
-use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Login, NewPassword, Stamp, Timestamp};
+use rekeyd_core::domain::{Account, AccountId, DirectoryKey, Dn, Login, NewPassword, Stamp, Timestamp};
 use rekeyd_core::flavour::{Demands, Rejection};
 pub use rekeyd_core::flavour::{Settled, Verified};
 use rekeyd_core::policy::permit::{Mandate, Permit};
@@ -27,6 +29,7 @@ use self::endpoint::{Endpoint, Security, Transport};
 use self::ldap::{Depth, Ldap};
 use self::ldif::Ldif;
 pub use self::probe::{Care, Grade, Listener, Probe};
+pub use self::walk::{Survey, Walk, Walked};
 
 /// A directory that rekeyd stands in front of.
 pub enum Directory {
@@ -182,6 +185,15 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.name(),
             Self::Ldif(ldif) => ldif.name(),
+        }
+    }
+
+    /// The groups by which an account belongs to a group that it is known to belong to, from the one that names it upwards;
+    /// empty where no way is found.
+    pub async fn path(&self, account: &Account, group: &Dn) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.path(account, group).await,
+            Self::Ldif(ldif) => ldif.path(account, group).await,
         }
     }
 

@@ -1,14 +1,16 @@
 //! Why an account may or may not do something: every finding with its evidence, the rule that decides, what would
 //! change it.
 
-use rekeyd_core::domain::{Evidence, Timestamp};
+use rekeyd_core::domain::{Adopted, Dn, Evidence, Finding, Timestamp};
 use rekeyd_core::policy::authority::Rank;
-use rekeyd_core::policy::eligibility::{self, Act, Eligibility};
+use rekeyd_core::policy::eligibility::{self, Act};
+use rekeyd_core::policy::grounds::{Ground, ground};
 
 use super::directories::Whom;
 use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
 use super::status::{AuditLine, lines};
+use super::trouble::Trouble;
 use crate::directory::Found;
 
 /// Everything that decides about one login.
@@ -45,6 +47,12 @@ pub struct Explained {
     pub stamp: String,
     /// All findings with their evidence; none is an active account.
     pub findings: Vec<Evidence>,
+    /// The groups by which they have administrator access, from the one that names them to the one that the policy names.
+    pub privileged_by: Vec<String>,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// What an adoption took it for, and when.
+    pub adopted: Option<(&'static str, Timestamp)>,
     /// All groups, nested ones too.
     pub groups: Vec<String>,
     /// All addresses, masked.
@@ -94,11 +102,21 @@ pub struct Reason {
     pub code: &'static str,
     /// What would change it.
     pub remedy: &'static str,
+    /// The rule that decided: a key of the configuration, or the table.
+    pub rule: Option<String>,
+    /// What it rests on: the attribute, its value, and who said so.
+    pub evidence: Option<Evidence>,
 }
 
 impl From<eligibility::Refusal> for Reason {
     fn from(refusal: eligibility::Refusal) -> Self {
-        Self { code: refusal.code(), remedy: refusal.remedy() }
+        Self { code: refusal.code(), remedy: refusal.remedy(), rule: None, evidence: None }
+    }
+}
+
+impl From<Ground> for Reason {
+    fn from(ground: Ground) -> Self {
+        Self { rule: Some(ground.rule), evidence: ground.evidence, ..Self::from(ground.refusal) }
     }
 }
 
@@ -131,6 +149,7 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
     let elsewhere = parts.directories.elsewhere(&whom.login, &account.id, now).await;
     let acts = [
         (Act::SelfReset, "reset by the person", None),
+        (Act::Activate, "activation link", Some(rank)),
         (Act::SendLink, "link sent by you", Some(rank)),
         (Act::ReplacePassword, "password replaced by you", Some(rank)),
         (Act::SignIn, "sign in", None),
@@ -138,19 +157,18 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
     let verdicts: Vec<_> = acts
         .into_iter()
         .map(|(act, words, rank)| {
-            let refusal = match eligibility::judge(&account, &facts, act, rank, rules, now) {
-                Eligibility::Refuse(why) => Some(why),
-                Eligibility::Allow(_) if matches!(act, Act::SelfReset | Act::SendLink) => {
-                    eligibility::contacts(&account, act, rules).err()
-                }
-                Eligibility::Allow(_) => None,
-            };
-            Verdict { act: words, allowed: refusal.is_none(), reason: refusal.map(Reason::from) }
+            let ground = ground(&account, &facts, act, rank, rules, now);
+            Verdict { act: words, allowed: ground.is_none(), reason: ground.map(Reason::from) }
         })
         .collect();
-    let reason = match eligibility::judge(&account, &facts, Act::SelfReset, None, rules, now) {
-        Eligibility::Refuse(why) => Some(why.into()),
-        Eligibility::Allow(_) => eligibility::contacts(&account, Act::SelfReset, rules).err().map(Reason::from),
+    let reason = ground(&account, &facts, Act::SelfReset, None, rules, now).map(Reason::from);
+    let findings = eligibility::findings(&account, &facts, rules, now);
+    let mut groups_of =
+        findings.iter().filter(|found| found.finding == Finding::Privileged && found.attribute == "member of");
+    let privileged = groups_of.find_map(|found| Dn::parse(&found.value).ok());
+    let privileged_by = match &privileged {
+        Some(group) => one.directory.path(&account, group).await.map_err(|error| Trouble::from(error).to_string())?,
+        None => Vec::new(),
     };
     let events = rekeyd.store.audit(Some(account.id.clone()), 10).await.map_err(|error| format!("{error:?}"))?;
     Ok(Explanation {
@@ -161,7 +179,13 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
         account: Some(Explained {
             id: account.id.stable.clone(),
             directory: one.directory.name().to_owned(),
-            findings: eligibility::findings(&account, &facts, rules, now),
+            findings,
+            privileged_by,
+            read_at: now,
+            adopted: facts.adopted.map(|adopted| match adopted {
+                Adopted::Activated(at) => ("activated", at),
+                Adopted::NeverActivated(at) => ("never-activated", at),
+            }),
             groups: account.groups.iter().map(|group| group.as_str().to_owned()).collect(),
             contacts: account
                 .contacts

@@ -4,7 +4,8 @@
 //! * [`outbox`]: messages leave, `ways`: where any gets through. [`reset`]: somebody holds a link and sets a password. [`reconcile`]: what a crash or a
 //!   lost answer left open is settled. [`not_me`]: somebody says they did not ask.
 //! * [`sign_in`]: a login page has a password checked. [`operator`]: an operator helps.
-//! * [`explain`], [`status`], [`health`]: what is so, and why.
+//! * [`explain`], [`status`], [`health`]: what is so, and why. [`compare`]: what would be so under other rules. [`adopt`]:
+//!   what becomes of accounts that are older than rekeyd.
 //!
 //! Each story that is about an account asks the account's own directory and judges by that directory's rules: `directories`
 //! says which one it is.
@@ -12,7 +13,9 @@
 //! A story never learns which door opened it, and a door never learns how a story is done: outcomes are values, and
 //! an ordinary refusal is an outcome.
 
+pub mod adopt;
 pub mod answering;
+pub mod compare;
 pub mod doctor;
 pub mod explain;
 pub mod forgotten;
@@ -36,6 +39,7 @@ mod start;
 mod tries;
 mod trouble;
 mod turns;
+mod walking;
 mod watchlist;
 mod ways;
 

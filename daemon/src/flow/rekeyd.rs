@@ -24,6 +24,8 @@ use crate::store::Store;
 
 /// How many passwords may be under way at once.
 const SETS: usize = 256;
+/// How many walks over a whole directory run at once: each keeps a server busy.
+const WALKS: usize = 1;
 
 /// Who rekeyd speaks for, on pages and in answers.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +78,8 @@ pub struct Rekeyd {
     pub(super) checks: Semaphore,
     /// Seats for those who set a password: what waits for a slow directory holds a password in memory.
     pub(super) sets: Semaphore,
+    /// Walks over a whole directory that run at the same time.
+    pub(super) walks: Arc<Semaphore>,
     pub(super) requests_wake: Notify,
     pub(super) outbox_wake: Notify,
     /// What is wrong with each directory, by its name.
@@ -103,6 +107,7 @@ impl Rekeyd {
             turns: Turns::default(),
             checks: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             sets: Semaphore::new(SETS),
+            walks: Arc::new(Semaphore::new(WALKS)),
             requests_wake: Notify::new(),
             outbox_wake: Notify::new(),
             watchlists: Mutex::default(),

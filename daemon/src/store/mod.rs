@@ -4,6 +4,7 @@
 //! Every method is one transaction; each change carries the [`Event`] that tells of it. What is accepted is on disk
 //! before it is answered.
 
+mod adoption;
 mod config;
 #[cfg(test)]
 mod contract;
@@ -27,6 +28,7 @@ use rekeyd_core::domain::{
 use rekeyd_core::policy::permit::Claimed;
 use ring::rand::SystemRandom;
 
+pub use self::adoption::{Adoption, AdoptionBegun, AdoptionState, NewAdoption};
 pub use self::config::StoreConfig;
 pub use self::outbox::{Delivery, LeasedNotice, NewNotice, OutboxRow};
 pub use self::replacement::Replacement;

@@ -115,10 +115,21 @@ pub struct Account {
 /// What rekeyd itself remembers of an account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
-    /// When its person set a password through rekeyd, or an adoption said that they have one.
+    /// When its person set a password through rekeyd.
     pub activated: Option<Timestamp>,
     /// Self-service is frozen until then, by "this was not me" or by an operator.
     pub frozen_until: Option<Timestamp>,
     /// An operator set a first password, and nothing shows yet that its person ever did.
     pub undecided: bool,
+    /// What an adoption took it for.
+    pub adopted: Option<Adopted>,
+}
+
+/// What an account that is older than rekeyd was taken for, and when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Adopted {
+    /// Its person has set a password.
+    Activated(Timestamp),
+    /// Nobody has activated it yet.
+    NeverActivated(Timestamp),
 }

@@ -5,6 +5,8 @@ use super::{AccountId, Actor, Timestamp};
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum EventKind {
+    /// Accounts that are older than rekeyd were taken as activated or not, or that was undone.
+    Adoption,
     /// A channel does not get its messages through, or not all of its ways work.
     ChannelDown,
     /// A channel works again.
@@ -51,6 +53,7 @@ impl EventKind {
     /// The word in the trail.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Adoption => "adoption",
             Self::ChannelDown => "channel-down",
             Self::ChannelUp => "channel-up",
             Self::ClockSet => "clock-set",

@@ -21,7 +21,7 @@ mod standing;
 mod ticket;
 mod time;
 
-pub use account::{Account, AccountId, DirectoryKey, EntryName, Facts, Server, Stamp};
+pub use account::{Account, AccountId, Adopted, DirectoryKey, EntryName, Facts, Server, Stamp};
 pub use actor::{Actor, Source};
 pub use contact::{BadAddress, Contact, ContactKind, EmailAddress, Proof};
 pub use dn::{BadDn, Dn};

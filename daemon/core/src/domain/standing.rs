@@ -1,11 +1,11 @@
 //! What was found about an account, and the evidence for it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
 /// One finding. Several may hold at once; `design` calls the set a standing.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     /// Switched off by an administrator.

@@ -20,6 +20,7 @@ pub mod policy_entry;
 pub mod ppolicy;
 pub mod product;
 pub mod remedy;
+pub mod signs;
 pub mod time;
 
 use std::fmt;

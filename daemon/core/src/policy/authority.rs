@@ -18,6 +18,8 @@ pub enum Rank {
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verb {
+    /// Take accounts that are older than rekeyd as activated or not, or look at what that would do.
+    Adopt,
     /// Read the audit trail.
     Audit,
     /// Have the directories looked at from end to end: it writes to the canary, and says where rights are too wide.
@@ -26,6 +28,8 @@ pub enum Verb {
     Explain,
     /// Look at the outbox.
     Outbox,
+    /// Compare verdicts under another configuration.
+    PolicyTest,
     /// Void all tickets after a restore.
     Restored,
     /// Send somebody a link.
@@ -77,10 +81,11 @@ impl Operator {
     /// Whether this operator may use a verb at all.
     pub fn may(&self, verb: Verb) -> bool {
         match verb {
-            Verb::Doctor | Verb::Restored => self.rank == Rank::Owner,
+            Verb::Adopt | Verb::Doctor | Verb::Restored => self.rank == Rank::Owner,
             Verb::Audit
             | Verb::Explain
             | Verb::Outbox
+            | Verb::PolicyTest
             | Verb::SendCode
             | Verb::SetPassword
             | Verb::Status
@@ -140,5 +145,6 @@ mod tests {
     fn only_the_owner_declares_a_restore() {
         let operator = Operator::rank(1000, "x".into(), &[40], Some(40));
         assert_eq!(operator.as_ref().map(|o| (o.may(Verb::Restored), o.may(Verb::SendCode))), Some((false, true)));
+        assert_eq!(operator.map(|o| (o.may(Verb::Adopt), o.may(Verb::PolicyTest))), Some((false, true)));
     }
 }

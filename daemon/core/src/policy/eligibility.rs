@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::domain::{Account, Contact, Evidence, Facts, Finding, Purpose, Server, Stamp, Timestamp};
+use crate::domain::{Account, Adopted, Contact, Evidence, Facts, Finding, Purpose, Server, Stamp, Timestamp};
 use crate::domain::{AccountId, EntryName};
 use crate::policy::authority::Rank;
 use crate::policy::rules::Rules;
@@ -291,28 +291,20 @@ pub fn judge(
     rules: &Rules,
     now: Timestamp,
 ) -> Eligibility {
+    if let Some(evidence) = decisive(account, facts, act, rank, rules, now) {
+        return Eligibility::Refuse(refusal_of(evidence.finding));
+    }
     let mut purpose = Purpose::Reset;
-    let mut refusal: Option<Refusal> = None;
     let mut locked_until = None;
     let mut locked = false;
     for evidence in findings(account, facts, rules, now) {
-        match cell(evidence.finding, act, rules) {
-            Cell::Yes(Purpose::Activation) => purpose = Purpose::Activation,
-            Cell::Yes(_) => {}
-            Cell::OnlyOwner if rank == Some(Rank::Owner) => {}
-            Cell::No | Cell::OnlyOwner => {
-                let found = refusal_of(evidence.finding);
-                refusal =
-                    Some(refusal.map_or(found, |so_far| if weight(found) > weight(so_far) { found } else { so_far }));
-            }
+        if cell(evidence.finding, act, rules) == Cell::Yes(Purpose::Activation) {
+            purpose = Purpose::Activation;
         }
         if evidence.finding == Finding::LockedByFailures {
             locked_until = evidence.until;
             locked = true;
         }
-    }
-    if let Some(refusal) = refusal {
-        return Eligibility::Refuse(refusal);
     }
     Eligibility::Allow(Terms {
         account: account.id.clone(),
@@ -329,18 +321,26 @@ pub fn judge(
 /// All findings about an account: what the directory says, what rekeyd remembers, and what the rules make of its groups.
 pub fn findings(account: &Account, facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Evidence> {
     let mut standing = account.standing.clone();
-    if facts.activated.is_some() {
-        // rekeyd saw the person set a password; the directory's lack of a sign is then no proof of the contrary.
+    let remembered = |finding, attribute: &str, value: &str| Evidence {
+        finding,
+        attribute: attribute.into(),
+        value: value.into(),
+        server: "rekeyd".into(),
+        until: None,
+    };
+    if facts.activated.is_some() || matches!(facts.adopted, Some(Adopted::Activated(_))) {
+        // rekeyd saw the person set a password, or it was recorded that they have; the directory's lack of a sign is then
+        // no proof of the contrary.
         standing.remove(Finding::NeverActivated);
         standing.remove(Finding::Undecided);
-    } else if facts.undecided {
-        standing.add(Evidence {
-            finding: Finding::Undecided,
-            attribute: "first password".into(),
-            value: "set by an operator".into(),
-            server: "rekeyd".into(),
-            until: None,
-        });
+    } else {
+        if facts.undecided {
+            standing.add(remembered(Finding::Undecided, "first password", "set by an operator"));
+        }
+        // A password that is loaded into the directory later is not the person's either.
+        if matches!(facts.adopted, Some(Adopted::NeverActivated(_))) && !standing.has(Finding::NeverActivated) {
+            standing.add(remembered(Finding::NeverActivated, "adoption", "taken as never activated"));
+        }
     }
     if let Some(until) = facts.frozen_until.filter(|until| *until > now) {
         standing.add(Evidence {
@@ -374,7 +374,27 @@ pub fn contacts<'a>(account: &'a Account, act: Act, rules: &Rules) -> Result<Vec
     Ok(permitted)
 }
 
-fn refusal_of(finding: Finding) -> Refusal {
+/// The finding that forbids an act, if any does: of several the one that [`judge`] names.
+pub fn decisive(
+    account: &Account,
+    facts: &Facts,
+    act: Act,
+    rank: Option<Rank>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Option<Evidence> {
+    let forbids = |evidence: &Evidence| match cell(evidence.finding, act, rules) {
+        Cell::No => true,
+        Cell::OnlyOwner => rank != Some(Rank::Owner),
+        Cell::Yes(_) => false,
+    };
+    // The first of those that weigh most.
+    let all = findings(account, facts, rules, now).into_iter().rev();
+    all.filter(forbids).max_by_key(|evidence| weight(refusal_of(evidence.finding)))
+}
+
+/// What a finding is called where it forbids.
+pub fn refusal_of(finding: Finding) -> Refusal {
     match finding {
         Finding::Disabled => Refusal::Disabled,
         Finding::Expired => Refusal::Expired,

@@ -2,17 +2,21 @@
 //!
 //! * [`claims`]: which of several directories does a login belong to?
 //! * [`eligibility`]: may this be done to this account? One table, `design`'s law.
+//! * [`adoption`]: what becomes of an account that is older than rekeyd?
 //! * [`authority`]: may this operator do that to this account?
+//! * [`grounds`]: which rule decided.
 //! * [`password`]: is this password good enough?
 //! * [`pace`]: how often may somebody ask?
 //! * [`permit`]: the four proofs, together and about one account; the only thing that lets a password be written.
 //! * [`rules`]: the `[policy]` section of the configuration.
 
+pub mod adoption;
 pub mod authority;
 pub mod claims;
 mod common;
 pub mod eligibility;
 mod generate;
+pub mod grounds;
 mod likeness;
 pub mod pace;
 pub mod password;

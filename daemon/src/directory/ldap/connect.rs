@@ -15,11 +15,13 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::connection::Connection;
 use super::guard::{Stream, whole_messages};
 use super::refused::Refusals;
 use super::request::Request;
+use super::strainer::Pieces;
 use super::tls;
 use super::wire::{Failure, PASSING, bind_request};
 use crate::directory::config::{Identity, LdapConfig};
@@ -92,22 +94,48 @@ impl Connector {
 
     /// A connection on which rekeyd is known.
     pub(super) async fn service(&self, endpoint: &Endpoint, who: Who) -> Result<Connection, Failure> {
-        let identity = match who {
+        let secret = self.secret(endpoint, who)?;
+        let connection = self.anonymous(endpoint).await?;
+        self.known(connection, who, secret, endpoint).await
+    }
+
+    /// A connection on which rekeyd is known as itself, and what searches find goes to the strainer in pieces. A server that
+    /// says nothing for longer than an operation may take ends it.
+    pub(super) async fn strained(&self, endpoint: &Endpoint, pieces: Pieces) -> Result<Connection, Failure> {
+        let secret = self.secret(endpoint, Who::Rekeyd)?;
+        let stream = self.ways.stream(endpoint).await?;
+        let connection = Connection::strained(stream, pieces, self.ways.operation_timeout).await?;
+        self.known(connection, Who::Rekeyd, secret, endpoint).await
+    }
+
+    fn identity(&self, who: Who) -> &Identity {
+        match who {
             Who::Rekeyd => &self.identity,
             Who::Operators => self.operator.as_ref().unwrap_or(&self.identity),
-        };
-        let Identity::Simple { dn, password } = identity else {
-            let mut connection = self.anonymous(endpoint).await?;
+        }
+    }
+
+    /// The password that we are known by, where there is one. One that is missing, or was refused a moment ago, is said
+    /// before anybody is bothered.
+    fn secret(&self, endpoint: &Endpoint, who: Who) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Identity::Simple { password, .. } = self.identity(who) else { return Ok(None) };
+        let secret = password.read().map_err(Failure::Refused)?;
+        let held = self.refusals.holds(endpoint.url.as_str(), who, &secret, Instant::now());
+        held.map_or(Ok(Some(secret)), Err)
+    }
+
+    /// Has the server know us on a connection.
+    async fn known(
+        &self,
+        mut connection: Connection,
+        who: Who,
+        secret: Option<Zeroizing<String>>,
+        endpoint: &Endpoint,
+    ) -> Result<Connection, Failure> {
+        let (Identity::Simple { dn, password }, Some(mut secret)) = (self.identity(who), secret) else {
             let reply = self.bound(&mut connection, Request::BindExternal).await?;
             return let_in(endpoint, &reply).map(|()| connection);
         };
-        let url = endpoint.url.as_str();
-        // A missing password is said before anybody is bothered.
-        let mut secret = password.read().map_err(Failure::Refused)?;
-        if let Some(failure) = self.refusals.holds(url, who, &secret, Instant::now()) {
-            return Err(failure);
-        }
-        let mut connection = self.anonymous(endpoint).await?;
         let mut reply = self.bound(&mut connection, bind_request(dn, &secret)?).await?;
         if reply.code == 49 {
             // It may have been changed since it was read, there and here; the same one is not tried twice.
@@ -117,6 +145,7 @@ impl Connector {
                 reply = self.bound(&mut connection, bind_request(dn, &secret)?).await?;
             }
         }
+        let url = endpoint.url.as_str();
         let let_in = let_in(endpoint, &reply);
         match &let_in {
             Err(failure) if reply.code == 49 => {

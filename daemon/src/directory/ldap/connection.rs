@@ -3,13 +3,14 @@
 //! sense.
 
 use std::collections::HashSet;
+use std::os::unix::net::UnixStream as Pair;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use ldap3::asn1::{PL, StructureTag};
-use ldap3::controls::{Assertion, MakeCritical as _, RawControl};
+use ldap3::controls::{Assertion, Control, ControlType, MakeCritical as _, PagedResults, RawControl};
 use ldap3::exop::{PasswordModify, WhoAmI};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, ResultEntry, SearchOptions, StdStream};
 use rekeyd_core::domain::EntryName;
@@ -19,7 +20,8 @@ use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 use tokio::task::AbortHandle;
 
 use super::guard::{self, Sight, Stream};
-use super::request::{HINTS, Query, Request, Scope};
+use super::request::{HINTS, Page, Query, Request, Scope};
+use super::strainer::Pieces;
 use super::wire::Failure;
 
 /// The most answers to one search that are no entries.
@@ -46,6 +48,8 @@ pub(super) struct Answered {
     pub(super) reply: Reply,
     /// The value of an extended operation.
     pub(super) value: Option<Vec<u8>>,
+    /// Where the next page of a search begins; none after the last.
+    pub(super) cookie: Option<Vec<u8>>,
 }
 
 impl Connection {
@@ -54,8 +58,17 @@ impl Connection {
     /// # Errors
     /// [`Failure::Unreachable`] where the system has no more descriptors.
     pub(super) async fn new(stream: Stream) -> Result<Self, Failure> {
+        Self::on(guard::before(stream)).await
+    }
+
+    /// As [`Self::new`], but what searches find goes to the strainer in pieces, and only the rest to the library.
+    pub(super) async fn strained(stream: Stream, pieces: Pieces, patience: Duration) -> Result<Self, Failure> {
+        Self::on(guard::before_strained(stream, pieces, patience)).await
+    }
+
+    async fn on(guarded: std::io::Result<(Pair, Sight, AbortHandle)>) -> Result<Self, Failure> {
         let unreachable = |why: String| Failure::Unreachable(why);
-        let (end, sight, passing) = guard::before(stream).map_err(|error| unreachable(error.to_string()))?;
+        let (end, sight, passing) = guarded.map_err(|error| unreachable(error.to_string()))?;
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(end));
         // The address is that of the pair of sockets: it has none.
         let opened = LdapConnAsync::with_settings(settings, "ldapi:///").await;
@@ -159,11 +172,12 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
             let change = PasswordModify { user_id: Some(&name.0), old_pass: None, new_pass: Some(password) };
             plain(ldap.with_controls(vec![policy_control()]).extended(change).await?.1)
         }
+        Request::Page(query, page) => search(ldap, query, Some(page), deadline).await?,
         Request::Remove { name, attribute, value } => {
             let change = Mod::Delete(attribute.as_bytes().to_vec(), HashSet::from([value.to_vec()]));
             plain(ldap.modify(&name.0, vec![change]).await?)
         }
-        Request::Search(query) => search(ldap, query, deadline).await?,
+        Request::Search(query) => search(ldap, query, None, deadline).await?,
         Request::WhoAmI => {
             let answer = ldap.extended(WhoAmI).await?;
             Answered { value: answer.0.val, ..plain(answer.1) }
@@ -171,16 +185,27 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
     })
 }
 
-async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result<Answered, Unanswered> {
+async fn search(
+    mut ldap: Ldap,
+    query: &Query<'_>,
+    page: Option<&Page<'_>>,
+    deadline: Duration,
+) -> Result<Answered, Unanswered> {
     let scope = match query.scope {
         Scope::Base => ldap3::Scope::Base,
         Scope::Subtree => ldap3::Scope::Subtree,
     };
     // Somewhat longer than we wait: the server's own limit is for searches that nobody waits for any more.
     let seconds = i32::try_from(deadline.as_secs()).unwrap_or(i32::MAX).saturating_add(1);
-    ldap.with_search_options(SearchOptions::new().sizelimit(i32::from(query.limit)).timelimit(seconds));
-    if let Some((oid, value)) = query.control {
-        ldap.with_controls(vec![raw(oid, false, Some(value.to_vec()))]);
+    // All pages together may hold any number; one page holds no more than is asked for.
+    let limit = if page.is_some() { 0 } else { i32::from(query.limit) };
+    ldap.with_search_options(SearchOptions::new().sizelimit(limit).timelimit(seconds));
+    let extra = query.control.map(|(oid, value)| raw(oid, false, Some(value.to_vec())));
+    let paged = page.map(|page| PagedResults { size: i32::from(query.limit), cookie: page.cookie.to_vec() });
+    // A server that does not know pages must not send everything at once.
+    let controls: Vec<RawControl> = extra.into_iter().chain(paged.map(|paged| paged.critical().into())).collect();
+    if !controls.is_empty() {
+        ldap.with_controls(controls);
     }
     let names_only = ["1.1".to_owned()];
     let attributes = if query.attributes.is_empty() { &names_only[..] } else { query.attributes };
@@ -198,7 +223,8 @@ async fn search(mut ldap: Ldap, query: &Query<'_>, deadline: Duration) -> Result
         }
     }
     let result = stream.finish().await;
-    Ok(Answered { entries, references, ..plain(result) })
+    let cookie = cookie(&result).filter(|cookie| !cookie.is_empty());
+    Ok(Answered { entries, references, cookie, ..plain(result) })
 }
 
 /// What the password policy says is asked for with every operation on a password.
@@ -214,7 +240,12 @@ fn plain(result: LdapResult) -> Answered {
     let control = result.ctrls.into_iter().map(|control| control.1).find(|control| control.ctype == ppolicy::OID);
     let policy = control.and_then(|control| PolicyAnswer::parse(&control.val.unwrap_or_default()).ok());
     let reply = Reply { code: result.rc, text: result.text, policy };
-    Answered { entries: Vec::new(), references: false, reply, value: None }
+    Answered { entries: Vec::new(), references: false, reply, value: None, cookie: None }
+}
+
+fn cookie(result: &LdapResult) -> Option<Vec<u8>> {
+    let paged = result.ctrls.iter().find(|Control(kind, _)| matches!(kind, Some(ControlType::PagedResults)));
+    paged.map(|Control(_, control)| control.parse::<PagedResults>().cookie)
 }
 
 /// Takes a search result apart without trusting its shape.

@@ -130,7 +130,7 @@ impl Ldap {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one of the things that are known of the entry")]
-    fn judged(
+    pub(super) fn judged(
         &self,
         upstream: &Upstream,
         nature: &Nature,
@@ -250,6 +250,11 @@ impl Ldap {
 
     /// The policy that applies to an entry as far as that is known, or the name of the one that is to be read.
     fn policy_of(upstream: &Upstream, nature: &Nature, entry: &Entry) -> Result<PolicyView, String> {
+        Self::policy_named(nature, entry).or_else(|name| upstream.known_policy(&name).ok_or(name))
+    }
+
+    /// That an entry has no policy, or the name of its policy.
+    pub(super) fn policy_named(nature: &Nature, entry: &Entry) -> Result<PolicyView, String> {
         if !nature.has_policies {
             return Ok(PolicyView::None);
         }
@@ -262,11 +267,11 @@ impl Ldap {
                 Err(why) => return Ok(PolicyView::Unreadable(why.clone())),
             },
         };
-        upstream.known_policy(name).ok_or_else(|| name.to_owned())
+        Err(name.to_owned())
     }
 
     /// The addresses of an entry that another person might have too, where that is to be looked up.
-    fn addresses(&self, nature: &Nature, entry: &Entry) -> Vec<EmailAddress> {
+    pub(super) fn addresses(&self, nature: &Nature, entry: &Entry) -> Vec<EmailAddress> {
         if !self.wanted.search.detect_shared {
             return Vec::new();
         }
@@ -354,7 +359,11 @@ async fn not_absent(session: &mut Session, entry: &Entry, lacking: Vec<String>) 
 }
 
 /// Which of some attributes are not absent, where not all of them are.
-async fn hidden_of(session: &mut Session, entry: &Entry, lacking: Vec<String>) -> Result<Vec<String>, Failure> {
+pub(super) async fn hidden_of(
+    session: &mut Session,
+    entry: &Entry,
+    lacking: Vec<String>,
+) -> Result<Vec<String>, Failure> {
     let each: Vec<Query<'_>> = lacking.iter().map(|name| absence(entry, std::slice::from_ref(name))).collect();
     let found = session.link.searches(&each).await?;
     let hidden = lacking.into_iter().zip(found).filter(|(_, found)| found.entries.is_empty());
@@ -362,7 +371,7 @@ async fn hidden_of(session: &mut Session, entry: &Entry, lacking: Vec<String>) -
 }
 
 /// Asks whether an entry lacks all of some attributes.
-fn absence<'q>(entry: &'q Entry, lacking: &[String]) -> Query<'q> {
+pub(super) fn absence<'q>(entry: &'q Entry, lacking: &[String]) -> Query<'q> {
     let filter = Filter::And(lacking.iter().map(|name| Filter::present(name.as_str()).negated()).collect());
     Query { base: entry.name().0.as_str(), scope: Scope::Base, filter, attributes: &[], limit: 1, control: None }
 }

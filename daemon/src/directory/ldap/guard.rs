@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
@@ -21,8 +22,10 @@ use tokio::task::AbortHandle;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use super::strainer::{Pieces, Strainer};
+
 /// The longest message of a server.
-const LONGEST_MESSAGE: usize = 1 << 20;
+pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
 /// The most bytes that may come from a server after the last request.
 const MOST_BYTES: usize = 8 << 20;
 /// How deep an answer may be nested; entries and controls need six.
@@ -63,7 +66,28 @@ impl Sight {
 /// # Errors
 /// Where the system has no more descriptors.
 pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight, AbortHandle)> {
-    let sight = match &stream {
+    let (theirs, sight, ours) = between(&stream)?;
+    let passing = tokio::spawn(pass(stream, ours, Arc::clone(&sight.beyond))).abort_handle();
+    Ok((theirs, sight, passing))
+}
+
+/// As [`before`], but what searches find is taken out and handed on in pieces. A server that says nothing for so long, while
+/// somebody waits for it, ends the connection.
+///
+/// # Errors
+/// Where the system has no more descriptors.
+pub(super) fn before_strained(
+    stream: Stream,
+    pieces: Pieces,
+    patience: Duration,
+) -> io::Result<(Pair, Sight, AbortHandle)> {
+    let (theirs, sight, ours) = between(&stream)?;
+    Ok((theirs, sight, tokio::spawn(strain(stream, ours, pieces, patience)).abort_handle()))
+}
+
+/// The library's end, what shows whether the server is there, and our end.
+fn between(stream: &Stream) -> io::Result<(Pair, Sight, UnixStream)> {
+    let sight = match stream {
         Stream::Tcp(stream) => stream.as_fd(),
         Stream::Tls(stream) => stream.get_ref().0.as_fd(),
         Stream::Unix(stream) => stream.as_fd(),
@@ -71,9 +95,39 @@ pub(super) fn before(stream: Stream) -> io::Result<(Pair, Sight, AbortHandle)> {
     let sight = Sight { socket: sight.try_clone_to_owned()?, beyond: Arc::default() };
     let (theirs, ours) = Pair::pair()?;
     ours.set_nonblocking(true)?;
-    let ours = UnixStream::from_std(ours)?;
-    let passing = tokio::spawn(pass(stream, ours, Arc::clone(&sight.beyond))).abort_handle();
-    Ok((theirs, sight, passing))
+    Ok((theirs, sight, UnixStream::from_std(ours)?))
+}
+
+/// Passes requests on whole, answers without what was found, until either side ends or nobody takes the pieces.
+async fn strain(stream: Stream, library: UnixStream, pieces: Pieces, patience: Duration) {
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
+    let (mut from_library, mut to_library) = library.into_split();
+    let out = async move {
+        // The password of our own bind passes here.
+        let mut bytes = Zeroizing::new(vec![0; ROOM]);
+        while let Ok(count @ 1..) = from_library.read(&mut bytes).await {
+            let whole = to_server.write_all(bytes.get(..count).unwrap_or_default()).await;
+            if whole.is_err() || to_server.flush().await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async move {
+        let mut strainer = Strainer::default();
+        let mut bytes = Vec::with_capacity(ROOM);
+        while let Ok(Ok(1..)) = tokio::time::timeout(patience, from_server.read_buf(&mut bytes)).await {
+            let Ok(strained) = strainer.strain(&bytes) else { return };
+            // The pieces first: whoever sees the end of a search has all that it found.
+            if !pieces.send(strained.pieces).await || to_library.write_all(&strained.passed).await.is_err() {
+                return;
+            }
+            bytes.drain(..strained.done);
+        }
+    };
+    tokio::select! {
+        () = out => {}
+        () = back => {}
+    }
 }
 
 /// Passes bytes on in both directions until one of them ends; `beyond` tells whether that was for the sake of the limits.
@@ -164,18 +218,18 @@ pub fn whole_messages(bytes: &[u8]) -> Result<usize, Unfit> {
 }
 
 /// What the first bytes of an element say.
-struct Header {
-    tag: u8,
+pub(super) struct Header {
+    pub(super) tag: u8,
     /// How many bytes tag and length take.
-    own: usize,
+    pub(super) own: usize,
     /// How many bytes follow.
-    content: usize,
+    pub(super) content: usize,
 }
 
 impl Header {
     /// Reads it; `None` where there are not enough bytes yet. Lengths may have the long form of up to four bytes, which
     /// some servers always use; the indefinite form and tags of several bytes do not come in LDAP.
-    fn read(bytes: &[u8]) -> Result<Option<Self>, Unfit> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, Unfit> {
         let (tag, first) = match bytes {
             [tag, ..] if tag & 0x1f == 0x1f => return Err(Unfit::Malformed),
             [tag, first, ..] => (*tag, *first),

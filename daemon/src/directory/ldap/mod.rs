@@ -5,7 +5,8 @@
 //! attributes count as absent only where the server confirms it by a filter.
 //!
 //! `request` is what can be asked, `connection` asks it by way of the LDAP library, and `guard` stands between that and the
-//! server: it holds answers to limits that the library does not know. `pool` keeps connections by what they are used for,
+//! server: it holds answers to limits that the library does not know; `strainer` reads an entry of any size. `walk` sees all
+//! people, by `pages` and `members`. `pool` keeps connections by what they are used for,
 //! `breaker` leaves a server alone that fails.
 
 mod breaker;
@@ -14,14 +15,20 @@ mod connection;
 mod doctor;
 mod gather;
 mod guard;
+mod lackers;
+mod members;
 mod nature;
+mod pages;
+mod path;
 mod pool;
 mod pulse;
 mod refused;
 mod request;
 mod spread;
+mod strainer;
 mod tls;
 mod upstream;
+mod walk;
 mod wire;
 mod write;
 
@@ -40,6 +47,7 @@ pub use self::guard::{Unfit, whole_messages};
 use self::nature::{Nature, Wanted};
 use self::request::{FIRST_THREE, Query};
 use self::upstream::{Session, Upstream};
+pub use self::walk::LdapWalk;
 use self::wire::{Failure, Results};
 use super::config::{DirectoryConfig, Identity, LdapConfig};
 use super::{Error, Found, Times};
@@ -90,6 +98,18 @@ impl Ldap {
             }),
             up: AtomicBool::new(false),
         })
+    }
+
+    /// The same servers as another configuration would see them. It has no connections of its own.
+    pub(super) fn beside(&self, other: &DirectoryConfig) -> Self {
+        let wanted = Wanted {
+            mapping: other.mapping.clone(),
+            search: other.search.clone(),
+            watched: other.watched_groups.clone(),
+            ldap: self.wanted.ldap.clone(),
+        };
+        let (name, wanted) = (self.name.clone(), Arc::new(wanted));
+        Self { key: self.key, name, wanted, upstreams: Vec::new(), up: AtomicBool::new(false) }
     }
 
     pub(super) fn key(&self) -> DirectoryKey {

@@ -60,6 +60,12 @@ pub(super) struct Modify<'m> {
     pub(super) hints: Option<&'static str>,
 }
 
+/// Which page of a search (RFC 2696). Its size is the query's limit.
+pub(super) struct Page<'p> {
+    /// What the server gave with the page before; empty for the first.
+    pub(super) cookie: &'p [u8],
+}
+
 /// One operation.
 pub(super) enum Request<'r> {
     /// A bind by name and password.
@@ -68,6 +74,8 @@ pub(super) enum Request<'r> {
     BindExternal,
     /// Replaces attributes, if the entry fits the condition at that moment.
     Modify { name: &'r EntryName, modify: Modify<'r> },
+    /// One page of a search.
+    Page(&'r Query<'r>, Page<'r>),
     /// The password-modify operation.
     PasswordModify { name: &'r EntryName, password: &'r str },
     /// Removes one value of an attribute.

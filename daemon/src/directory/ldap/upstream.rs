@@ -14,10 +14,13 @@ use super::connect::{Connector, Shown, Who};
 use super::nature::{Nature, Proof, Wanted};
 use super::pool::{Place, Pool};
 use super::pulse::Pulse;
+use super::strainer::Pieces;
 use super::wire::{BindLink, Failure, Link};
 use crate::directory::config::LdapConfig;
 use crate::directory::endpoint::Endpoint;
 
+/// How long reading one entry of any size may take.
+const LONGEST_READ: Duration = Duration::from_mins(15);
 /// How long what was learnt of a server holds: what it is, its policies, and that it takes no writes.
 const FRESH: Duration = Duration::from_mins(5);
 const FRESH_POLICY: Duration = Duration::from_mins(1);
@@ -314,6 +317,12 @@ impl Upstream {
     pub(super) fn behind(&self) -> Option<String> {
         let behind = held(&self.behind);
         behind.as_ref().filter(|(since, _)| since.elapsed() < FRESH_LAG).map(|(_, why)| why.clone())
+    }
+
+    /// A connection of one's own, known as rekeyd, whose finds come in pieces. A search on it may take long, as long as
+    /// something comes.
+    pub(super) async fn strained(&self, pieces: Pieces) -> Result<Link, Failure> {
+        Ok(Link::new(Place::apart(self.connector.strained(&self.endpoint, pieces).await?), LONGEST_READ))
     }
 
     /// A connection for one person's bind.

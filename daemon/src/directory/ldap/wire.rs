@@ -11,7 +11,7 @@ use rekeyd_core::flavour::filter::Filter;
 
 use super::connection::{Answered, Connection};
 use super::pool::Place;
-use super::request::{Modify, Query, Request};
+use super::request::{Modify, Page, Query, Request};
 
 /// What an operation ends with when the server can't answer it now: operationsError, timeLimitExceeded, adminLimitExceeded,
 /// busy, unavailable, other. It says nothing about the entries, so that nothing may be concluded or kept.
@@ -96,6 +96,17 @@ impl Link {
     /// Searches. A server that can't answer now is a failure; every other end is for the caller to read.
     pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Results, Failure> {
         results(self.one(Request::Search(query)).await?)
+    }
+
+    /// One page of a search, and where the next begins; none after the last. How it ended is for the caller to read.
+    pub(super) async fn page(
+        &mut self,
+        query: &Query<'_>,
+        cookie: &[u8],
+    ) -> Result<(Results, Option<Vec<u8>>), Failure> {
+        let Answered { entries, references, reply, cookie, .. } =
+            self.one(Request::Page(query, Page { cookie })).await?;
+        Ok((Results { entries, references, reply }, cookie))
     }
 
     /// Sends several searches together; their results come in the same order.

@@ -1,6 +1,7 @@
 //! One suite that every store passes: a second one joins as another [`Place`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod adoptions;
 mod claims;
 mod clock;
 mod damage;
@@ -17,17 +18,17 @@ mod trail;
 use std::time::Duration;
 
 use rekeyd_core::domain::{
-    AccountId, Actor, AddressHash, DirectoryKey, EmailAddress, Event, EventKind, KeyId, KeyRing, Login, MasterKey,
-    NoticeId, NoticeKind, Origin, Proof, Purpose, Recipient, RequestId, Source, Stamp, Ticket, TicketId, Timestamp,
-    TokenHash,
+    AccountId, Actor, AddressHash, Adopted, DirectoryKey, EmailAddress, Event, EventKind, KeyId, KeyRing, Login,
+    MasterKey, NoticeId, NoticeKind, Origin, Proof, Purpose, Recipient, RequestId, Source, Stamp, Ticket, TicketId,
+    Timestamp, TokenHash,
 };
 use rekeyd_core::policy::pace::Quota;
 use ring::rand::SystemRandom;
 use tempfile::TempDir;
 
 use super::{
-    Acceptance, Counter, Issue, Issued, NewNotice, NewRequest, NewTicket, Opened, Replacement, Spend, Store,
-    StoreConfig, Watch,
+    Acceptance, AdoptionBegun, AdoptionState, Counter, Issue, Issued, NewAdoption, NewNotice, NewRequest, NewTicket,
+    Opened, Replacement, Spend, Store, StoreConfig, Watch,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);

@@ -5,12 +5,13 @@
 //! * `writer`, `hand`: the thread that writes, from outside and at work. `lanes`: what waits for it. `change`: one such
 //!   thing. `readers`: the other threads. `memory`: what need not be counted. `fault`: whom an error concerns. `space`: a
 //!   full disk.
-//! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `replacements`, `pace`, `events`, `upkeep`: each noun's
+//! * `requests`, `issue`, `tickets`, `claims`, `outbox`, `accounts`, `adoption`, `replacements`, `pace`, `events`, `upkeep`: each noun's
 //!   statements.
 //! * `seal`: what lies encrypted. `fair`: whose turn it is, `turn`: young or older. `latest`, `clock`: against a clock that
 //!   is set.
 
 mod accounts;
+mod adoption;
 mod backup;
 mod change;
 mod checkup;

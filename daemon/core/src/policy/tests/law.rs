@@ -7,14 +7,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::domain::{
-    Account, AccountId, Contact, DirectoryKey, Dn, EmailAddress, EntryName, Evidence, Facts, Finding, Proof, Purpose,
-    Server, Stamp, Standing, Timestamp,
+    Account, AccountId, Adopted, Contact, DirectoryKey, Dn, EmailAddress, EntryName, Evidence, Facts, Finding, Proof,
+    Purpose, Server, Stamp, Standing, Timestamp,
 };
 use crate::policy::authority::Rank;
 use crate::policy::eligibility::{Act, Cell, Eligibility, Refusal, Terms, cell, contacts, findings, judge};
 use crate::policy::rules::{ContactRules, Rules};
 
-pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(in crate::policy) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// An active person with two addresses, neither proved.
 pub(in crate::policy) fn account() -> Account {
@@ -38,7 +38,7 @@ pub(in crate::policy) fn account() -> Account {
     }
 }
 
-fn with(found: &[Finding]) -> Account {
+pub(in crate::policy) fn with(found: &[Finding]) -> Account {
     let mut account = account();
     for finding in found {
         account.standing.add(Evidence {
@@ -200,6 +200,22 @@ fn p2_an_activation_that_rekeyd_saw_outweighs_a_missing_sign() {
     }
     let unknown = with(&[Finding::NeverActivated, Finding::Unknown]);
     assert_eq!(verdict(&unknown, &facts, Act::SelfReset, None, &Rules::default()), Err(Refusal::Unknown));
+}
+
+#[test]
+fn t56_what_an_adoption_recorded_counts_like_what_rekeyd_saw() {
+    let facts = |adopted| Facts { adopted: Some(adopted), ..Facts::default() };
+    let rules = Rules::default();
+    let activated = facts(Adopted::Activated(NOW));
+    for finding in [Finding::NeverActivated, Finding::Undecided] {
+        assert_eq!(verdict(&with(&[finding]), &activated, Act::SelfReset, None, &rules), Ok(Purpose::Reset));
+    }
+    // A password that somebody loads into the directory afterwards activates nobody.
+    let never = facts(Adopted::NeverActivated(NOW));
+    assert_eq!(verdict(&account(), &never, Act::SelfReset, None, &rules), Err(Refusal::NeverActivated));
+    assert_eq!(verdict(&account(), &never, Act::Activate, None, &rules), Ok(Purpose::Activation));
+    let both = Facts { activated: Some(NOW), ..never };
+    assert_eq!(verdict(&account(), &both, Act::SelfReset, None, &rules), Ok(Purpose::Reset));
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(super) async fn idleness(link: &mut Link, ground: &Ground<'_>) -> Result<Idl
     let settings = entry(link, idle::SETTINGS, &names).await?;
     let everything = ["*".to_owned()];
     let Some(policies) = below(link, ground, "accountPolicy", &everything).await? else {
-        return Ok(Idleness::Unreadable("there are too many account policies to tell".into()));
+        return Ok(Idleness::Unreadable("there are more account policies than one answer holds".into()));
     };
     Ok(Idleness::read(plugin.as_ref(), settings.as_ref(), &policies))
 }
