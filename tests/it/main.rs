@@ -25,6 +25,7 @@ mod dir_several;
 mod dir_tls;
 mod dir_unsure;
 mod doctor;
+mod doctor_rules;
 mod doors;
 mod figures;
 mod hook;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         dir_tls::all(),
         dir_unsure::all(),
         doctor::all(),
+        doctor_rules::all(),
         doors::all(),
         figures::all(),
         hostile::all(),

@@ -13,7 +13,8 @@ use rekeyd_core::flavour::remedy::Place;
 use rekeyd_core::flavour::{Asked, Change, Demands, Outcome, Rejection};
 use zeroize::Zeroizing;
 
-use super::rights::{all_powerful, may, password_administrator};
+use super::rank::{all_powerful, password_administrator};
+use super::rights::may;
 use super::seen::Chart;
 use crate::directory::ldap::Ldap;
 use crate::directory::ldap::nature::Nature;
