@@ -192,6 +192,10 @@ pub const ALL: &[Situation] = &[
         openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
         ..everywhere("hidden", refused("unknown", &["unknown"], Open))
     },
+    // What would refuse them is there, and rekeyd may not see that it is.
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-admin") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-service") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-marker") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

@@ -76,20 +76,26 @@ async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, F
 /// Who we are, and what the schema says of the attributes whose absence counts.
 async fn sight(link: &mut Link, ground: &Ground<'_>) -> Result<Sight, Failure> {
     let root = &ground.root.entry;
-    let token: Vec<Sid> = root.values("tokenGroups").iter().filter_map(|sid| Sid::parse(sid).ok()).collect();
-    let Some(schema) = root.texts("schemaNamingContext").next() else { return Ok(Sight::new(token, Vec::new())) };
+    // Without any of these no absence would prove anything, and each would look like a proof.
+    let refused = |what: &str| Failure::Refused(format!("the server's root entry {what}"));
+    let token: Result<Vec<Sid>, _> = root.values("tokenGroups").iter().map(|sid| Sid::parse(sid)).collect();
+    let token = token.map_err(|bad| refused(&format!("shows a tokenGroups that can't be read: {bad}")))?;
+    if token.is_empty() {
+        return Err(refused("does not show who rekeyd's account is there (tokenGroups)"));
+    }
+    let schema = root.texts("schemaNamingContext").next();
+    let schema = schema.ok_or_else(|| refused("does not show where the schema is (schemaNamingContext)"))?;
     let names = Flavour::before_all(Product::ActiveDirectory).must_read(&ground.mapping);
     let any = names.iter().map(|name| Filter::equal("lDAPDisplayName", name.as_str())).collect();
     let filter = Filter::And(vec![Filter::equal("objectClass", "attributeSchema"), Filter::Or(any)]);
     let found = all(link, schema, filter, &OF_THE_SCHEMA).await?;
     let properties: Vec<Property> = found.iter().filter_map(|entry| Property::read(entry).ok()).collect();
-    // What the schema does not show counts as not there at all, so that all of it must have been shown.
-    let unseen = names.iter().find(|name| {
-        ground.schema.defines(name) && !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name))
-    });
-    match unseen {
+    let unseen = |name: &String| !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name));
+    let (defined, undefined): (Vec<_>, Vec<_>) =
+        names.into_iter().filter(unseen).partition(|name| ground.schema.defines(name));
+    match defined.first() {
         Some(name) => Err(Failure::Refused(format!("the schema's entry of {name} can't be read below {schema}"))),
-        None => Ok(Sight::new(token, properties)),
+        None => Ok(Sight::new(token, properties).without(undefined)),
     }
 }
 
