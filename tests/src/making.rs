@@ -160,11 +160,14 @@ impl Estate {
             "must-change" => self.set(dn, "pwdLastSet", &["0"]).await,
             "password-expired" => samba.change_past_the_rules(dn, "pwdLastSet", LONG_AGO_THERE).await,
             "locked-by-failures" => self.fail(dn).await,
-            "locked-for-good" => {
+            "locked-for-good" | "locked-unseen" => {
                 // Three failures, and a lock that only an administrator ends.
                 let never = "-9223372036854775808";
                 self.settings_for(dn, name, &[("msDS-LockoutThreshold", "3"), ("msDS-LockoutDuration", never)]).await;
                 self.fail(dn).await;
+                if name == "locked-unseen" {
+                    self.hide_there(dn, "b77ea093-88d0-4780-9a98-911f8e8b1dca").await;
+                }
             }
             "disabled" => self.set(dn, "userAccountControl", &["514"]).await,
             "account-expired" => self.set(dn, "accountExpires", &[LONG_AGO_THERE]).await,

@@ -154,7 +154,7 @@ pub(super) fn access(entry: &Entry) -> Result<(Descriptor, Sid), Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
@@ -162,7 +162,7 @@ mod tests {
     use crate::flavour::active_directory::tests::recorded;
 
     /// The account that the entries were recorded with: as its root DSE said.
-    fn ours() -> Sight {
+    pub(in crate::flavour::active_directory) fn ours() -> Sight {
         let domain = "S-1-5-21-1370719545-2989397213-3887007790";
         let token = [&format!("{domain}-1103"), &format!("{domain}-513"), "S-1-5-32-545", "S-1-5-32-554"];
         Sight::new(token.map(|sid| Sid::from_text(sid).unwrap()), schema()).without(vec![ALL[4].to_lowercase()])
@@ -174,6 +174,7 @@ mod tests {
             ("adminCount", "bf967918-0de6-11d0-a285-00aa003049e2", None),
             ("isCriticalSystemObject", "00fbf30d-91fe-11d1-aebc-0000f80367c1", None),
             ("lockoutTime", "28630ebf-41d5-11d1-a9c1-0000f80367c1", None),
+            ("msDS-ResultantPSO", "b77ea093-88d0-4780-9a98-911f8e8b1dca", None),
             (
                 "servicePrincipalName",
                 "f3a64788-5306-11d1-a9c5-0000f80367c1",

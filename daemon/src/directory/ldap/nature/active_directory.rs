@@ -8,7 +8,6 @@ use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sig
 use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker, POWERFUL_BY_NAME};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::product::Product;
 
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry};
@@ -35,7 +34,8 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
         }
     }
     ad.powerful = powerful(link, &domain).await?;
-    let sight = sight(link, ground).await?;
+    ad.sight = sight(link, ground, &ad).await?;
+    let sight = Some(ad.sight.clone());
     let flavour = Flavour::ActiveDirectory(ad);
     let copy = ActiveDirectory::is_read_only(&root.entry);
     let proof = match proof {
@@ -48,7 +48,7 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
         has_policies: false,
         default_policy: Ok(None),
         has_own_policies: false,
-        sight: Some(sight),
+        sight,
         groups_in_doubt,
         blind: Vec::new(),
         proof,
@@ -74,7 +74,7 @@ async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, F
 }
 
 /// Who we are, and what the schema says of the attributes whose absence counts.
-async fn sight(link: &mut Link, ground: &Ground<'_>) -> Result<Sight, Failure> {
+async fn sight(link: &mut Link, ground: &Ground<'_>, ad: &ActiveDirectory) -> Result<Sight, Failure> {
     let root = &ground.root.entry;
     // Without any of these no absence would prove anything, and each would look like a proof.
     let refused = |what: &str| Failure::Refused(format!("the server's root entry {what}"));
@@ -85,7 +85,7 @@ async fn sight(link: &mut Link, ground: &Ground<'_>) -> Result<Sight, Failure> {
     }
     let schema = root.texts("schemaNamingContext").next();
     let schema = schema.ok_or_else(|| refused("does not show where the schema is (schemaNamingContext)"))?;
-    let names = Flavour::before_all(Product::ActiveDirectory).must_read(&ground.mapping);
+    let names = ad.looked_up(&ground.mapping.markers);
     let any = names.iter().map(|name| Filter::equal("lDAPDisplayName", name.as_str())).collect();
     let filter = Filter::And(vec![Filter::equal("objectClass", "attributeSchema"), Filter::Or(any)]);
     let found = all(link, schema, filter, &OF_THE_SCHEMA).await?;
