@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod descriptor;
 pub mod filetime;
+pub mod group;
 pub mod guid;
 pub mod policy;
 pub mod sid;

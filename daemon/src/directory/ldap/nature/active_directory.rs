@@ -2,6 +2,7 @@
 //! that verdicts rest on, and who we are there, so that the access list of an entry says what we may see of it.
 
 use rekeyd_core::flavour::Flavour;
+use rekeyd_core::flavour::active_directory::group;
 use rekeyd_core::flavour::active_directory::policy::{OF_AN_OBJECT, OF_THE_DOMAIN, PasswordSettings};
 use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sight};
@@ -25,12 +26,12 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     ad.objects = policies(link, &domain).await?;
     let mut groups_in_doubt = None;
     for group in &ground.wanted.watched {
-        if let Some(sid) = sid_of(link, group.as_str()).await? {
-            ad.watched.push((sid, group.clone()));
-        } else {
-            let name = group.as_str();
-            let why = "it is not there, or rekeyd's account may not see its objectSid";
-            groups_in_doubt = Some(format!("verdicts rest on the group {name}, and {why}"));
+        let found = entry(link, group.as_str(), &group::ATTRIBUTES.map(str::to_owned)).await?;
+        match group::counted(found.as_ref()) {
+            Ok(sid) => ad.watched.push((sid, group.clone())),
+            Err(why) => {
+                groups_in_doubt = Some(format!("verdicts rest on the group {}, and {why}", group.as_str()));
+            }
         }
     }
     ad.powerful = powerful(link, &domain).await?;
@@ -97,11 +98,6 @@ async fn sight(link: &mut Link, ground: &Ground<'_>, ad: &ActiveDirectory) -> Re
         Some(name) => Err(Failure::Refused(format!("the schema's entry of {name} can't be read below {schema}"))),
         None => Ok(Sight::new(token, properties).without(undefined)),
     }
-}
-
-async fn sid_of(link: &mut Link, name: &str) -> Result<Option<Sid>, Failure> {
-    let found = entry(link, name, &["objectSid".to_owned()]).await?;
-    Ok(found.and_then(|group| group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok())))
 }
 
 /// All entries below one that fit; none where it is not there for us.
