@@ -78,9 +78,9 @@ async fn everybody(product: Product) {
 
 async fn world(estate: &Arc<Estate>) -> World {
     let builder = World::builder().estate(estate);
-    // OpenLDAP has no mark for it; the organisation has one.
+    // OpenLDAP has no mark for it; the organisation has one. In Active Directory it can be hidden.
     let marker = ("directory.markers.disabled", r#"["employeeType=disabled"]"#);
-    let builder = if estate.product() == Product::OpenLdap { builder.set(marker.0, marker.1) } else { builder };
+    let builder = if estate.product() == Product::Ds389 { builder } else { builder.set(marker.0, marker.1) };
     builder.start().await
 }
 

@@ -154,6 +154,13 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("locked-by-admin", &["locked-by-admin"], Shut).then(&[("passwordRetryCount", Just("3"))])),
         ..nowhere("locked-for-good")
     },
+    // How long the lock lasts, a policy says that rekeyd may not know of; the domain's own would end it.
+    Situation {
+        active_directory: Some(
+            refused("locked-by-admin", &["locked-by-admin"], Shut).then(&[("lockoutTime", Not("0"))]),
+        ),
+        ..nowhere("locked-unseen")
+    },
     Situation {
         openldap: Some(refused("disabled", &["disabled"], Open).then(&[("employeeType", Just("disabled"))])),
         active_directory: Some(refused("disabled", &["disabled"], Shut).then(&[("userAccountControl", Just("514"))])),
@@ -192,6 +199,10 @@ pub const ALL: &[Situation] = &[
         openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
         ..everywhere("hidden", refused("unknown", &["unknown"], Open))
     },
+    // What would refuse them is there, and rekeyd may not see that it is.
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-admin") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-service") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-marker") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

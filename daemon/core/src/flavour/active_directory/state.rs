@@ -10,7 +10,7 @@ use crate::flavour::active_directory::descriptor::CONTROL_ACCESS;
 use crate::flavour::active_directory::filetime::{self, End};
 use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::sid::{AUTHENTICATED, EVERYONE, Sid};
-use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, control, sight};
+use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, OWN_POLICY, control, sight};
 use crate::flavour::entry::{Entry, Unreadable};
 
 const FLAGS: &str = "userAccountControl";
@@ -201,7 +201,10 @@ impl Look<'_, '_> {
         }
         let since = entry.text("lockoutTime")?;
         let since = since.and_then(|text| filetime::parse(text.as_bytes()).and_then(filetime::moment).ok());
-        let (end, why) = match (since, self.server.policy_of(entry).map(|policy| policy.lock)) {
+        // Few may read which fine-grained policy holds. It says how long a lock lasts, and concerns nobody else.
+        let is_hidden = !entry.has(OWN_POLICY) && !self.server.sight.hidden(entry, [OWN_POLICY]).is_empty();
+        let policy = if is_hidden { Err(()) } else { self.server.policy_of(entry).map_err(|_| ()) };
+        let (end, why) = match (since, policy.map(|policy| policy.lock)) {
             (Some(since), Ok(Some(lasts))) => (Some(since.plus(lasts)), "it should be over"),
             (_, Ok(None)) => (None, "without end"),
             (None, Ok(Some(_))) => (None, "since when can't be read"),
@@ -464,6 +467,10 @@ mod tests {
         let endless = |server: &mut ActiveDirectory| server.policy.as_mut().unwrap().lock = None;
         assert_eq!(locked(&endless, &entry, NOW), [(Finding::LockedByAdmin, None)]);
         assert_eq!(locked(&|server| server.policy = None, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        // Another policy may hold, and we may not see which.
+        let blind = |server: &mut ActiveDirectory| server.sight = sight::Sight::default();
+        assert_eq!(locked(&blind, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        assert_eq!(locked(&blind, &recorded("active"), NOW), []);
         let mut hidden = entry.clone();
         hidden.replace("lockoutTime", vec![]);
         assert_eq!(locked(&same, &hidden, NOW), [(Finding::LockedByAdmin, None)]);

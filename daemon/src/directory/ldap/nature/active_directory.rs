@@ -2,13 +2,13 @@
 //! that verdicts rest on, and who we are there, so that the access list of an entry says what we may see of it.
 
 use rekeyd_core::flavour::Flavour;
+use rekeyd_core::flavour::active_directory::group;
 use rekeyd_core::flavour::active_directory::policy::{OF_AN_OBJECT, OF_THE_DOMAIN, PasswordSettings};
 use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sight};
 use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker, POWERFUL_BY_NAME};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
-use rekeyd_core::flavour::product::Product;
 
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry};
@@ -26,16 +26,17 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     ad.objects = policies(link, &domain).await?;
     let mut groups_in_doubt = None;
     for group in &ground.wanted.watched {
-        if let Some(sid) = sid_of(link, group.as_str()).await? {
-            ad.watched.push((sid, group.clone()));
-        } else {
-            let name = group.as_str();
-            let why = "it is not there, or rekeyd's account may not see its objectSid";
-            groups_in_doubt = Some(format!("verdicts rest on the group {name}, and {why}"));
+        let found = entry(link, group.as_str(), &group::ATTRIBUTES.map(str::to_owned)).await?;
+        match group::counted(found.as_ref()) {
+            Ok(sid) => ad.watched.push((sid, group.clone())),
+            Err(why) => {
+                groups_in_doubt = Some(format!("verdicts rest on the group {}, and {why}", group.as_str()));
+            }
         }
     }
     ad.powerful = powerful(link, &domain).await?;
-    let sight = sight(link, ground).await?;
+    ad.sight = sight(link, ground, &ad).await?;
+    let sight = Some(ad.sight.clone());
     let flavour = Flavour::ActiveDirectory(ad);
     let copy = ActiveDirectory::is_read_only(&root.entry);
     let proof = match proof {
@@ -48,7 +49,7 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
         has_policies: false,
         default_policy: Ok(None),
         has_own_policies: false,
-        sight: Some(sight),
+        sight,
         groups_in_doubt,
         blind: Vec::new(),
         proof,
@@ -74,28 +75,29 @@ async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, F
 }
 
 /// Who we are, and what the schema says of the attributes whose absence counts.
-async fn sight(link: &mut Link, ground: &Ground<'_>) -> Result<Sight, Failure> {
+async fn sight(link: &mut Link, ground: &Ground<'_>, ad: &ActiveDirectory) -> Result<Sight, Failure> {
     let root = &ground.root.entry;
-    let token: Vec<Sid> = root.values("tokenGroups").iter().filter_map(|sid| Sid::parse(sid).ok()).collect();
-    let Some(schema) = root.texts("schemaNamingContext").next() else { return Ok(Sight::new(token, Vec::new())) };
-    let names = Flavour::before_all(Product::ActiveDirectory).must_read(&ground.mapping);
+    // Without any of these no absence would prove anything, and each would look like a proof.
+    let refused = |what: &str| Failure::Refused(format!("the server's root entry {what}"));
+    let token: Result<Vec<Sid>, _> = root.values("tokenGroups").iter().map(|sid| Sid::parse(sid)).collect();
+    let token = token.map_err(|bad| refused(&format!("shows a tokenGroups that can't be read: {bad}")))?;
+    if token.is_empty() {
+        return Err(refused("does not show who rekeyd's account is there (tokenGroups)"));
+    }
+    let schema = root.texts("schemaNamingContext").next();
+    let schema = schema.ok_or_else(|| refused("does not show where the schema is (schemaNamingContext)"))?;
+    let names = ad.looked_up(&ground.mapping.markers);
     let any = names.iter().map(|name| Filter::equal("lDAPDisplayName", name.as_str())).collect();
     let filter = Filter::And(vec![Filter::equal("objectClass", "attributeSchema"), Filter::Or(any)]);
     let found = all(link, schema, filter, &OF_THE_SCHEMA).await?;
     let properties: Vec<Property> = found.iter().filter_map(|entry| Property::read(entry).ok()).collect();
-    // What the schema does not show counts as not there at all, so that all of it must have been shown.
-    let unseen = names.iter().find(|name| {
-        ground.schema.defines(name) && !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name))
-    });
-    match unseen {
+    let unseen = |name: &String| !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name));
+    let (defined, undefined): (Vec<_>, Vec<_>) =
+        names.into_iter().filter(unseen).partition(|name| ground.schema.defines(name));
+    match defined.first() {
         Some(name) => Err(Failure::Refused(format!("the schema's entry of {name} can't be read below {schema}"))),
-        None => Ok(Sight::new(token, properties)),
+        None => Ok(Sight::new(token, properties).without(undefined)),
     }
-}
-
-async fn sid_of(link: &mut Link, name: &str) -> Result<Option<Sid>, Failure> {
-    let found = entry(link, name, &["objectSid".to_owned()]).await?;
-    Ok(found.and_then(|group| group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok())))
 }
 
 /// All entries below one that fit; none where it is not there for us.
