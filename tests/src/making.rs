@@ -134,7 +134,7 @@ impl Estate {
 
     async fn bring_about_openldap(&self, name: &str, dn: &str) {
         match name {
-            "must-change" => self.give_password(dn, OWN).await,
+            "must-change" | "must-change-known" => self.give_password(dn, OWN).await,
             "password-expired" => {
                 self.set(dn, "pwdPolicySubentry", &[&format!("cn=ageing,ou=policies,{SUFFIX}")]).await;
             }
@@ -157,7 +157,7 @@ impl Estate {
     async fn bring_about_active_directory(&self, name: &str, dn: &str) {
         let Server::ActiveDirectory(samba) = &self.server else { panic!("another product") };
         match name {
-            "must-change" => self.set(dn, "pwdLastSet", &["0"]).await,
+            "must-change" | "must-change-known" => self.set(dn, "pwdLastSet", &["0"]).await,
             "password-expired" => samba.change_past_the_rules(dn, "pwdLastSet", LONG_AGO_THERE).await,
             "locked-by-failures" => self.fail(dn).await,
             "locked-for-good" | "locked-unseen" => {
@@ -220,7 +220,7 @@ impl Estate {
 
     async fn bring_about_ds389(&self, name: &str, dn: &str) {
         match name {
-            "must-change" => self.is_given_password(dn).await,
+            "must-change" | "must-change-known" => self.is_given_password(dn).await,
             "password-expired" => {
                 let rules = [("passwordExp", "on"), ("passwordMaxAge", "86400")];
                 self.policy_for(dn, "ageing", &rules).await;

@@ -146,9 +146,11 @@ impl Samba {
     pub async fn paste(&self, command: &str) {
         let sam = self.folder.join("dc/private/sam.ldb");
         let on = format!("-s {} -H {}", self.folder.join("smb.conf").display(), sam.display());
-        let text = ["dsacl set", "dsacl get", "group removemembers"].iter().fold(command.to_owned(), |text, verb| {
-            text.replace(&format!("samba-tool {verb} "), &format!("samba-tool {verb} {on} "))
-        });
+        let text = ["dsacl set", "dsacl get", "group removemembers"]
+            .iter()
+            .fold(command.replace("TOOLS", &on), |text, verb| {
+                text.replace(&format!("samba-tool {verb} "), &format!("samba-tool {verb} {on} "))
+            });
         spawn_blocking(move || Command::new("sh").arg("-c").arg(text).output())
             .await
             .expect("a shell")

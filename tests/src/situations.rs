@@ -120,11 +120,23 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("never-activated", &["must-change", "never-activated"], ChangeFirst)),
         ..nowhere("first-password")
     },
+    // An administrator's password, and nothing shows whether its person had one before.
+    Situation {
+        openldap: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Nothing)])),
+        active_directory: Some(
+            refused("undecided", &["must-change", "undecided"], ChangeFirst).then(&[("pwdLastSet", Just("0"))]),
+        ),
+        ds389: Some(
+            refused("undecided", &["must-change", "undecided"], ChangeFirst).then(&[("pwdReset", Just("TRUE"))]),
+        ),
+        ..nowhere("must-change")
+    },
+    // The same, and an adoption has said that its person had.
     Situation {
         openldap: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Nothing)])),
         active_directory: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdLastSet", Not("0"))])),
         ds389: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Just("FALSE"))])),
-        ..nowhere("must-change")
+        ..nowhere("must-change-known")
     },
     Situation {
         openldap: Some(helped(&["password-expired"], ChangeFirst).then(&[("pwdChangedTime", Not("20250101000000Z"))])),
@@ -184,8 +196,8 @@ pub const ALL: &[Situation] = &[
         openldap: Some(
             refused("not-yet-valid", &["not-yet-valid"], Shut).then(&[("pwdStartTime", Just("20991231000000Z"))]),
         ),
-        // A temporary password of which the time has not come.
-        ds389: Some(helped(&["must-change"], Shut)),
+        // A temporary password of which the time has not come, and nothing shows whether there was one before.
+        ds389: Some(refused("undecided", &["must-change", "undecided"], Shut)),
         ..nowhere("not-yet-valid")
     },
     Situation {

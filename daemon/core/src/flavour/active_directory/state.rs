@@ -238,14 +238,22 @@ impl Look<'_, '_> {
 
     /// Whether anything shows that the person ever set a password. The first ones are whoever's who made the account, or
     /// none at all; nothing tells these apart. Sign-ins are no sign: their marks differ between servers.
+    ///
+    /// The count of passwords says how many were set and not by whom. As long as nothing else speaks against it, more than
+    /// the maker's are taken for the person's; where the present one is an administrator's to be changed, the ones before
+    /// may have been so, too. That somebody must change a password does not keep them from a reset, but that nobody knows
+    /// whether they ever had one of their own does, until rekeyd has seen it or an adoption says so.
     fn person(&mut self) -> Result<(), Unreadable> {
         let entry = self.reading.entry;
         let Some(set) = set(entry)? else { return Ok(()) };
         let version = entry.number(VERSION)?;
-        if version.is_none_or(|version| version <= self.server.made_with) {
-            let shown = version.map_or_else(|| "absent".to_owned(), |version| version.to_string());
-            let finding = if set == 0 { Finding::NeverActivated } else { Finding::Undecided };
-            self.found(finding, VERSION, shown);
+        let shown = version.map_or_else(|| "absent".to_owned(), |version| version.to_string());
+        let is_the_makers = version.is_none_or(|version| version <= self.server.made_with);
+        match (is_the_makers, set) {
+            (true, 0) => self.found(Finding::NeverActivated, VERSION, shown),
+            (true, _) => self.found(Finding::Undecided, VERSION, shown),
+            (false, 0) => self.found(Finding::Undecided, VERSION, format!("{shown}, and the password must be changed")),
+            (false, _) => {}
         }
         Ok(())
     }
@@ -342,7 +350,7 @@ mod tests {
         for (name, lets_in, expected) in [
             ("active", Some(true), &[][..]),
             ("gone", Some(false), &[PasswordExpired]),
-            ("added", Some(false), &[MustChange]),
+            ("added", Some(false), &[MustChange, Undecided]),
             ("must", Some(false), &[MustChange, NeverActivated]),
             // The server lets it sign in, since its password never expires.
             ("mustnever", Some(true), &[NeverActivated]),
@@ -445,6 +453,26 @@ mod tests {
         ] {
             let found = findings(&server(), &with(&[(name, value)]));
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn p2_a_count_of_passwords_does_not_say_whose_they_were() {
+        use Finding::{NeverActivated, Undecided};
+        for (version, set, expected) in [
+            ("1", "0", &[NeverActivated][..]),
+            ("2", "0", &[NeverActivated]),
+            // An administrator has set one again, or has the person's own changed.
+            ("3", "0", &[Undecided]),
+            ("9", "0", &[Undecided]),
+            ("2", "134397835742054550", &[Undecided]),
+            ("3", "134397835742054550", &[]),
+        ] {
+            assert_eq!(
+                findings(&server(), &with(&[(VERSION, version), ("pwdLastSet", set)])),
+                expected,
+                "{version} {set}"
+            );
         }
     }
 

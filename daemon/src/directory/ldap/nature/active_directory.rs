@@ -13,7 +13,7 @@ use rekeyd_core::flavour::filter::Filter;
 use super::proof::{self, Proof};
 use super::{Ground, Learnt, entry};
 use crate::directory::ldap::request::Query;
-use crate::directory::ldap::wire::{Failure, Link};
+use crate::directory::ldap::wire::{Failure, Link, Results};
 
 /// Learns it. The canary is written only where `proof` is still empty.
 pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Option<Proof>) -> Result<Learnt, Failure> {
@@ -34,7 +34,10 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
             }
         }
     }
-    ad.powerful = powerful(link, &domain).await?;
+    match named(&powerful(link, &domain).await?) {
+        Ok(powerful) => ad.powerful = powerful,
+        Err(why) => groups_in_doubt = Some(why),
+    }
     ad.sight = sight(link, ground, &ad).await?;
     let sight = Some(ad.sight.clone());
     let flavour = Flavour::ActiveDirectory(ad);
@@ -60,18 +63,29 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
 async fn policies(link: &mut Link, domain: &str) -> Result<Vec<PasswordSettings>, Failure> {
     let base = format!("CN=Password Settings Container,CN=System,{domain}");
     let found = all(link, &base, Filter::equal("objectClass", "msDS-PasswordSettings"), &OF_AN_OBJECT).await?;
-    Ok(found.iter().filter_map(|object| PasswordSettings::of_an_object(object).ok()).collect())
+    // One that is missing here makes what rests on it unknown.
+    Ok(found.entries.iter().filter_map(|object| PasswordSettings::of_an_object(object).ok()).collect())
 }
 
-async fn powerful(link: &mut Link, domain: &str) -> Result<Vec<(Sid, String)>, Failure> {
+/// The groups that rule over others and are known by their names only.
+async fn powerful(link: &mut Link, domain: &str) -> Result<Results, Failure> {
     let named = POWERFUL_BY_NAME.map(|name| Filter::equal("sAMAccountName", name)).to_vec();
     let filter = Filter::And(vec![Filter::equal("objectClass", "group"), Filter::Or(named)]);
-    let found = all(link, domain, filter, &["objectSid", "sAMAccountName"]).await?;
-    let named = found.iter().filter_map(|group| {
-        let sid = group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok())?;
-        Some((sid, group.texts("sAMAccountName").next()?.to_owned()))
+    all(link, domain, filter, &["objectSid", "sAMAccountName"]).await
+}
+
+/// What was found of them, or why that may not be all.
+fn named(found: &Results) -> Result<Vec<(Sid, String)>, String> {
+    let doubt = |why: &str| format!("verdicts rest on the groups of those who rule the domain, and {why}");
+    if found.reply.code != 0 {
+        return Err(doubt(&format!("the search for them has no whole answer: {}", found.reply.words())));
+    }
+    let named = found.entries.iter().map(|group| {
+        let sid = group.values("objectSid").first().and_then(|sid| Sid::parse(sid).ok());
+        let name = group.texts("sAMAccountName").next().unwrap_or(&group.name().0);
+        Ok((sid.ok_or_else(|| doubt(&format!("the objectSid of {name} can't be read")))?, name.to_owned()))
     });
-    Ok(named.collect())
+    named.collect()
 }
 
 /// Who we are, and what the schema says of the attributes whose absence counts.
@@ -90,7 +104,10 @@ async fn sight(link: &mut Link, ground: &Ground<'_>, ad: &ActiveDirectory) -> Re
     let any = names.iter().map(|name| Filter::equal("lDAPDisplayName", name.as_str())).collect();
     let filter = Filter::And(vec![Filter::equal("objectClass", "attributeSchema"), Filter::Or(any)]);
     let found = all(link, schema, filter, &OF_THE_SCHEMA).await?;
-    let properties: Vec<Property> = found.iter().filter_map(|entry| Property::read(entry).ok()).collect();
+    if found.reply.code != 0 {
+        return Err(Failure::Refused(format!("the schema below {schema} can't be read: {}", found.reply.words())));
+    }
+    let properties: Vec<Property> = found.entries.iter().filter_map(|entry| Property::read(entry).ok()).collect();
     let unseen = |name: &String| !properties.iter().any(|property| property.name.eq_ignore_ascii_case(name));
     let (defined, undefined): (Vec<_>, Vec<_>) =
         names.into_iter().filter(unseen).partition(|name| ground.schema.defines(name));
@@ -100,8 +117,34 @@ async fn sight(link: &mut Link, ground: &Ground<'_>, ad: &ActiveDirectory) -> Re
     }
 }
 
-/// All entries below one that fit; none where it is not there for us.
-async fn all(link: &mut Link, base: &str, filter: Filter, names: &[&str]) -> Result<Vec<Entry>, Failure> {
+/// Entries below one that fit, and whether these are all.
+async fn all(link: &mut Link, base: &str, filter: Filter, names: &[&str]) -> Result<Results, Failure> {
     let attributes: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    Ok(link.search(&Query::below(base, filter, &attributes)).await?.entries)
+    link.search(&Query::below(base, filter, &attributes)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use rekeyd_core::domain::EntryName;
+    use rekeyd_core::flavour::Reply;
+
+    use super::*;
+
+    #[test]
+    fn t57_groups_that_may_not_be_all_are_in_doubt() {
+        let found = |code, sid: Option<&str>| {
+            let mut group = Entry::new(EntryName("CN=DnsAdmins,DC=x".into()));
+            group.add("sAMAccountName", "DnsAdmins");
+            if let Some(sid) = sid.and_then(|sid| Sid::from_text(sid).ok()) {
+                group.add("objectSid", sid.bytes());
+            }
+            let reply = Reply { code, text: "why".into(), policy: None };
+            named(&Results { entries: vec![group], references: true, reply })
+        };
+        let sid = "S-1-5-21-1-2-3-1101";
+        assert!(found(0, Some(sid)).is_ok_and(|named| named.len() == 1));
+        for doubt in [found(4, Some(sid)), found(1, Some(sid)), found(32, Some(sid)), found(0, None)] {
+            assert!(doubt.is_err(), "{doubt:?}");
+        }
+    }
 }
