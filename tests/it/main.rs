@@ -27,6 +27,7 @@ mod dir_unsure;
 mod doctor;
 mod doctor_rules;
 mod doors;
+mod everybody;
 mod figures;
 mod hook;
 mod hostile;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         doctor::all(),
         doctor_rules::all(),
         doors::all(),
+        everybody::all(),
         figures::all(),
         hostile::all(),
         hook::all(),

@@ -47,9 +47,14 @@ impl Samba {
         if let Some(samba) = &*lane {
             return Arc::clone(samba);
         }
-        let samba = Arc::new(Self::begin().await);
+        let samba = Self::fresh().await;
         *lane = Some(Arc::clone(&samba));
         samba
+    }
+
+    /// A domain controller for one test alone.
+    pub async fn fresh() -> Arc<Self> {
+        Arc::new(Self::begin().await)
     }
 
     async fn begin() -> Self {
@@ -117,6 +122,15 @@ impl Samba {
         // DSDB_CONTROL_BYPASS_PASSWORD_HASH
         command.arg("--controls=local_oid:1.3.6.1.4.1.7165.4.3.12:0").arg(file);
         spawn_blocking(move || output(&mut command)).await.expect("ldbmodify");
+    }
+
+    /// Adds entries in LDIF to the database itself, all in one turn: many at once, as a tool that loads them does.
+    pub async fn load(&self, entries: &str) {
+        let file = scratch::folder("ldif").join("entries.ldif");
+        fs::write(&file, entries).expect("a written file");
+        let mut command = Command::new("ldbadd");
+        command.arg("-H").arg(self.folder.join("dc/private/sam.ldb")).arg(file);
+        spawn_blocking(move || output(&mut command)).await.expect("ldbadd");
     }
 
     /// Puts a rule before those that an entry has, in the words of SDDL.
