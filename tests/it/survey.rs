@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use rekeyd_tests::{
+    estate::{Estate, Product},
     proxy::{Fault, Kind, Of, Proxy},
     slapd::{Slapd, Variant, add},
     tests,
@@ -20,6 +22,7 @@ tests! {
     async fn ctl_policy_test_names_the_lines_of_a_faulty_configuration;
     async fn ctl_policy_test_of_some_logins_looks_at_them_alone;
     async fn t51_a_walk_takes_nothing_unseen_for_absent;
+    async fn t57_389_ds_names_members_in_many_ways;
     async fn t57_a_walk_sees_what_a_look_up_sees;
     async fn t57_a_thousand_groups_and_a_hundred_thousand_members;
     async fn t71_a_walk_that_is_cut_off_is_no_shorter_list;
@@ -95,8 +98,11 @@ async fn t57_a_walk_sees_what_a_look_up_sees() {
         // What a look-up says is told here once more, so that both can't be wrong together.
         let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
         for (name, reason) in [
+            // The server itself takes a name with a bit string behind it for another one, and has no filter for it.
+            ("by-tail", None),
             ("boss", Some("privileged")),
             ("by-login", Some("privileged")),
+            ("by-case", Some("privileged")),
             ("by-number", Some("privileged")),
             ("by-unique", Some("privileged")),
             ("deep", Some("privileged")),
@@ -110,6 +116,46 @@ async fn t57_a_walk_sees_what_a_look_up_sees() {
         let path = world.asks(&["explain", "deep"])["account"]["privileged_by"].as_array().expect("a way").len();
         assert_eq!(path, 7, "six levels and the group that the policy names");
     }
+}
+
+async fn t57_389_ds_names_members_in_many_ways() {
+    let estate = Arc::new(Estate::claim(Product::Ds389).await);
+    for name in ["by-login", "by-case", "by-unique", "by-tail", "odd-dn", "nested", "active"] {
+        estate.add_active(&estate.dn(name), &estate.login(name), &[]).await;
+    }
+    let login = |name: &str| estate.login(name).to_uppercase();
+    let (case, nested) = (login("by-case"), login("nested"));
+    let posix = [("objectClass", "posixGroup"), ("objectClass", "groupOfUniqueNames"), ("gidNumber", "7101")];
+    let by_login = estate.login("by-login");
+    let tails = ["by-tail", "odd-dn"].map(|name| format!("{}#'0101'B", estate.dn(name)));
+    let unique = estate.dn("by-unique");
+    let mut members = vec![("memberUid", by_login.as_str()), ("memberUid", case.as_str())];
+    members.extend([unique.as_str(), tails[0].as_str(), tails[1].as_str()].map(|name| ("uniqueMember", name)));
+    let (many, inner) = (estate.group("many"), estate.group("inner"));
+    estate.add(&many, &[&posix[..], &members].concat()).await;
+    // A group that names somebody so lies below another that is named so.
+    estate.add(&inner, &[&posix[..2], &[("gidNumber", "7102"), ("memberUid", nested.as_str())]].concat()).await;
+    let outer = estate.group("outer");
+    let tail = format!("{inner}#'1'B");
+    estate.add(&outer, &[("objectClass", "groupOfUniqueNames"), ("uniqueMember", &tail)]).await;
+    estate.join(&estate.group("admins"), &many).await;
+    estate.join(&estate.group("admins"), &outer).await;
+    let world = World::builder().estate(&estate).start().await;
+    for (name, reason) in [
+        ("by-login", Some("privileged")),
+        ("by-case", Some("privileged")),
+        ("by-unique", Some("privileged")),
+        ("by-tail", Some("privileged")),
+        ("odd-dn", Some("privileged")),
+        ("nested", Some("privileged")),
+        ("active", None),
+    ] {
+        let told = world.asks(&["explain", &estate.login_of(name)]);
+        assert_eq!(told["reason"]["code"].as_str(), reason, "{name}: {told:#}");
+        let way = told["account"]["privileged_by"].as_array().expect("a way").len();
+        assert_eq!(way > 1, reason.is_some(), "{name}: {told:#}");
+    }
+    agree(&world, 7);
 }
 
 async fn t51_a_walk_takes_nothing_unseen_for_absent() {

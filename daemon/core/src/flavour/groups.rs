@@ -8,6 +8,11 @@
 use std::collections::BTreeSet;
 
 use crate::domain::{Dn, EntryName};
+use crate::flavour::Flavour;
+use crate::flavour::filter::Filter;
+
+/// Compares a login in a group without case, as people and most programs do. The attribute's own rule looks at case.
+pub const LOGIN_IN_ANY_CASE: &str = "memberUid:caseIgnoreIA5Match";
 
 /// The most groups of one account.
 const MOST: usize = 1000;
@@ -17,6 +22,31 @@ const DEEPEST: usize = 32;
 
 /// The most names in one question.
 const AT_ONCE: usize = 64;
+
+impl Flavour {
+    /// The filter for groups of POSIX that name a login, in whatever case. The class keeps a server from looking at
+    /// every entry for what no index helps with.
+    pub fn groups_with_login(login: &str) -> Filter {
+        let class = Filter::equal("objectClass", "posixGroup");
+        let folded = Filter::Extensible(LOGIN_IN_ANY_CASE.to_owned(), login.as_bytes().to_vec());
+        Filter::Or(vec![Filter::equal("memberUid", login), Filter::And(vec![class, folded])])
+    }
+
+    /// The filter for groups that name an entry by this attribute. A name in `uniqueMember` may have a bit string behind
+    /// it (RFC 4517, 3.3.21), and is then another value to the attribute's own rule. 389 Directory Server finds such by
+    /// their beginning; OpenLDAP knows no way to.
+    pub fn groups_with(&self, attribute: &str, name: &str) -> Filter {
+        let plain = Filter::equal(attribute, name);
+        match self {
+            Self::Ds389(_) | Self::FreeIpa(_) if attribute == "uniqueMember" => {
+                let class = Filter::equal("objectClass", "groupOfUniqueNames");
+                let begins = Filter::Pieces(attribute.to_owned(), vec![format!("{name}#").into_bytes(), Vec::new()]);
+                Filter::Or(vec![plain, Filter::And(vec![class, begins])])
+            }
+            _ => plain,
+        }
+    }
+}
 
 /// The way upwards from an account through its groups.
 #[derive(Debug)]
@@ -105,6 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flavour::product::Product;
 
     fn walk(edges: &[(&str, &str)], seeds: &[&str]) -> (Result<Vec<String>, String>, usize) {
         let mut walk = Walk::new(&EntryName("cn=a".into()), seeds.iter().copied());
@@ -120,6 +151,20 @@ mod tests {
         }
         let groups = walk.finish().map(|groups| groups.iter().map(ToString::to_string).collect());
         (groups, questions)
+    }
+
+    #[test]
+    fn t57_members_are_looked_for_however_a_group_writes_them() {
+        let login = Flavour::groups_with_login("ada").to_string();
+        assert_eq!(login, "(|(memberUid=ada)(&(objectClass=posixGroup)(memberUid:caseIgnoreIA5Match:=ada)))");
+        for (_, product) in Product::ALL {
+            let flavour = Flavour::before_all(product);
+            let filter = flavour.groups_with("uniqueMember", "uid=a*,dc=x").to_string();
+            let looks = matches!(product, Product::Ds389 | Product::FreeIpa);
+            assert_eq!(filter.contains("(uniqueMember=uid=a\\2a,dc=x#*)"), looks, "{filter}");
+            assert!(filter.contains("(uniqueMember=uid=a\\2a,dc=x)"), "{filter}");
+            assert_eq!(flavour.groups_with("member", "uid=a,dc=x").to_string(), "(member=uid=a,dc=x)");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::groups::Walk;
 use rekeyd_core::flavour::policy_entry::PolicyView;
-use rekeyd_core::flavour::{Demands, Reading};
+use rekeyd_core::flavour::{Demands, Flavour, Reading};
 
 use super::nature::{MEMBERSHIP, Nature};
 use super::request::{Query, Scope};
@@ -193,7 +193,7 @@ impl Ldap {
         // Groups of POSIX name their members by login or by number.
         let mut by_login: Vec<Filter> = Vec::new();
         if nature.defines("memberUid") {
-            by_login.extend(account.texts("uid").map(|login| Filter::equal("memberUid", login)));
+            by_login.extend(account.texts("uid").map(Flavour::groups_with_login));
         }
         if let Some(number) = account.texts("gidNumber").next().filter(|_| nature.defines("gidNumber")) {
             let class = Filter::equal("objectClass", "posixGroup");
@@ -210,7 +210,7 @@ impl Ldap {
         }
         let mut any = std::mem::take(&mut steps.by_login);
         for attribute in MEMBERSHIP.into_iter().take(2).filter(|name| nature.defines(name)) {
-            any.extend(names.iter().map(|name| Filter::equal(attribute, name.0.as_str())));
+            any.extend(names.iter().map(|name| nature.flavour.groups_with(attribute, &name.0)));
         }
         let base = self.wanted.search.group_base.0.as_str();
         Some(Query {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rekeyd_core::domain::{Account, Dn};
+use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 
@@ -80,10 +81,11 @@ impl Ldap {
         let mut any: Vec<Filter> = ["member", "uniqueMember"]
             .into_iter()
             .filter(|attribute| nature.defines(attribute))
-            .map(|attribute| Filter::equal(attribute, name))
+            .map(|attribute| nature.flavour.groups_with(attribute, name))
             .collect();
         if let Some(account) = account {
-            any.extend(account.texts("uid").map(|login| Filter::equal("memberUid", login)));
+            let logins = account.texts("uid").filter(|_| nature.defines("memberUid"));
+            any.extend(logins.map(Flavour::groups_with_login));
             let class = Filter::equal("objectClass", "posixGroup");
             let number = account.texts("gidNumber").next();
             any.extend(number.map(|number| Filter::And(vec![class, Filter::equal("gidNumber", number)])));

@@ -14,6 +14,7 @@ use rekeyd_core::domain::{Dn, EntryName};
 use rekeyd_core::flavour::active_directory::sight::Sight;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::groups::LOGIN_IN_ANY_CASE;
 use rekeyd_core::flavour::mapping::{self, Configured};
 use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::{Flavour, Mapping};
@@ -194,7 +195,13 @@ pub(super) fn entry_query<'q>(name: &'q str, attributes: &'q [String]) -> Query<
 /// Whether the groups that verdicts rest on are there and show their members.
 async fn watched_groups(link: &mut Link, wanted: &Wanted, schema: &Schema) -> Result<Option<String>, Failure> {
     let members: Vec<&str> = MEMBERSHIP.into_iter().filter(|name| schema.defines(name)).collect();
-    let searchable = Filter::And(members.iter().map(|name| Filter::readable(name)).collect());
+    let mut all: Vec<Filter> = members.iter().map(|name| Filter::readable(name)).collect();
+    if schema.defines("memberUid") {
+        // A server without this rule would miss members whose login stands there in another case.
+        let folded = || Filter::Extensible(LOGIN_IN_ANY_CASE.to_owned(), b"x".to_vec());
+        all.push(Filter::Or(vec![folded(), folded().negated()]));
+    }
+    let searchable = Filter::And(all);
     for group in &wanted.watched {
         let name = group.as_str();
         let query = |filter| Query { base: name, scope: Scope::Base, filter, attributes: &[], limit: 1, control: None };

@@ -14,11 +14,11 @@ const ATTRIBUTES: [&str; 8] = [
     "namingContexts",
     "subschemaSubentry",
     "defaultNamingContext",
-    "schemaNamingContext",
     "currentTime",
     "dsServiceName",
-    // Who we are, with all our groups: Active Directory shows it of whoever asks.
+    // Who we are in Active Directory, and where its schema is: what an access list lets us see rests on both.
     "tokenGroups",
+    "schemaNamingContext",
 ];
 
 /// What a server says of itself.
