@@ -70,7 +70,20 @@ const LINES: &[Line] = &[
         Told("not refused: a reset does not ask for the age", "the new one"),
         Told("too young, in words", OLD),
     ),
-    line("must-change account", As("must-change"), Set("no pwdReset"), Set("pwdLastSet of now"), Set("pwdReset FALSE")),
+    line(
+        "must-change account",
+        As("must-change-known"),
+        Set("no pwdReset"),
+        Set("pwdLastSet of now"),
+        Set("pwdReset FALSE"),
+    ),
+    line(
+        "must-change account of which nobody knows whether its person ever had a password",
+        As("must-change"),
+        Set("no pwdReset"),
+        Refused("undecided", "pwdLastSet 0"),
+        Refused("undecided", "pwdReset TRUE"),
+    ),
     line(
         "expired password",
         As("password-expired"),

@@ -25,7 +25,9 @@ mod dir_several;
 mod dir_tls;
 mod dir_unsure;
 mod doctor;
+mod doctor_rules;
 mod doors;
+mod everybody;
 mod figures;
 mod hook;
 mod hostile;
@@ -80,7 +82,9 @@ fn main() -> ExitCode {
         dir_tls::all(),
         dir_unsure::all(),
         doctor::all(),
+        doctor_rules::all(),
         doors::all(),
+        everybody::all(),
         figures::all(),
         hostile::all(),
         hook::all(),

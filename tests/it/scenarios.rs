@@ -56,6 +56,7 @@ async fn everybody(product: Product) {
     let made = stream::iter(&people).map(async |(situation, _)| estate.make(situation.name).await);
     made.buffer_unordered(ABREAST).collect::<()>().await;
     let world = &world(estate).await;
+    adopts(world, estate, "must-change-known");
     let mut faults: Vec<String> = people.iter().filter_map(|(one, truth)| explained(world, one.name, truth)).collect();
     for (situation, _) in &people {
         world.secret(password(situation.name));
@@ -78,10 +79,18 @@ async fn everybody(product: Product) {
 
 async fn world(estate: &Arc<Estate>) -> World {
     let builder = World::builder().estate(estate);
-    // OpenLDAP has no mark for it; the organisation has one.
+    // OpenLDAP has no mark for it; the organisation has one. In Active Directory it can be hidden.
     let marker = ("directory.markers.disabled", r#"["employeeType=disabled"]"#);
-    let builder = if estate.product() == Product::OpenLdap { builder.set(marker.0, marker.1) } else { builder };
+    let builder = if estate.product() == Product::Ds389 { builder } else { builder.set(marker.0, marker.1) };
     builder.start().await
+}
+
+/// An owner says that somebody had a password of their own.
+fn adopts(world: &World, estate: &Estate, name: &str) {
+    let login = if estate.product() == Product::ActiveDirectory { "sAMAccountName" } else { "uid" };
+    let filter = format!("({login}={})", estate.login_of(name));
+    let by_hand = ["--undecided-as", "activated", "--filter", &filter];
+    drop(world.rekeyctl(&[&["adopt", "--yes", "--reason", "first day"], &by_hand[..]].concat(), "").fine());
 }
 
 /// What rekeyd finds, and whether it would help.
@@ -130,7 +139,7 @@ async fn is_helped(world: &World, estate: &Estate, name: &str, truth: &Truth) ->
     let new = estate.bind(&dn, NEW).await;
     let old = estate.bind(&dn, password(name)).await;
     // Some doors stay shut for reasons that a password has nothing to do with.
-    let opens = door(estate.product(), &new) == Door::Open || ["no-hours", "not-yet-valid"].contains(&name);
+    let opens = door(estate.product(), &new) == Door::Open || name == "no-hours";
     (!opens || door(estate.product(), &old) != Door::Shut || writes != 1)
         .then(|| format!("{writes} writes; the new password: {new:?}; the old one: {old:?}"))
 }

@@ -132,6 +132,11 @@ impl Estate {
         &self.service
     }
 
+    /// The password of that identity.
+    pub fn service_password(&self) -> &str {
+        &self.service_password
+    }
+
     /// The login that nobody else on this server has. The directory has one name space for all tests.
     pub fn login(&self, name: &str) -> String {
         format!("{name}-{}", self.number)

@@ -37,6 +37,7 @@ pub mod browser;
 pub mod builder;
 pub mod clients;
 pub mod cuts;
+pub mod doctor;
 pub mod ds389;
 pub mod estate;
 pub mod faults;

@@ -134,7 +134,7 @@ impl Estate {
 
     async fn bring_about_openldap(&self, name: &str, dn: &str) {
         match name {
-            "must-change" => self.give_password(dn, OWN).await,
+            "must-change" | "must-change-known" => self.give_password(dn, OWN).await,
             "password-expired" => {
                 self.set(dn, "pwdPolicySubentry", &[&format!("cn=ageing,ou=policies,{SUFFIX}")]).await;
             }
@@ -156,16 +156,18 @@ impl Estate {
 
     async fn bring_about_active_directory(&self, name: &str, dn: &str) {
         let Server::ActiveDirectory(samba) = &self.server else { panic!("another product") };
-        let service = &self.service_in_log;
         match name {
-            "must-change" => self.set(dn, "pwdLastSet", &["0"]).await,
+            "must-change" | "must-change-known" => self.set(dn, "pwdLastSet", &["0"]).await,
             "password-expired" => samba.change_past_the_rules(dn, "pwdLastSet", LONG_AGO_THERE).await,
             "locked-by-failures" => self.fail(dn).await,
-            "locked-for-good" => {
+            "locked-for-good" | "locked-unseen" => {
                 // Three failures, and a lock that only an administrator ends.
                 let never = "-9223372036854775808";
                 self.settings_for(dn, name, &[("msDS-LockoutThreshold", "3"), ("msDS-LockoutDuration", never)]).await;
                 self.fail(dn).await;
+                if name == "locked-unseen" {
+                    self.hide_there(dn, "b77ea093-88d0-4780-9a98-911f8e8b1dca").await;
+                }
             }
             "disabled" => self.set(dn, "userAccountControl", &["514"]).await,
             "account-expired" => self.set(dn, "accountExpires", &[LONG_AGO_THERE]).await,
@@ -177,7 +179,19 @@ impl Estate {
                 samba.allow(dn, &format!("(OD;;CR;{right};;PS)(OD;;CR;{right};;WD)")).await;
             }
             // The account restrictions: userAccountControl, pwdLastSet, accountExpires.
-            "hidden" => samba.allow(dn, &format!("(OD;;RP;4c164200-20c0-11d0-a768-00aa006e0529;;{service})")).await,
+            "hidden" => self.hide_there(dn, "4c164200-20c0-11d0-a768-00aa006e0529").await,
+            "hidden-admin" => {
+                self.set(dn, "adminCount", &["1"]).await;
+                self.hide_there(dn, "bf967918-0de6-11d0-a285-00aa003049e2").await;
+            }
+            "hidden-service" => {
+                self.set(dn, "servicePrincipalName", &[&format!("HTTP/{}", self.login("veiled"))]).await;
+                self.hide_there(dn, "f3a64788-5306-11d1-a9c5-0000f80367c1").await;
+            }
+            "hidden-marker" => {
+                self.set(dn, "employeeType", &["disabled"]).await;
+                self.hide_there(dn, "a8df73f0-c5ea-11d1-bbcb-0080c76670c0").await;
+            }
             "domain-admin" => {
                 self.add_group("helpers", &[dn]).await;
                 self.join(DOMAIN_ADMINS, &self.group("helpers")).await;
@@ -198,9 +212,15 @@ impl Estate {
         }
     }
 
+    /// Takes the right to read an attribute, or a set of them, away from the daemon in Active Directory.
+    async fn hide_there(&self, dn: &str, attribute: &str) {
+        let Server::ActiveDirectory(samba) = &self.server else { panic!("another product") };
+        samba.allow(dn, &format!("(OD;;RP;{attribute};;{})", self.service_in_log)).await;
+    }
+
     async fn bring_about_ds389(&self, name: &str, dn: &str) {
         match name {
-            "must-change" => self.is_given_password(dn).await,
+            "must-change" | "must-change-known" => self.is_given_password(dn).await,
             "password-expired" => {
                 let rules = [("passwordExp", "on"), ("passwordMaxAge", "86400")];
                 self.policy_for(dn, "ageing", &rules).await;

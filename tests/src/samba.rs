@@ -47,9 +47,14 @@ impl Samba {
         if let Some(samba) = &*lane {
             return Arc::clone(samba);
         }
-        let samba = Arc::new(Self::begin().await);
+        let samba = Self::fresh().await;
         *lane = Some(Arc::clone(&samba));
         samba
+    }
+
+    /// A domain controller for one test alone.
+    pub async fn fresh() -> Arc<Self> {
+        Arc::new(Self::begin().await)
     }
 
     async fn begin() -> Self {
@@ -119,6 +124,15 @@ impl Samba {
         spawn_blocking(move || output(&mut command)).await.expect("ldbmodify");
     }
 
+    /// Adds entries in LDIF to the database itself, all in one turn: many at once, as a tool that loads them does.
+    pub async fn load(&self, entries: &str) {
+        let file = scratch::folder("ldif").join("entries.ldif");
+        fs::write(&file, entries).expect("a written file");
+        let mut command = Command::new("ldbadd");
+        command.arg("-H").arg(self.folder.join("dc/private/sam.ldb")).arg(file);
+        spawn_blocking(move || output(&mut command)).await.expect("ldbadd");
+    }
+
     /// Puts a rule before those that an entry has, in the words of SDDL.
     pub async fn allow(&self, dn: &str, rule: &str) {
         let mut command = Command::new("samba-tool");
@@ -132,9 +146,11 @@ impl Samba {
     pub async fn paste(&self, command: &str) {
         let sam = self.folder.join("dc/private/sam.ldb");
         let on = format!("-s {} -H {}", self.folder.join("smb.conf").display(), sam.display());
-        let text = ["dsacl set", "dsacl get", "group removemembers"].iter().fold(command.to_owned(), |text, verb| {
-            text.replace(&format!("samba-tool {verb} "), &format!("samba-tool {verb} {on} "))
-        });
+        let text = ["dsacl set", "dsacl get", "group removemembers"]
+            .iter()
+            .fold(command.replace("TOOLS", &on), |text, verb| {
+                text.replace(&format!("samba-tool {verb} "), &format!("samba-tool {verb} {on} "))
+            });
         spawn_blocking(move || Command::new("sh").arg("-c").arg(text).output())
             .await
             .expect("a shell")

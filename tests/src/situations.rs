@@ -120,11 +120,23 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("never-activated", &["must-change", "never-activated"], ChangeFirst)),
         ..nowhere("first-password")
     },
+    // An administrator's password, and nothing shows whether its person had one before.
+    Situation {
+        openldap: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Nothing)])),
+        active_directory: Some(
+            refused("undecided", &["must-change", "undecided"], ChangeFirst).then(&[("pwdLastSet", Just("0"))]),
+        ),
+        ds389: Some(
+            refused("undecided", &["must-change", "undecided"], ChangeFirst).then(&[("pwdReset", Just("TRUE"))]),
+        ),
+        ..nowhere("must-change")
+    },
+    // The same, and an adoption has said that its person had.
     Situation {
         openldap: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Nothing)])),
         active_directory: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdLastSet", Not("0"))])),
         ds389: Some(helped(&["must-change"], ChangeFirst).then(&[("pwdReset", Just("FALSE"))])),
-        ..nowhere("must-change")
+        ..nowhere("must-change-known")
     },
     Situation {
         openldap: Some(helped(&["password-expired"], ChangeFirst).then(&[("pwdChangedTime", Not("20250101000000Z"))])),
@@ -154,6 +166,13 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("locked-by-admin", &["locked-by-admin"], Shut).then(&[("passwordRetryCount", Just("3"))])),
         ..nowhere("locked-for-good")
     },
+    // How long the lock lasts, a policy says that rekeyd may not know of; the domain's own would end it.
+    Situation {
+        active_directory: Some(
+            refused("locked-by-admin", &["locked-by-admin"], Shut).then(&[("lockoutTime", Not("0"))]),
+        ),
+        ..nowhere("locked-unseen")
+    },
     Situation {
         openldap: Some(refused("disabled", &["disabled"], Open).then(&[("employeeType", Just("disabled"))])),
         active_directory: Some(refused("disabled", &["disabled"], Shut).then(&[("userAccountControl", Just("514"))])),
@@ -177,8 +196,8 @@ pub const ALL: &[Situation] = &[
         openldap: Some(
             refused("not-yet-valid", &["not-yet-valid"], Shut).then(&[("pwdStartTime", Just("20991231000000Z"))]),
         ),
-        // A temporary password of which the time has not come.
-        ds389: Some(helped(&["must-change"], Shut)),
+        // A temporary password of which the time has not come, and nothing shows whether there was one before.
+        ds389: Some(refused("undecided", &["must-change", "undecided"], Shut)),
         ..nowhere("not-yet-valid")
     },
     Situation {
@@ -188,6 +207,10 @@ pub const ALL: &[Situation] = &[
         ..nowhere("may-not-change")
     },
     everywhere("hidden", refused("unknown", &["unknown"], Open)),
+    // What would refuse them is there, and rekeyd may not see that it is.
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-admin") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-service") },
+    Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-marker") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

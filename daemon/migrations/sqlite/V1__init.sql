@@ -153,6 +153,14 @@ CREATE TABLE paces (
     tat INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What the doctor found in each directory the last few times, so that the next time can say what is new.
+CREATE TABLE doctor_runs (
+    directory INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    findings TEXT NOT NULL,
+    PRIMARY KEY (directory, at)
+) STRICT, WITHOUT ROWID;
+
 -- The audit trail. `payload`, `salt` and `account` go when a person is erased; the chain hangs on `commitment`.
 CREATE TABLE events (
     seq INTEGER NOT NULL PRIMARY KEY,

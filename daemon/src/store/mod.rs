@@ -8,6 +8,7 @@ mod adoption;
 mod config;
 #[cfg(test)]
 mod contract;
+mod doctor;
 mod outbox;
 mod replacement;
 mod request;
@@ -30,12 +31,13 @@ use ring::rand::SystemRandom;
 
 pub use self::adoption::{Adoption, AdoptionBegun, AdoptionState, NewAdoption};
 pub use self::config::StoreConfig;
+pub use self::doctor::DoctorRun;
 pub use self::outbox::{Delivery, LeasedNotice, NewNotice, OutboxRow};
 pub use self::replacement::Replacement;
 pub use self::request::{Acceptance, Counter, Ended, LeasedRequest, NewRequest};
 pub use self::sqlite::Sqlite;
 pub use self::ticket::{Issue, Issued, NewTicket, OpenClaim, Spend, StoredTicket, TicketState};
-pub use self::trail::{AuditRow, Chain, ClockSet, Counts, DoctorRun, LeftBehind};
+pub use self::trail::{AuditRow, Chain, ClockSet, Counts, LeftBehind};
 pub use self::watch::Watch;
 
 /// What rekeyd remembers.
@@ -174,26 +176,6 @@ impl Store {
     pub async fn directory_names(&self) -> Result<Vec<(DirectoryKey, String)>, Error> {
         match self {
             Self::Sqlite(store) => store.directory_names().await,
-        }
-    }
-
-    /// What the doctor found in a directory the last time.
-    pub async fn last_doctor_run(&self, directory: DirectoryKey) -> Result<Option<DoctorRun>, Error> {
-        match self {
-            Self::Sqlite(store) => store.last_doctor_run(directory).await,
-        }
-    }
-
-    /// Keeps what the doctor found, for the next time, with the event that tells of it. The oldest are forgotten.
-    pub async fn keep_doctor_run(
-        &self,
-        directory: DirectoryKey,
-        at: Timestamp,
-        findings: String,
-        event: Event,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.keep_doctor_run(directory, at, findings, event).await,
         }
     }
 

@@ -66,15 +66,6 @@ pub struct Counts {
     pub clock_set: Option<ClockSet>,
 }
 
-/// What the doctor found in a directory.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DoctorRun {
-    /// When.
-    pub at: Timestamp,
-    /// What, in the words of whoever keeps it.
-    pub findings: String,
-}
-
 /// What is kept for a directory that is not in the configuration any more.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LeftBehind {

@@ -1,8 +1,6 @@
 //! The commands that mend what is wrong with a directory, in the tools of each product, with the real names filled in. They
 //! are for an administrator to read, paste and run; rekeyd runs none of them.
 
-use std::fmt::Write as _;
-
 use crate::flavour::active_directory::sid::Sid;
 use crate::flavour::product::Product;
 
@@ -133,24 +131,17 @@ impl Place {
 
     /// Delegates rights on all people to our account.
     pub fn delegate(&self, rights: &[Delegated]) -> String {
-        let mut text = String::new();
-        for right in rights {
+        let (below, on_windows, who) = (quoted(&self.base), windows(&self.base), self.principal());
+        let rule = |right: &Delegated| {
             let (letters, on, words) = right.rule();
             match (&self.sid, self.samba) {
                 (Some(sid), true) => {
-                    // A String takes every write.
-                    let _ = writeln!(
-                        text,
-                        "samba-tool dsacl set --objectdn={} --sddl='(OA;CIIO;{letters};{on};{USER};{sid})'",
-                        quoted(&self.base)
-                    );
+                    format!("samba-tool dsacl set --objectdn={below} --sddl='(OA;CIIO;{letters};{on};{USER};{sid})'\n")
                 }
-                _ => {
-                    let _ = writeln!(text, "dsacls {} /I:S /G \"{}:{words}\"", windows(&self.base), self.principal());
-                }
+                _ => format!("dsacls {on_windows} /I:S /G \"{who}:{words}\"\n"),
             }
-        }
-        text
+        };
+        rights.iter().map(rule).collect()
     }
 
     /// Takes our account out of a group of Active Directory.

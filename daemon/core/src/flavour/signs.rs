@@ -67,19 +67,22 @@ impl Flavour {
         if let Some(sign) = marked.or_else(|| of(Hand::Unclear, Finding::Undecided, |_| true)) {
             return sign;
         }
-        let mark = match self {
-            Self::ActiveDirectory(_) => "pwdLastSet",
-            Self::Ds389(_) => "pwdUpdateTime",
-            Self::FreeIpa(_) => "krbLastPwdChange",
-            Self::OpenLdap(openldap) => return of_openldap(openldap, entry),
-        };
-        match entry.texts(mark).next() {
-            Some("0") | None => Sign::new(Hand::Unclear, mark, "absent, and there may be a password all the same"),
-            // Somebody must change it who has not chosen it.
-            Some(value) if standing.has(Finding::MustChange) => {
-                Sign::new(Hand::Unclear, mark, &format!("{value}: an administrator set the present password"))
+        match self {
+            // Passwords are counted, whoever sets them.
+            Self::ActiveDirectory(_) => unclear(entry, "msDS-KeyVersionNumber"),
+            // One that an administrator had set was changed by somebody who is none.
+            Self::Ds389(_) if entry.flag("pwdReset") == Ok(Some(false)) => {
+                Sign::new(Hand::Person, "pwdReset", "FALSE: a temporary password was changed")
             }
-            Some(value) => Sign::new(Hand::Person, mark, value),
+            // These marks are left by every write.
+            Self::Ds389(_) if entry.has("pwdUpdateTime") => unclear(entry, "pwdUpdateTime"),
+            Self::Ds389(_) => unclear(entry, "passwordGraceUserTime"),
+            // What an administrator sets has expired at once, which is a finding.
+            Self::FreeIpa(_) => match entry.texts("krbLastPwdChange").next() {
+                Some(value) if !standing.has(Finding::MustChange) => Sign::new(Hand::Person, "krbLastPwdChange", value),
+                _ => unclear(entry, "krbLastPwdChange"),
+            },
+            Self::OpenLdap(openldap) => of_openldap(openldap, entry),
         }
     }
 
@@ -87,6 +90,15 @@ impl Flavour {
     pub fn is_decided_by_absence(&self, entry: &Entry) -> bool {
         matches!(self, Self::OpenLdap(_)) && !entry.has(PASSWORD) && !entry.has("pwdChangedTime")
     }
+}
+
+/// A mark that says nothing of whose hand it was.
+fn unclear(entry: &Entry, mark: &str) -> Sign {
+    let value = match entry.texts(mark).next() {
+        Some(value) => format!("{value}: an administrator may have set it as well"),
+        None => "absent, and there may be a password all the same".to_owned(),
+    };
+    Sign::new(Hand::Unclear, mark, &value)
 }
 
 /// The overlay marks when a password was set, and whether an administrator wants it changed, but not who set it.
@@ -114,6 +126,7 @@ mod tests {
     use super::*;
     use crate::domain::{EntryName, Evidence};
     use crate::flavour::openldap::Conditions;
+    use crate::flavour::product::Product;
 
     #[test]
     fn t56_only_a_password_of_the_persons_own_is_a_sign_of_them() {
@@ -141,6 +154,30 @@ mod tests {
             }
             let sign = flavour(ppolicy).sign(&entry, &Standing::default(), bare);
             assert_eq!(sign.hand, hand, "{ppolicy} {attributes:?} {bare}: {sign:?}");
+        }
+    }
+
+    #[test]
+    fn t56_marks_that_administrators_leave_as_well_are_no_signs() {
+        for (product, attributes, hand) in [
+            (
+                Product::ActiveDirectory,
+                &[("pwdLastSet", "134397835742054550"), ("msDS-KeyVersionNumber", "5")][..],
+                Hand::Unclear,
+            ),
+            (Product::Ds389, &[("passwordGraceUserTime", "0")], Hand::Unclear),
+            (Product::Ds389, &[("pwdUpdateTime", "20261122011035Z")], Hand::Unclear),
+            (Product::Ds389, &[("pwdReset", "TRUE"), ("pwdUpdateTime", "20261122011035Z")], Hand::Unclear),
+            (Product::Ds389, &[("pwdReset", "FALSE"), ("pwdUpdateTime", "20261122011035Z")], Hand::Person),
+            (Product::FreeIpa, &[("krbLastPwdChange", "20260601000000Z")], Hand::Person),
+            (Product::FreeIpa, &[], Hand::Unclear),
+        ] {
+            let mut entry = Entry::new(EntryName("uid=ada,dc=x".into()));
+            for (name, value) in attributes {
+                entry.add(name, *value);
+            }
+            let sign = Flavour::before_all(product).sign(&entry, &Standing::default(), false);
+            assert_eq!(sign.hand, hand, "{product} {attributes:?}: {sign:?}");
         }
     }
 

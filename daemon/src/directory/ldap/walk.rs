@@ -141,13 +141,12 @@ impl Ldap {
         attributes.extend(survey.signs.then(|| signs::CREATED.to_owned()));
         attributes.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         attributes.dedup_by_key(|name| name.to_ascii_lowercase());
-        let alone: Vec<String> = eyes
-            .iter()
-            .filter_map(|eyes| eyes.nature.alone.as_ref())
-            .flat_map(|alone| &alone.attributes)
-            .chain(&attributes)
-            .cloned()
-            .collect();
+        let shown_alone = eyes.first().and_then(|eyes| eyes.nature.alone.as_ref()).map(|alone| &alone.attributes);
+        let (attributes, alone) = match shown_alone {
+            // Each entry is read again, so that its name is enough here.
+            Some(more) => (Vec::new(), attributes.into_iter().chain(more.iter().cloned()).collect()),
+            None => (attributes, Vec::new()),
+        };
         let people = if filters_differ { Filter::Or(filters) } else { filters.pop().unwrap_or(Filter::And(vec![])) };
         let shared = self.shared_addresses(upstream, &eyes, &people).await?;
         let ids = survey.ids.map(|ids| Filter::Or(ids.iter().filter_map(|id| own.flavour.id_filter(id)).collect()));

@@ -24,7 +24,7 @@ use super::{epoch, requests, space};
 use crate::store::{Error, StoreConfig, Watch};
 
 /// The schema that this program writes.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 1;
 /// Marks a file as ours: "rekd".
 const APPLICATION: i64 = 0x7265_6b64;
 /// How long a change waits for somebody else's lock, such as a backup's.
@@ -35,10 +35,7 @@ const STATEMENTS: usize = 128;
 /// The steps from nothing to [`SCHEMA`], in order. A step that was released never changes. Each sets `schema` in `meta`,
 /// and `min_reader` where programs of the schema before could no longer use what it leaves.
 fn migrations() -> Result<Vec<Migration>, refinery::Error> {
-    Ok(vec![
-        Migration::unapplied("V1__init", include_str!("../../../migrations/sqlite/V1__init.sql"))?,
-        Migration::unapplied("V3__doctor", include_str!("../../../migrations/sqlite/V3__doctor.sql"))?,
-    ])
+    Ok(vec![Migration::unapplied("V1__init", include_str!("../../../migrations/sqlite/V1__init.sql"))?])
 }
 
 /// An open database, ready for its threads.

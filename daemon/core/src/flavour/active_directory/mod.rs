@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod descriptor;
 pub mod filetime;
+pub mod group;
 pub mod guid;
 pub mod policy;
 pub mod sid;
@@ -19,6 +20,7 @@ use crate::domain::{Dn, Stamp, Standing, Timestamp};
 use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::policy::PasswordSettings;
 use crate::flavour::active_directory::sid::Sid;
+use crate::flavour::active_directory::sight::Sight;
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
@@ -92,6 +94,9 @@ pub const MAY_LACK: [&str; 8] = [
     "servicePrincipalName",
 ];
 
+/// The fine-grained policy of an account. Where it is not shown, either the domain's holds or it is hidden.
+pub const OWN_POLICY: &str = "msDS-ResultantPSO";
+
 /// Those of them that the server computes: they work in no filter.
 pub const CONSTRUCTED: [&str; 5] = [
     "tokenGroups",
@@ -136,6 +141,8 @@ pub struct ActiveDirectory {
     pub watched: Vec<(Sid, Dn)>,
     /// Further groups whose members rule over others and that have no number of their own, such as `DnsAdmins`.
     pub powerful: Vec<(Sid, String)>,
+    /// What we may see of an entry.
+    pub sight: Sight,
 }
 
 impl ActiveDirectory {
@@ -149,6 +156,7 @@ impl ActiveDirectory {
             objects: Vec::new(),
             watched: Vec::new(),
             powerful: Vec::new(),
+            sight: Sight::default(),
         }
     }
 
@@ -181,6 +189,12 @@ impl ActiveDirectory {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The attributes of which the schema must say how they are hidden: those, and the one that is asked about where a
+    /// verdict comes to rest on it.
+    pub fn looked_up(&self, markers: &Markers) -> Vec<String> {
+        self.must_read(markers).into_iter().chain([OWN_POLICY.to_owned()]).collect()
     }
 
     /// The stable id, in the text form that everybody knows.
@@ -344,7 +358,7 @@ impl ActiveDirectory {
 
     /// The policy in force for an account; `Err` says in words why it is not known.
     fn policy_of(&self, entry: &Entry) -> Result<&PasswordSettings, String> {
-        let own = entry.text("msDS-ResultantPSO").map_err(|bad| bad.why)?;
+        let own = entry.text(OWN_POLICY).map_err(|bad| bad.why)?;
         match own {
             Some(own) => {
                 let name = Dn::parse(own).map_err(|bad| bad.to_string())?;
@@ -450,7 +464,8 @@ mod tests {
         };
         let name = Dn::parse("CN=strict,CN=Password Settings Container,CN=System,DC=ad,DC=example,DC=org").unwrap();
         let strict = PasswordSettings { name, length: 12, lock: None, ..policy.clone() };
-        ActiveDirectory { policy: Some(policy), objects: vec![strict], ..ActiveDirectory::detect(&root(&[])).unwrap() }
+        let bare = ActiveDirectory::detect(&root(&[])).unwrap();
+        ActiveDirectory { policy: Some(policy), objects: vec![strict], sight: sight::tests::ours(), ..bare }
     }
 
     fn root(controls: &[&str]) -> Entry {

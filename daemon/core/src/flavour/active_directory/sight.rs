@@ -46,6 +46,7 @@ pub struct Property {
 pub struct Sight {
     token: BTreeSet<Sid>,
     schema: Vec<Property>,
+    undefined: Vec<String>,
 }
 
 /// Something that rekeyd's own account may do to an entry.
@@ -89,18 +90,25 @@ impl Property {
 
 impl Sight {
     /// `token`: rekeyd's own identifier and all its groups, which the root DSE shows as `tokenGroups`. `schema`: what the
-    /// schema says of the attributes in question; one that is not there is not defined, and nowhere present.
+    /// schema says of the attributes in question.
     pub fn new(token: impl IntoIterator<Item = Sid>, schema: Vec<Property>) -> Self {
         let everybody = [EVERYONE, AUTHENTICATED].into_iter().filter_map(|sid| Sid::from_text(sid).ok());
-        Self { token: token.into_iter().chain(everybody).collect(), schema }
+        Self { token: token.into_iter().chain(everybody).collect(), schema, undefined: Vec::new() }
     }
 
-    /// Those among `attributes` that rekeyd may not read on this entry. All of them where its access list is not shown.
+    /// Adds attributes that the schema was seen not to define, so that they are nowhere present.
+    #[must_use]
+    pub fn without(self, undefined: Vec<String>) -> Self {
+        Self { undefined, ..self }
+    }
+
+    /// Those among `attributes` that rekeyd may not read on this entry. All of them where its access list is not shown;
+    /// and one that was never looked up in the schema, since nothing is known of it.
     pub fn hidden<'n>(&self, entry: &Entry, attributes: impl IntoIterator<Item = &'n str>) -> Vec<String> {
         let read = access(entry);
         let hidden = attributes.into_iter().filter(|name| {
             let Some(property) = self.schema.iter().find(|known| known.name.eq_ignore_ascii_case(name)) else {
-                return false;
+                return !self.undefined.iter().any(|known| known.eq_ignore_ascii_case(name));
             };
             let Ok((list, own)) = &read else { return true };
             let objects: Vec<Guid> = [property.id].into_iter().chain(property.set).collect();
@@ -146,7 +154,7 @@ pub(super) fn access(entry: &Entry) -> Result<(Descriptor, Sid), Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
@@ -154,10 +162,10 @@ mod tests {
     use crate::flavour::active_directory::tests::recorded;
 
     /// The account that the entries were recorded with: as its root DSE said.
-    fn ours() -> Sight {
+    pub(in crate::flavour::active_directory) fn ours() -> Sight {
         let domain = "S-1-5-21-1370719545-2989397213-3887007790";
         let token = [&format!("{domain}-1103"), &format!("{domain}-513"), "S-1-5-32-545", "S-1-5-32-554"];
-        Sight::new(token.map(|sid| Sid::from_text(sid).unwrap()), schema())
+        Sight::new(token.map(|sid| Sid::from_text(sid).unwrap()), schema()).without(vec![ALL[4].to_lowercase()])
     }
 
     /// As the server's schema has it.
@@ -166,6 +174,7 @@ mod tests {
             ("adminCount", "bf967918-0de6-11d0-a285-00aa003049e2", None),
             ("isCriticalSystemObject", "00fbf30d-91fe-11d1-aebc-0000f80367c1", None),
             ("lockoutTime", "28630ebf-41d5-11d1-a9c1-0000f80367c1", None),
+            ("msDS-ResultantPSO", "b77ea093-88d0-4780-9a98-911f8e8b1dca", None),
             (
                 "servicePrincipalName",
                 "f3a64788-5306-11d1-a9c5-0000f80367c1",
@@ -197,8 +206,16 @@ mod tests {
         assert_eq!(ours().hidden(&recorded("service"), ALL), ["serviceprincipalname"]);
         // Without its list nothing is known, but for what the schema does not define.
         assert_eq!(ours().hidden(&recorded("disabled"), ALL).len(), 4);
-        let stranger = Sight::new([], schema());
+        let stranger = Sight { token: Sight::new([], vec![]).token, ..ours() };
         assert_eq!(stranger.hidden(&recorded("active"), ALL), ["adminCount", "isCriticalSystemObject", "lockoutTime"]);
+    }
+
+    #[test]
+    fn t51_what_was_never_looked_up_is_hidden() {
+        // Nobody has read the schema, and who we are is not known either.
+        assert_eq!(Sight::default().hidden(&recorded("active"), ALL), ALL);
+        assert_eq!(Sight::new([], vec![]).hidden(&recorded("active"), ALL), ALL);
+        assert_eq!(ours().hidden(&recorded("active"), ["employeeType"]), ["employeeType"]);
     }
 
     #[test]
@@ -210,7 +227,8 @@ mod tests {
         let plain = Sight { schema: schema.clone(), ..ours() };
         assert_eq!(plain.hidden(&recorded("active"), ALL).len(), 4);
         let admins = Sid::from_text("S-1-5-32-544").unwrap();
-        assert!(Sight::new([admins], schema).hidden(&recorded("active"), ALL).is_empty());
+        let admin = Sight { undefined: ours().undefined, ..Sight::new([admins], schema) };
+        assert!(admin.hidden(&recorded("active"), ALL).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::flavour::active_directory::descriptor::CONTROL_ACCESS;
 use crate::flavour::active_directory::filetime::{self, End};
 use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::sid::{AUTHENTICATED, EVERYONE, Sid};
-use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, control, sight};
+use crate::flavour::active_directory::{ActiveDirectory, MUST_HAVE, OWN_POLICY, control, sight};
 use crate::flavour::entry::{Entry, Unreadable};
 
 const FLAGS: &str = "userAccountControl";
@@ -201,7 +201,10 @@ impl Look<'_, '_> {
         }
         let since = entry.text("lockoutTime")?;
         let since = since.and_then(|text| filetime::parse(text.as_bytes()).and_then(filetime::moment).ok());
-        let (end, why) = match (since, self.server.policy_of(entry).map(|policy| policy.lock)) {
+        // Few may read which fine-grained policy holds. It says how long a lock lasts, and concerns nobody else.
+        let is_hidden = !entry.has(OWN_POLICY) && !self.server.sight.hidden(entry, [OWN_POLICY]).is_empty();
+        let policy = if is_hidden { Err(()) } else { self.server.policy_of(entry).map_err(|_| ()) };
+        let (end, why) = match (since, policy.map(|policy| policy.lock)) {
             (Some(since), Ok(Some(lasts))) => (Some(since.plus(lasts)), "it should be over"),
             (_, Ok(None)) => (None, "without end"),
             (None, Ok(Some(_))) => (None, "since when can't be read"),
@@ -235,14 +238,22 @@ impl Look<'_, '_> {
 
     /// Whether anything shows that the person ever set a password. The first ones are whoever's who made the account, or
     /// none at all; nothing tells these apart. Sign-ins are no sign: their marks differ between servers.
+    ///
+    /// The count of passwords says how many were set and not by whom. As long as nothing else speaks against it, more than
+    /// the maker's are taken for the person's; where the present one is an administrator's to be changed, the ones before
+    /// may have been so, too. That somebody must change a password does not keep them from a reset, but that nobody knows
+    /// whether they ever had one of their own does, until rekeyd has seen it or an adoption says so.
     fn person(&mut self) -> Result<(), Unreadable> {
         let entry = self.reading.entry;
         let Some(set) = set(entry)? else { return Ok(()) };
         let version = entry.number(VERSION)?;
-        if version.is_none_or(|version| version <= self.server.made_with) {
-            let shown = version.map_or_else(|| "absent".to_owned(), |version| version.to_string());
-            let finding = if set == 0 { Finding::NeverActivated } else { Finding::Undecided };
-            self.found(finding, VERSION, shown);
+        let shown = version.map_or_else(|| "absent".to_owned(), |version| version.to_string());
+        let is_the_makers = version.is_none_or(|version| version <= self.server.made_with);
+        match (is_the_makers, set) {
+            (true, 0) => self.found(Finding::NeverActivated, VERSION, shown),
+            (true, _) => self.found(Finding::Undecided, VERSION, shown),
+            (false, 0) => self.found(Finding::Undecided, VERSION, format!("{shown}, and the password must be changed")),
+            (false, _) => {}
         }
         Ok(())
     }
@@ -339,7 +350,7 @@ mod tests {
         for (name, lets_in, expected) in [
             ("active", Some(true), &[][..]),
             ("gone", Some(false), &[PasswordExpired]),
-            ("added", Some(false), &[MustChange]),
+            ("added", Some(false), &[MustChange, Undecided]),
             ("must", Some(false), &[MustChange, NeverActivated]),
             // The server lets it sign in, since its password never expires.
             ("mustnever", Some(true), &[NeverActivated]),
@@ -446,6 +457,26 @@ mod tests {
     }
 
     #[test]
+    fn p2_a_count_of_passwords_does_not_say_whose_they_were() {
+        use Finding::{NeverActivated, Undecided};
+        for (version, set, expected) in [
+            ("1", "0", &[NeverActivated][..]),
+            ("2", "0", &[NeverActivated]),
+            // An administrator has set one again, or has the person's own changed.
+            ("3", "0", &[Undecided]),
+            ("9", "0", &[Undecided]),
+            ("2", "134397835742054550", &[Undecided]),
+            ("3", "134397835742054550", &[]),
+        ] {
+            assert_eq!(
+                findings(&server(), &with(&[(VERSION, version), ("pwdLastSet", set)])),
+                expected,
+                "{version} {set}"
+            );
+        }
+    }
+
+    #[test]
     fn s2_2_a_lock_ends_by_the_policy_that_made_it() {
         let locked = |change: &dyn Fn(&mut ActiveDirectory), entry: &Entry, now| {
             let mut server = server();
@@ -464,6 +495,10 @@ mod tests {
         let endless = |server: &mut ActiveDirectory| server.policy.as_mut().unwrap().lock = None;
         assert_eq!(locked(&endless, &entry, NOW), [(Finding::LockedByAdmin, None)]);
         assert_eq!(locked(&|server| server.policy = None, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        // Another policy may hold, and we may not see which.
+        let blind = |server: &mut ActiveDirectory| server.sight = sight::Sight::default();
+        assert_eq!(locked(&blind, &entry, NOW), [(Finding::LockedByAdmin, None)]);
+        assert_eq!(locked(&blind, &recorded("active"), NOW), []);
         let mut hidden = entry.clone();
         hidden.replace("lockoutTime", vec![]);
         assert_eq!(locked(&same, &hidden, NOW), [(Finding::LockedByAdmin, None)]);

@@ -100,6 +100,13 @@ fn password(policy: Option<&Policy>, reading: &Reading<'_>, standing: &mut Stand
         } else {
             found(Finding::Undecided, "passwordGraceUserTime");
         }
+    // An administrator's write leaves them as well as the person's. That somebody must change a password does not keep them
+    // from a reset, but that nobody knows whether they ever had one of their own does, until rekeyd has seen it or an
+    // adoption says so.
+    } else if reset == Some(true) {
+        found(Finding::Undecided, "pwdReset");
+    } else if expires == Some(MUST_CHANGE) {
+        found(Finding::Undecided, "passwordExpirationTime");
     }
 
     let ends = expires.filter(|moment| ![MUST_CHANGE, USED, NEVER].contains(moment));
@@ -208,7 +215,7 @@ mod tests {
                 &must_change,
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
                  pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
-                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+                &[Finding::MustChange, Finding::Undecided, Finding::MustChange, Finding::MustChange],
             ),
             // Then set by an account with the right to: 0.
             (&plain, "passwordGraceUserTime: 0", &[]),
@@ -238,7 +245,7 @@ mod tests {
                 &must_change,
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
                  pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
-                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+                &[Finding::MustChange, Finding::Undecided, Finding::MustChange, Finding::MustChange],
             ),
             // Then set by an account with the right to: 0.
             (
@@ -252,7 +259,7 @@ mod tests {
                 &must_change,
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordExpWarned: 0\n\
                  passwordGraceUserTime: 0",
-                &[Finding::MustChange],
+                &[Finding::MustChange, Finding::Undecided],
             ),
             // Set by an account with the right to, after root: 0.
             (
@@ -262,7 +269,11 @@ mod tests {
                 &[],
             ),
             // Set by root, and the rule taken away since: 0.
-            (&plain, "passwordExpirationTime: 19700101000001Z\npwdReset: TRUE\npasswordGraceUserTime: 0", &[]),
+            (
+                &plain,
+                "passwordExpirationTime: 19700101000001Z\npwdReset: TRUE\npasswordGraceUserTime: 0",
+                &[Finding::Undecided],
+            ),
             // passwordExp on: 49 and "expired"; after the write, and with passwordExp off: 0.
             (
                 &expiring,
@@ -291,21 +302,21 @@ mod tests {
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
                  pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: 20261122011302Z\n\
                  pwdTPRValidFrom: 20261122011300Z",
-                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+                &[Finding::MustChange, Finding::Undecided, Finding::MustChange, Finding::MustChange],
             ),
             (
                 &must_change,
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
                  pwdTPRReset: TRUE\npwdTPRUseCount: 7\npwdTPRExpireAt: 20261122011102Z\n\
                  pwdTPRValidFrom: 20261122011100Z",
-                &[Finding::MustChange, Finding::MustChange, Finding::PasswordExpired],
+                &[Finding::MustChange, Finding::Undecided, Finding::MustChange, Finding::PasswordExpired],
             ),
             // One limit alone.
             (
                 &must_change,
                 "passwordExpirationTime: 19700101000000Z\npwdReset: TRUE\npasswordGraceUserTime: 0\n\
                  pwdTPRReset: TRUE\npwdTPRUseCount: 0\npwdTPRExpireAt: -1\npwdTPRValidFrom: 20991231000000Z",
-                &[Finding::MustChange, Finding::MustChange, Finding::MustChange],
+                &[Finding::MustChange, Finding::Undecided, Finding::MustChange, Finding::MustChange],
             ),
             // Then set by an account with the right to: 0.
             (
@@ -329,10 +340,13 @@ mod tests {
             ("passwordRetryCount: 1\naccountUnlockTime: 20261122011434Z", Finding::LockedByFailures),
             ("passwordRetryCount: 1\naccountUnlockTime: 19700101000000Z", Finding::LockedByAdmin),
             ("passwordExpirationTime: 20261122011159Z", Finding::PasswordExpired),
-            ("passwordExpirationTime: 19700101000000Z", Finding::MustChange),
-            ("pwdReset: TRUE", Finding::MustChange),
         ] {
             assert_eq!(found(&format!("{set}{lines}"), &PolicyView::None), [expected], "{lines}");
+        }
+        // Whose the present password is shows whatever the policy.
+        for lines in ["passwordExpirationTime: 19700101000000Z", "pwdReset: TRUE"] {
+            let found = found(&format!("{set}{lines}"), &PolicyView::None);
+            assert_eq!(found, [Finding::MustChange, Finding::Undecided], "{lines}");
         }
         let fixed = view(|policy| policy.allow_user_change = false);
         assert_eq!(found(set, &fixed), [Finding::HolderMayNotChange]);

@@ -1,7 +1,5 @@
 //! How an account stands, by the attributes in which FreeIPA and its Kerberos keep that.
 
-use std::time::Duration;
-
 use crate::domain::{Dn, Evidence, Finding, Standing, Timestamp};
 use crate::flavour::Reading;
 use crate::flavour::ds389;
@@ -33,9 +31,6 @@ pub(super) const GUARDED: [&str; 6] = [
     "krbPrincipalExpiration",
     "nsAccountLock",
 ];
-
-/// A password set within this time of the account's creation was set with it.
-const AT_CREATION: Duration = Duration::from_mins(1);
 
 /// Adds what an entry says of itself. A value that can't be read is an unknown state.
 pub(super) fn read(server: &FreeIpa, reading: &Reading<'_>, standing: &mut Standing) {
@@ -88,7 +83,6 @@ fn password(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unread
     }
     let changed = entry.moment("krbLastPwdChange")?;
     let expires = entry.moment("krbPasswordExpiration")?;
-    let created = entry.moment("createTimestamp")?;
     let by_another = is_set_by_another(entry)?;
     match (changed, expires) {
         (None, None) => found(Finding::NeverActivated, "krbLastPwdChange"),
@@ -101,8 +95,9 @@ fn password(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unread
         }
         _ => {}
     }
-    let with_account = changed.zip(created).is_some_and(|(changed, created)| changed <= created.plus(AT_CREATION));
-    if by_another && with_account {
+    // Nothing shows whether the person had a password before that. That somebody must change one does not keep them from a
+    // reset, but this does, until rekeyd has seen one of their own or an adoption says so.
+    if by_another {
         found(Finding::Undecided, "krbLastPwdChange");
     }
     Ok(())
@@ -139,7 +134,10 @@ fn locked(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadab
                 found(Finding::LockedByFailures, Some(until));
             }
         }
-        (Some(_), None) => {}
+        (Some(_), None) => {
+            let why = "it is absent, so that nobody can tell how long the lock lasts".to_owned();
+            return Err(Unreadable { attribute: "krbLastFailedAuth".into(), why });
+        }
     }
     Ok(())
 }
@@ -188,6 +186,8 @@ fn privileged(server: &FreeIpa, reading: &Reading<'_>, standing: &mut Standing) 
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -218,7 +218,10 @@ mod tests {
                 "krbLastPwdChange: 20260101000003Z\nkrbPasswordExpiration: 20260101000003Z",
                 &[Finding::MustChange, Finding::Undecided],
             ),
-            ("krbLastPwdChange: 20261101000000Z\nkrbPasswordExpiration: 20261031235959Z", &[Finding::MustChange]),
+            (
+                "krbLastPwdChange: 20261101000000Z\nkrbPasswordExpiration: 20261031235959Z",
+                &[Finding::MustChange, Finding::Undecided],
+            ),
             ("krbLastPwdChange: 20260101000003Z\nkrbPasswordExpiration: 20270101000003Z", &[]),
             ("krbLastPwdChange: 20260101000000Z\nkrbPasswordExpiration: 20260401000000Z", &[Finding::PasswordExpired]),
             ("krbLastPwdChange: 20260601000000Z", &[]),
@@ -260,6 +263,9 @@ mod tests {
             [Finding::LockedByFailures]
         );
         assert_eq!(found(&format!("{SET}krbLoginFailedCount: some")), [Finding::Unknown]);
+        // When the last one was is not shown.
+        assert_eq!(found(&format!("{SET}krbLoginFailedCount: 6")), [Finding::Unknown]);
+        assert_eq!(found(&format!("{SET}krbLoginFailedCount: 5")), []);
         let forever = Policy { max_failures: 6, lockout: true, lockout_duration: None, ..plain_policy() };
         let forever = PolicyView::InForce(forever);
         assert_eq!(findings(&server(), &entry(&tried(6, now)), &forever), [Finding::LockedByAdmin]);

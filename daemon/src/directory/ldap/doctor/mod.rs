@@ -8,6 +8,7 @@
 mod certificate;
 mod people;
 mod policies;
+mod rank;
 mod rights;
 mod seen;
 mod trial;

@@ -155,14 +155,13 @@ impl Ldap {
                     return Ok(Some(policy));
                 }
                 PolicyView::Unreadable(why) => {
-                    let attributes: Vec<&str> = match nature.flavour.product() {
-                        // Some of them came with later versions.
-                        Product::OpenLdap => Vec::new(),
-                        _ => {
-                            let all = nature.flavour.policy_attributes().iter().copied();
-                            let all = all.chain(["objectClass", rekeyd_core::flavour::ds389::policy::LOCAL]);
-                            all.filter(|name| *name != "passwordAdminSkipInfoUpdate").collect()
-                        }
+                    let all = nature.flavour.policy_attributes().iter().copied();
+                    let all = all.chain(["objectClass", rekeyd_core::flavour::ds389::policy::LOCAL]);
+                    // This one came with a later version, and the server refuses rules on what it does not know.
+                    let attributes: Vec<&str> = if place.product == Product::OpenLdap {
+                        Vec::new()
+                    } else {
+                        all.filter(|name| *name != "passwordAdminSkipInfoUpdate").collect()
                     };
                     to.add(hidden(why, "Let rekeyd's account read all of it.").with(place.access(
                         &name.0,
@@ -180,7 +179,7 @@ impl Ldap {
 fn domain_in_words(ad: &ActiveDirectory, to: &mut Chart<'_>) {
     match &ad.policy {
         Some(_) => {
-            to.add(Probe::fine("password policy", format!("the domain's, and {} for some accounts", ad.objects.len())))
+            to.add(Probe::fine("password policy", format!("the domain's, and {} for some accounts", ad.objects.len())));
         }
         None => to.add(
             Probe::found(

@@ -2,6 +2,8 @@
 //! must be refused, then good ones, then an old one. And on OpenLDAP asked of a person's entry by a write with a condition
 //! that no entry fits: the rules are looked at before the condition, and nothing is ever written.
 
+use std::time::Duration;
+
 use rekeyd_core::domain::{EntryName, Stamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
@@ -11,7 +13,8 @@ use rekeyd_core::flavour::remedy::Place;
 use rekeyd_core::flavour::{Asked, Change, Demands, Outcome, Rejection};
 use zeroize::Zeroizing;
 
-use super::rights::{all_powerful, may, password_administrator};
+use super::rank::{all_powerful, password_administrator};
+use super::rights::may;
 use super::seen::Chart;
 use crate::directory::ldap::Ldap;
 use crate::directory::ldap::nature::Nature;
@@ -25,6 +28,8 @@ use crate::directory::probe::{Cause, Grade, Probe};
 const BAD: &str = "a";
 /// A condition that no entry fits.
 const NEVER: &str = "(!(objectClass=*))";
+/// How long a server may take to remember a password that it has answered for.
+const SETTLING: Duration = Duration::from_millis(200);
 /// The condition did not hold.
 const ASSERTION_FAILED: u32 = 122;
 
@@ -154,6 +159,7 @@ async fn on_the_canary(
     }
     let Ok(next) = random_password() else { return Ok(()) };
     for password in [&good, &next] {
+        settle(nature).await;
         match write(nature, link, canary, password).await? {
             Outcome::Done | Outcome::Rejected(Rejection::InHistory) => {}
             other => {
@@ -162,6 +168,7 @@ async fn on_the_canary(
             }
         }
     }
+    settle(nature).await;
     match write(nature, link, canary, &good).await? {
         Outcome::Done => to.add(
             Probe::found(
@@ -181,6 +188,13 @@ async fn on_the_canary(
         other => to.add(not_proved(words(other))),
     }
     Ok(())
+}
+
+/// Waits until the server has remembered the last password: 389-ds answers first and does that then.
+async fn settle(nature: &Nature) {
+    if matches!(nature.flavour.product(), Product::Ds389 | Product::FreeIpa) {
+        tokio::time::sleep(SETTLING).await;
+    }
 }
 
 fn not_proved(why: String) -> Probe {

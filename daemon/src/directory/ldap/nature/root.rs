@@ -9,8 +9,17 @@ use crate::directory::ldap::request::{ASSERTION, PASSWORD_MODIFY};
 use crate::directory::ldap::wire::{Failure, Link};
 
 /// The attributes that are asked for besides those by which products are told apart.
-const ATTRIBUTES: [&str; 6] =
-    ["supportedControl", "namingContexts", "subschemaSubentry", "defaultNamingContext", "currentTime", "dsServiceName"];
+const ATTRIBUTES: [&str; 8] = [
+    "supportedControl",
+    "namingContexts",
+    "subschemaSubentry",
+    "defaultNamingContext",
+    "currentTime",
+    "dsServiceName",
+    // Who we are in Active Directory, and where its schema is: what an access list lets us see rests on both.
+    "tokenGroups",
+    "schemaNamingContext",
+];
 
 /// What a server says of itself.
 #[derive(Clone, Debug)]
