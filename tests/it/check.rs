@@ -22,6 +22,7 @@ tests! {
     async fn ctl_check_names_every_fault_of_twelve_broken_configurations;
     async fn ctl_check_finds_nothing_wrong_with_a_good_world;
     async fn ctl_check_says_what_the_directory_refuses;
+    async fn ctl_check_says_when_the_configuration_contradicts_the_server;
     async fn ctl_check_says_what_the_mail_server_refuses;
     async fn t66_certificates_are_checked_and_the_flaw_is_named;
     async fn t70_several_at_once_prove_on_the_same_canary;
@@ -236,4 +237,17 @@ fn check(world: &World, more: &[&str]) -> Told {
 
 fn said(told: &Told) -> String {
     format!("{}{}", told.out, told.err)
+}
+
+async fn ctl_check_says_when_the_configuration_contradicts_the_server() {
+    for (kind, note) in [("ds389", true), ("openldap", false), ("auto", false)] {
+        let world = World::builder().set("directory.kind", &format!("{kind:?}")).prepare().await;
+        let told = world.rekeyctl(&["--json", "--config", &world.config().display().to_string(), "check"], "");
+        let probes = told.json()["probes"].as_array().cloned().expect("a list");
+        let product = probes.iter().find(|probe| probe["what"] == "product").expect("the product");
+        assert_eq!(product["grade"], if note { "note" } else { "fine" }, "{product}");
+        let words = product["outcome"].as_str().expect("words");
+        assert_eq!(words.contains("`kind` says") && words.contains("OpenLDAP"), note, "{product}");
+        assert_eq!(product["remedy"].is_string(), note, "{product}");
+    }
 }

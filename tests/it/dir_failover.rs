@@ -24,6 +24,7 @@ tests! {
     async fn r6_a_writer_that_dies_after_the_write;
     async fn r6_a_writer_that_dies_before_the_look_is_replaced_within_the_set;
     async fn r6_a_copy_that_becomes_the_writer_is_found;
+    async fn r6_a_copy_that_stays_behind_is_told_of;
     async fn r6_one_of_two_that_is_down_is_seen_and_harms_nobody;
 }
 
@@ -217,4 +218,25 @@ async fn r6_one_of_two_that_is_down_is_seen_and_harms_nobody() {
     world.set("directory.urls", &format!("[{:?}]", slapd.tls_uri()));
     world.reload().await;
     world.sees_its_end("down").await;
+}
+
+/// It takes ten seconds: so long the other server is given.
+async fn r6_a_copy_that_stays_behind_is_told_of() {
+    let pair = Pair::start().await;
+    let [first, second] = &pair.slapds;
+    let (world, ada, zoe) = (&pair.world, pair.world.dn("ada"), pair.world.dn("zoë"));
+    // While all is well nobody is behind.
+    let link = world.forgets_and_gets_link("zoë").await;
+    world.surely_sets_password(&link, NEW).await;
+    pair.lets_in("zoë", NEW).await;
+    second.stops_copying().await;
+    let link = world.forgets_and_gets_link("ada").await;
+    world.surely_sets_password(&link, NEW).await;
+    world.sees_fault("behind").await;
+    let flaws = world.flaws();
+    let flaw = flaws.iter().find(|flaw| flaw["kind"] == "behind").expect("the flaw");
+    assert_eq!(flaw["server"].as_str(), Some(pair.proxies[1].uri().as_str()), "{flaw}");
+    assert!(first.binds(&ada, NEW).await && second.binds(&ada, PASSWORD).await && !second.binds(&ada, NEW).await);
+    assert!(second.binds(&zoe, NEW).await);
+    assert!(!world.audit().iter().any(|row| row["event"] == "directory-fault" && row["outcome"] == "over"));
 }

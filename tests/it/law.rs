@@ -1,10 +1,10 @@
 //! P1 and P2: nothing is written before a password is set, and the table decides who may have it set.
 
 use rekeyd_tests::{
-    acts::{address, is_set},
+    acts::{address, is_set, until},
     branch::PASSWORD,
     proxy::{Fate, Proxy},
-    slapd::{Slapd, Variant},
+    slapd::{SUFFIX, Slapd, Variant},
     tests,
     world::World,
     world_config::Way,
@@ -18,6 +18,7 @@ tests! {
     async fn p2_the_table_holds_for_a_replacement_by_an_operator;
     async fn p2_the_table_holds_for_self_service;
     async fn p2_the_table_holds_for_signing_in;
+    async fn p2_an_account_that_nobody_uses_is_no_longer_helped;
     async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number;
     async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep;
     async fn p2_what_the_policy_makes_stricter_is_refused;
@@ -194,6 +195,42 @@ async fn p2_what_an_admin_group_is_may_lie_any_number_of_groups_deep() {
         world.event(&[("event", "request-ended"), ("reason", "privileged")]).await;
         assert!(world.smtp().messages().is_empty());
     }
+}
+
+async fn p2_an_account_that_nobody_uses_is_no_longer_helped() {
+    let slapd = Slapd::that_keeps_sign_ins().await;
+    let world = World::builder().slapd(&slapd).start().await;
+    let class = [("objectClass", "device"), ("objectClass", "pwdPolicy"), ("pwdAttribute", "userPassword")];
+    let [hour, second] = ["hour", "second"].map(|name| format!("cn={name},ou=policies,{SUFFIX}"));
+    for (policy, idle) in [(&hour, "3600"), (&second, "1")] {
+        slapd.add(policy, &[&class[..], &[("pwdLockout", "TRUE"), ("pwdMaxIdle", idle)]].concat()).await;
+    }
+    let explained = |login: &str| world.asks(&["explain", login])["reason"]["code"].as_str().map(str::to_owned);
+    let binds = async |login: &str| slapd.binds(&world.dn(login), PASSWORD).await;
+    for login in ["ada", "zoë"] {
+        assert!(binds(login).await);
+    }
+    for login in ["grace", "zoë"] {
+        slapd.set(&world.dn(login), "pwdPolicySubentry", &[&hour]).await;
+    }
+    // Somebody has signed in lately; of somebody else there is only an old password, and the server counts from that.
+    assert!(binds("zoë").await && !binds("grace").await);
+    assert_eq!((explained("zoë"), explained("grace").as_deref()), (None, Some("expired")));
+    // A link of before is of no use then, and nothing erases what the server goes by.
+    let link = world.forgets_and_gets_link("ada").await;
+    slapd.set(&world.dn("ada"), "pwdPolicySubentry", &[&second]).await;
+    until("ada has been away for long", async || explained("ada").as_deref() == Some("expired")).await;
+    assert!(!binds("ada").await);
+    let used = slapd.attribute(&world.dn("ada"), "pwdLastSuccess").await;
+    let answer = world.sets_password(&link, NEW).await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(used.is_some() && slapd.attribute(&world.dn("ada"), "pwdLastSuccess").await == used);
+    // Whoever signs in while the link is open is helped all the same.
+    let link = world.forgets_and_gets_link("zoë").await;
+    assert!(binds("zoë").await);
+    world.surely_sets_password(&link, NEW).await;
+    assert_eq!(slapd.attribute(&world.dn("zoë"), "pwdLastSuccess").await, None);
+    assert_eq!(explained("zoë"), None, "counted from the new password");
 }
 
 async fn p2_an_admin_group_may_name_its_members_by_login_or_by_number() {

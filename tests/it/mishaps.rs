@@ -26,6 +26,7 @@ tests! {
     async fn d6_a_missing_right_is_told_to_operators_alone;
     async fn d6_a_server_that_takes_no_writes_is_seen;
     async fn d6_a_verdict_that_has_changed_is_heard;
+    async fn d6_a_reset_keeps_to_old_passwords_where_the_directory_has_a_control_for_that;
     async fn t57_a_group_that_no_token_holds_helps_nobody_and_is_told;
 }
 
@@ -222,4 +223,46 @@ async fn t57_a_group_that_no_token_holds_helps_nobody_and_is_told() {
     assert_eq!(told["reason"]["code"], "unknown", "{told}");
     let told = world.rekeyctl(&["doctor"], "").out;
     assert!(told.contains("distribution group"), "{told}");
+}
+
+/// What Windows lists, in the place of a control that Samba lists, and how a request carries it: critical, with the value
+/// that has old passwords count.
+const HINTS: &[u8] = b"1.2.840.113556.1.4.2239";
+const LISTED: &[u8] = b"1.2.840.113556.1.4.1339";
+const CARRIED: &[u8] = b"1.2.840.113556.1.4.2239\x01\x01\xff\x04\x05\x30\x03\x02\x01\x01";
+
+async fn d6_a_reset_keeps_to_old_passwords_where_the_directory_has_a_control_for_that() {
+    let estate = Arc::new(Estate::claim(Product::ActiveDirectory).await);
+    for name in ["active", "other"] {
+        estate.add_active(&estate.dn(name), &estate.login(name), &[]).await;
+    }
+    let proxy = Proxy::start(&estate.uri()).await;
+    proxy.swap(LISTED, HINTS);
+    let world = through(&estate, &proxy).start().await;
+    let link = world.forgets_and_gets_link(&estate.login("active")).await;
+    let again = world.forgets_and_gets_link(&estate.login("other")).await;
+    let of_hints = |write: &Vec<u8>| write.windows(CARRIED.len()).any(|window| window == CARRIED);
+    drop(proxy.writes());
+
+    // This server does not know the control and says so (12): nothing is written, and nothing is tried without it.
+    let answer = world.sets_password(&link, NEW).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let row = world.event(&[("event", "password-rejected"), ("reason", "missing-right")]).await;
+    assert_eq!(row["outcome"], "rejected", "{row}");
+    assert!(world.log().contains("policy hints control"), "{}", world.log());
+    let writes = proxy.writes();
+    assert!(writes.len() == 1 && writes.iter().all(of_hints), "{writes:x?}");
+    assert_eq!(estate.password_writes(&estate.dn("active")).await, 0);
+    assert_eq!(estate.bind(&estate.dn("active"), OWN).await.rc, 0, "the old password works on");
+
+    // One that does answers as Windows does to an old password: the rule is not named, and another one may do.
+    proxy.fail(Of::Writing("unicodePwd".to_owned()), Fault::Result(19, None));
+    let answer = world.sets_password(&again, NEW).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(proxy.writes().iter().all(of_hints));
+    proxy.heal();
+    proxy.fail(Of::Writing("unicodePwd".to_owned()), Fault::Result(0, None));
+    world.surely_sets_password(&again, NEW).await;
+    let writes = proxy.writes();
+    assert!(writes.len() == 1 && writes.iter().all(of_hints), "{writes:x?}");
 }

@@ -1,21 +1,24 @@
 //! P8 and the operators' command: who may do what, and what `rekeyctl` tells them.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, sync::Arc};
 
 use hyper::Method;
 use nix::unistd::getuid;
 use rekeyd_tests::{
     acts::{Told, run},
     branch::PASSWORD,
-    tests,
+    estate::{Estate, Product},
+    samba, tests,
     world::{World, program},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 tests! {
     async fn p8_operators_of_the_group_help_everybody_below_them;
     async fn p8_who_has_no_rank_learns_nothing;
+    async fn ctl_a_temporary_password_that_need_not_be_changed_is_told_of;
     async fn ctl_audit_is_a_table_or_json;
+    async fn ctl_explain_names_all_groups_of_active_directory;
     async fn ctl_explain_names_every_finding_and_the_remedy;
     async fn ctl_exit_codes_tell_refusals_from_faults;
     async fn ctl_outbox_shows_what_waits_and_why;
@@ -116,6 +119,49 @@ async fn ctl_status_says_how_the_daemon_does() {
     assert!(table.out.contains("main") && table.out.contains("post"), "{table:?}");
 }
 
+async fn ctl_explain_names_all_groups_of_active_directory() {
+    let estate = Arc::new(Estate::claim(Product::ActiveDirectory).await);
+    for name in ["active", "domain-admin", "primary-admin", "nested-admin"] {
+        estate.make(name).await;
+    }
+    // More groups than one question asks about, nested in one another.
+    estate.add_group("inner", &[&estate.dn("active")]).await;
+    for number in 0..70 {
+        estate.add_group(&format!("outer{number}"), &[&estate.group("inner")]).await;
+    }
+    let world = World::builder().estate(&estate).start().await;
+    let explained = |name: &str| world.asks(&["explain", &estate.login_of(name)])["account"].clone();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().expect("a list").iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+    };
+    let active = explained("active");
+    let groups = texts(&active["groups"]);
+    let has = |groups: &[String], name: &str| groups.iter().any(|group| group.eq_ignore_ascii_case(name));
+    for name in [
+        estate.group("inner"),
+        estate.group("outer0"),
+        estate.group("outer69"),
+        format!("CN=Domain Users,CN=Users,{}", samba::SUFFIX),
+        format!("CN=Users,CN=Builtin,{}", samba::SUFFIX),
+    ] {
+        assert!(has(&groups, &name), "{name}: {active:#}");
+    }
+    assert!(groups.len() >= 73 && texts(&active["privileged_by"]).is_empty(), "{active:#}");
+    for (name, steps) in [("domain-admin", 2), ("primary-admin", 1)] {
+        let told = explained(name);
+        let way = texts(&told["privileged_by"]);
+        assert_eq!(way.len(), steps, "{told:#}");
+        assert!(has(&texts(&told["groups"]), &format!("CN=Domain Admins,CN=Users,{}", samba::SUFFIX)), "{told:#}");
+        let last = way.last().expect("a group");
+        assert!(
+            ["Administrators", "Domain Admins"].iter().any(|words| last.contains(&format!("({words}, S-1-5-"))),
+            "{last}"
+        );
+    }
+    let way = texts(&explained("nested-admin")["privileged_by"]);
+    assert!(way.last().is_some_and(|group| group.eq_ignore_ascii_case(&estate.group("admins"))), "{way:?}");
+}
+
 async fn ctl_explain_names_every_finding_and_the_remedy() {
     let world = World::start().await;
     for (login, finding) in [
@@ -148,6 +194,30 @@ async fn ctl_explain_names_every_finding_and_the_remedy() {
     assert_eq!((told.code, &told.json()["found"]), (1, &json!("not-found")), "{told:?}");
     assert_eq!(world.asks(&["explain", "loop"])["account"]["groups"].as_array().map(Vec::len), Some(2));
     assert!(world.writes("ada").await.is_empty());
+}
+
+async fn ctl_a_temporary_password_that_need_not_be_changed_is_told_of() {
+    let estate = Arc::new(Estate::claim(Product::Ds389).await);
+    for name in ["lax", "usual"] {
+        estate.add_active(&estate.dn(name), &estate.login(name), &[]).await;
+    }
+    estate.policy_for(&estate.dn("lax"), "lax", &[("passwordMustChange", "off")]).await;
+    let world = World::builder().estate(&estate).start().await;
+    for (name, unseen) in [("lax", true), ("usual", false)] {
+        let login = estate.login(name);
+        let arguments = ["set-password", &login, "--reason", "asked at the desk"];
+        let told = world.rekeyctl(&arguments, "Rw9Tk4Hy7BzQp3Vm\n").fine();
+        let said = format!("{}{}", told.out, told.err);
+        assert_eq!(said.contains("does not show"), unseen, "{said}");
+        let row = world.event(&[("event", "password-replaced"), ("outcome", "replaced")]).await;
+        assert_eq!(row["details"].to_string().contains("must-change-seen"), unseen, "{row}");
+        let answer = world.asks(&["set-password", &login, "--generate", "--reason", "asked once more"]);
+        assert_eq!(answer["must_change_unseen"].as_bool(), unseen.then_some(true), "{answer}");
+        if let Some(password) = answer["password"].as_str() {
+            world.secret(password);
+        }
+    }
+    world.secret("Rw9Tk4Hy7BzQp3Vm");
 }
 
 async fn ctl_audit_is_a_table_or_json() {

@@ -288,7 +288,7 @@ impl Estate {
     }
 
     /// Puts somebody under a password policy of its own, as the general one but for these rules.
-    async fn policy_for(&self, dn: &str, name: &str, rules: &[(&str, &str)]) {
+    pub async fn policy_for(&self, dn: &str, name: &str, rules: &[(&str, &str)]) {
         let policy = format!("cn={},{}", self.login(name), self.base());
         let (general, link): (&[_], _) = if self.product() == Product::OpenLdap {
             let general = &[

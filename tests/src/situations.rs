@@ -206,11 +206,7 @@ pub const ALL: &[Situation] = &[
         ds389: Some(refused("holder-may-not-change", &["holder-may-not-change"], Open)),
         ..nowhere("may-not-change")
     },
-    Situation {
-        // What would show that there is a password can't be seen either.
-        openldap: Some(refused("unknown", &["never-activated", "unknown"], Open)),
-        ..everywhere("hidden", refused("unknown", &["unknown"], Open))
-    },
+    everywhere("hidden", refused("unknown", &["unknown"], Open)),
     // What would refuse them is there, and rekeyd may not see that it is.
     Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-admin") },
     Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-service") },

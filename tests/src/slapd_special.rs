@@ -43,10 +43,32 @@ impl Slapd {
         panic!("no two servers start");
     }
 
+    /// A server for one test alone whose database keeps when somebody last signed in.
+    pub async fn that_keeps_sign_ins() -> Arc<Self> {
+        let special = Special { people: "lastbind on\n".to_owned(), ..Special::default() };
+        for _ in 0..5 {
+            if let Some(slapd) = Self::begin(Variant::Policy, &special, free_port()).await {
+                slapd.fill().await;
+                return Arc::new(slapd);
+            }
+        }
+        panic!("slapd does not start");
+    }
+
     /// Whether there is such an entry, on a server that may be empty still.
     pub async fn holds(&self, dn: &str) -> bool {
         let found = self.admin().await.search(dn, Scope::Base, "(objectClass=*)", ["1.1"]).await;
         found.is_ok_and(|found| found.1.rc == 0)
+    }
+
+    /// Lets one of two servers copy no more from the other, while it runs.
+    pub async fn stops_copying(&self) {
+        let mut ldap = self.configuration().await;
+        for attribute in ["olcMultiProvider", "olcSyncrepl"] {
+            let change = vec![Mod::Delete(attribute, HashSet::new())];
+            let done = ldap.modify("olcDatabase={2}mdb,cn=config", change).await.expect("an answer");
+            done.success().expect("a change of the configuration");
+        }
     }
 
     /// Lets the database of people take no writes, or take them again, while the server runs.

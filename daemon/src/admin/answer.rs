@@ -162,9 +162,12 @@ pub(super) fn replace(outcome: ReplaceOutcome) -> Answer {
             let violation = Violation { id: format!("rejected-{}", rejection.code()), words };
             weak("rejected", "the directory refuses it", vec![violation])
         }
-        ReplaceOutcome::Replaced { account, generated, must_change } => {
-            Answer::ok(&Replaced { account: account.stable, password: generated.map(Password::new), must_change })
-        }
+        ReplaceOutcome::Replaced { account, generated, must_change, must_change_unseen } => Answer::ok(&Replaced {
+            account: account.stable,
+            password: generated.map(Password::new),
+            must_change,
+            must_change_unseen,
+        }),
         ReplaceOutcome::Unavailable(why) => unavailable(why),
         ReplaceOutcome::Unsure(why) => unsure(&why),
         ReplaceOutcome::Weak(weaknesses) => {

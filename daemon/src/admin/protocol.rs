@@ -330,7 +330,8 @@ pub struct ExplainedAccount {
     pub stamp: String,
     /// All findings; none is an active account.
     pub findings: Vec<ExplainedFinding>,
-    /// The groups by which they have administrator access, from the one that names them to the one that the policy names.
+    /// The groups by which they have administrator access, from the one that names them to the one that the policy names, or
+    /// that has it by the product itself, with its number.
     #[serde(default)]
     pub privileged_by: Vec<String>,
     /// When it was read.
@@ -444,6 +445,9 @@ pub struct Replaced {
     pub password: Option<Password>,
     /// Whether it must be changed at the next sign-in.
     pub must_change: bool,
+    /// That the directory took the password and does not show that it must be changed: its policy may not want that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_change_unseen: bool,
 }
 
 /// The answer of `POST /v1/thaw`.

@@ -263,8 +263,14 @@ pub(super) fn sent(login: &str, sent: &Sent) -> String {
 
 /// A password was replaced; the password itself is not part of what is said.
 pub(super) fn replaced(login: &str, replaced: &Replaced) -> String {
-    let then =
-        if replaced.must_change { "the new one must be changed at the next sign-in" } else { "the new one stays" };
+    let then = match (replaced.must_change, replaced.must_change_unseen) {
+        (true, false) => "the new one must be changed at the next sign-in",
+        (true, true) => {
+            "the new one should be changed at the next sign-in, but the directory does not show that it must be: tell \
+             the person, or look at what the password policy of this account says"
+        }
+        (false, _) => "the new one stays",
+    };
     format!("the old password of {} has stopped; {then}\n", escaped(login))
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rekeyd_core::domain::{Dn, EntryName};
+use rekeyd_core::flavour::active_directory::MADE_WITH;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::mapping::Configured;
 use rekeyd_core::flavour::markers::Markers;
@@ -75,6 +76,8 @@ pub struct LdapConfig {
     pub ppolicy: Overlay,
     /// The policy of accounts that name none.
     pub default_policy: DefaultPolicy,
+    /// On Active Directory, up to which count of passwords the present one is taken for its account's maker's.
+    pub first_passwords: i64,
     /// The most connections for our own operations, per server: so many of them run at once.
     pub connections: usize,
     /// The most connections on which people's passwords are tried, per server.
@@ -285,6 +288,7 @@ impl LdapConfig {
                 Overlay::Auto,
             ),
             default_policy: default_policy.unwrap_or(DefaultPolicy::Discovered),
+            first_passwords: i64::try_from(section.number("first_passwords", 1..=9, 2)).unwrap_or(MADE_WITH),
             connections: usize::try_from(section.number("connections", 1..=64, 8)).unwrap_or(8),
             sign_in_connections: usize::try_from(section.number("sign_in_connections", 1..=256, 32)).unwrap_or(32),
             connect_timeout: section.duration("connect_timeout", SECOND / 10..=30 * SECOND, 3 * SECOND),
@@ -364,6 +368,11 @@ mod tests {
 
     #[test]
     fn the_product_is_said_or_left_to_the_server() {
+        let (config, faults) = read(&format!("{WHOLE}first_passwords = 1\n"));
+        assert_eq!(faults, Vec::<String>::new());
+        assert!(matches!(config.kind, Kind::Ldap(ldap) if ldap.first_passwords == 1));
+        let (config, _) = read(WHOLE);
+        assert!(matches!(config.kind, Kind::Ldap(ldap) if ldap.first_passwords == MADE_WITH));
         for (kind, product) in [("auto", None), ("openldap", Some(Product::OpenLdap)), ("ds389", Some(Product::Ds389))]
         {
             let (config, faults) = read(&WHOLE.replacen('\n', &format!("\nkind = {kind:?}\n"), 1));

@@ -319,7 +319,7 @@ impl Inner {
             }
         }
         match locked.replace(entry) {
-            Ok(()) => Written::Done,
+            Ok(()) => Written::Done { must_change_unseen: false },
             Err(failed) if failed.sure => Written::NotDone(failed.why),
             Err(_) => Written::Unsure { server: self.server.name.clone() },
         }
@@ -558,7 +558,7 @@ mod tests {
         assert_eq!(verify(OLD).await, Verified::Right);
         let (mandate, written) = trial.directory.write(by_link(&account, NEW)).await;
         assert!(matches!(mandate, Mandate::Ticket(_)));
-        assert!(matches!(written, Written::Done), "{written:?}");
+        assert!(matches!(written, Written::Done { .. }), "{written:?}");
         assert_eq!((verify(OLD).await, verify(NEW).await), (Verified::Wrong, Verified::Right));
         assert!(!trial.text().contains(NEW));
         let settled = trial.directory.settle(&account.id, &account.stamp, "", NOW).await.unwrap();
@@ -608,7 +608,7 @@ mod tests {
         let root = Operator::rank(0, "root".into(), &[], None).unwrap();
         let mandate = Mandate::Operator(root.authorize(Verb::SetPassword, &terms).unwrap());
         let permit = Permit::new(terms, accepted(&account, NEW), mandate, true).unwrap();
-        assert!(matches!(trial.directory.write(permit).await.1, Written::Done));
+        assert!(matches!(trial.directory.write(permit).await.1, Written::Done { .. }));
         let verified = trial.directory.verify(&account, &NewPassword::parse(NEW).unwrap()).await.unwrap();
         assert_eq!(verified, Verified::RightButMustChange);
         assert!(trial.account("ada").await.standing.has(Finding::MustChange));

@@ -68,11 +68,23 @@ pub struct Times {
     pub write: Duration,
 }
 
+/// A group of an account, for operators.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Membership {
+    /// Its entry, or its identifier where its entry can't be seen.
+    pub name: String,
+    /// What its members rule over others by, in words and with its identifier, where the product itself has it so.
+    pub power: Option<String>,
+}
+
 /// How a write ended.
 #[derive(Debug)]
 pub enum Written {
     /// The directory has the new password.
-    Done,
+    Done {
+        /// It was to be changed at the next sign-in, and the directory does not show that it must be.
+        must_change_unseen: bool,
+    },
     /// Certainly nothing was written: no server took the write.
     NotDone(String),
     /// The directory refused the password or the write, and says why; with what it demands, where it shows that.
@@ -114,6 +126,13 @@ pub enum FlawKind {
     Slow,
     /// It answers, and the last password could not be written for a reason that is not the account's.
     Writes,
+}
+
+impl Membership {
+    /// A group of which there is no more to be told.
+    fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), power: None }
+    }
 }
 
 impl FlawKind {
@@ -185,6 +204,14 @@ impl Directory {
         match self {
             Self::Ldap(ldap) => ldap.name(),
             Self::Ldif(ldif) => ldif.name(),
+        }
+    }
+
+    /// All groups of an account as operators are shown them, also those that no verdict rests on.
+    pub async fn memberships(&self, account: &Account) -> Result<Vec<Membership>, Error> {
+        match self {
+            Self::Ldap(ldap) => ldap.memberships(account).await,
+            Self::Ldif(_) => Ok(account.groups.iter().map(|group| Membership::plain(group.as_str())).collect()),
         }
     }
 

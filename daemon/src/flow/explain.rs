@@ -1,7 +1,7 @@
 //! Why an account may or may not do something: every finding with its evidence, the rule that decides, what would
 //! change it.
 
-use rekeyd_core::domain::{Adopted, Dn, Evidence, Finding, Timestamp};
+use rekeyd_core::domain::{Account, Adopted, Dn, Evidence, Finding, Timestamp};
 use rekeyd_core::policy::authority::Rank;
 use rekeyd_core::policy::eligibility::{self, Act};
 use rekeyd_core::policy::grounds::{Ground, ground};
@@ -11,7 +11,7 @@ use super::operator::refusal_of;
 use super::rekeyd::{Gathered, Rekeyd};
 use super::status::{AuditLine, lines};
 use super::trouble::Trouble;
-use crate::directory::Found;
+use crate::directory::{Directory, Found, Membership};
 
 /// Everything that decides about one login.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ pub struct Explained {
     pub stamp: String,
     /// All findings with their evidence; none is an active account.
     pub findings: Vec<Evidence>,
-    /// The groups by which they have administrator access, from the one that names them to the one that the policy names.
+    /// The groups by which they have administrator access, from the one that names them to the one that the policy names, or
+    /// that has it by the product itself, with its number.
     pub privileged_by: Vec<String>,
     /// When it was read.
     pub read_at: Timestamp,
@@ -163,13 +164,8 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
         .collect();
     let reason = ground(&account, &facts, Act::SelfReset, None, rules, now).map(Reason::from);
     let findings = eligibility::findings(&account, &facts, rules, now);
-    let mut groups_of =
-        findings.iter().filter(|found| found.finding == Finding::Privileged && found.attribute == "member of");
-    let privileged = groups_of.find_map(|found| Dn::parse(&found.value).ok());
-    let privileged_by = match &privileged {
-        Some(group) => one.directory.path(&account, group).await.map_err(|error| Trouble::from(error).to_string())?,
-        None => Vec::new(),
-    };
+    let groups = one.directory.memberships(&account).await.map_err(|error| Trouble::from(error).to_string())?;
+    let privileged_by = privileged_by(&one.directory, &account, &findings, &groups).await?;
     let events = rekeyd.store.audit(Some(account.id.clone()), 10).await.map_err(|error| format!("{error:?}"))?;
     Ok(Explanation {
         found: "account",
@@ -186,7 +182,7 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
                 Adopted::Activated(at) => ("activated", at),
                 Adopted::NeverActivated(at) => ("never-activated", at),
             }),
-            groups: account.groups.iter().map(|group| group.as_str().to_owned()).collect(),
+            groups: groups.into_iter().map(|group| group.name).collect(),
             contacts: account
                 .contacts
                 .iter()
@@ -210,4 +206,34 @@ pub async fn explain(rekeyd: &Rekeyd, whom: &Whom, rank: Rank, now: Timestamp) -
             stamp: account.stamp.as_str().to_owned(),
         }),
     })
+}
+
+/// The way from an account to the group by which it has administrator access. A group that the policy names comes before
+/// one that has power in every directory of the product, which is told by what its number means.
+async fn privileged_by(
+    directory: &Directory,
+    account: &Account,
+    findings: &[Evidence],
+    groups: &[Membership],
+) -> Result<Vec<String>, String> {
+    let path = async |group: &Dn| {
+        let path = directory.path(account, group).await;
+        path.map_err(|error| Trouble::from(error).to_string())
+    };
+    let mut named =
+        findings.iter().filter(|found| found.finding == Finding::Privileged && found.attribute == "member of");
+    if let Some(group) = named.find_map(|found| Dn::parse(&found.value).ok()) {
+        return path(&group).await;
+    }
+    let Some((group, power)) = groups.iter().find_map(|group| Some((group, group.power.as_deref()?))) else {
+        return Ok(Vec::new());
+    };
+    let mut way = match Dn::parse(&group.name) {
+        Ok(name) => path(&name).await?,
+        Err(_) => Vec::new(),
+    };
+    // A primary group names nobody.
+    drop(way.pop());
+    way.push(format!("{} ({power})", group.name));
+    Ok(way)
 }

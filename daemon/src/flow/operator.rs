@@ -66,6 +66,8 @@ pub enum ReplaceOutcome {
         generated: Option<Zeroizing<String>>,
         /// Whether it must be changed at the next sign-in.
         must_change: bool,
+        /// That the directory does not show that it must be.
+        must_change_unseen: bool,
     },
     /// Nothing was done; try again.
     Unavailable(String),
@@ -268,7 +270,7 @@ async fn replace(
     let (_, written) = one.directory.write(permit).await;
     let written = match written {
         Written::Unsure { server } => match one.directory.settle(&account.id, &stamp, &server, rekeyd.now()).await {
-            Ok(Settled::Changed) => Written::Done,
+            Ok(Settled::Changed) => Written::Done { must_change_unseen: false },
             _ => Written::Unsure { server },
         },
         other => other,
@@ -276,9 +278,11 @@ async fn replace(
     let event = |outcome| event(outcome).with("server", server.clone());
     // Whatever can't be recorded now is settled later by the account's stamp; the operator hears what happened.
     let recorded = match &written {
-        Written::Done => {
+        Written::Done { must_change_unseen } => {
+            let event =
+                if *must_change_unseen { event("replaced").with("must-change-seen", "no") } else { event("replaced") };
             let (notices, tickets) = rekeyd.tell(&parts, &account, NoticeKind::PasswordReplaced, rekeyd.now());
-            rekeyd.store.replaced(id, notices, tickets, event("replaced")).await
+            rekeyd.store.replaced(id, notices, tickets, event).await
         }
         Written::NotDone(_) | Written::Stale => rekeyd.store.end_replacement(id, event("not-done")).await,
         Written::Rejected(rejection, _) => {
@@ -291,7 +295,9 @@ async fn replace(
     }
     rekeyd.outbox_wake.notify_one();
     Ok(match written {
-        Written::Done => ReplaceOutcome::Replaced { account: account.id, generated, must_change },
+        Written::Done { must_change_unseen } => {
+            ReplaceOutcome::Replaced { account: account.id, generated, must_change, must_change_unseen }
+        }
         Written::NotDone(why) => ReplaceOutcome::Unavailable(why),
         Written::Rejected(rejection, demands) => ReplaceOutcome::Rejected(rejection, demands),
         Written::Stale => ReplaceOutcome::Unavailable("the account changed meanwhile; look again and repeat".into()),

@@ -31,7 +31,7 @@ impl Setting<'_> {
     /// Records how the write ended.
     pub(super) async fn conclude(&self, rekeyd: &Rekeyd, claimed: Claimed, written: Written) -> SetOutcome {
         match written {
-            Written::Done => {
+            Written::Done { .. } => {
                 self.done(rekeyd).await;
                 SetOutcome::Set { locked_until: None }
             }

@@ -37,7 +37,43 @@ pub(super) fn rejected(rejection: &Rejection, demands: &Demands, now: Timestamp)
 mod tests {
     use std::time::Duration;
 
+    use rekeyd_core::policy::password::Weakness;
+
+    use super::super::hook::OPENAPI;
     use super::*;
+
+    #[test]
+    fn every_code_of_a_violation_stands_in_the_document() {
+        let now = Timestamp::from_millis(0);
+        let mut codes: Vec<String> = Weakness::ALL.iter().map(|weakness| weakness.id().to_owned()).collect();
+        let why = String::new;
+        for rejection in [
+            Rejection::InHistory,
+            Rejection::MissingRight(why()),
+            Rejection::MustSupplyOld,
+            Rejection::NoTls(why()),
+            Rejection::NotAllowed,
+            Rejection::NotComplex,
+            Rejection::Other(why()),
+            Rejection::Protected(why()),
+            Rejection::TooLong,
+            Rejection::TooShort,
+            Rejection::TooYoung,
+        ] {
+            for free_from in [60, 5 * 3600, 80 * 3600].map(|seconds| now.plus(Duration::from_secs(seconds))) {
+                let (length, history, free_from) = (Some(14), Some(24), Some(free_from));
+                let demands = Demands { length, history, complex: true, least_age: None, free_from };
+                codes.extend(rejected(&rejection, &demands, now).into_iter().map(|text| text.id.to_string()));
+            }
+        }
+        codes.sort();
+        codes.dedup();
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap_or_default();
+        let code = document.pointer("/components/schemas/Problem/properties/violations/items/properties/code");
+        let told = code.and_then(|code| code.get("examples")).and_then(|all| all.as_array()).into_iter().flatten();
+        let told: Vec<&str> = told.filter_map(|code| code.as_str()).collect();
+        assert_eq!(told, codes);
+    }
 
     #[test]
     fn a_refusal_says_the_number_or_the_whole_policy() {

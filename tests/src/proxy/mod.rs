@@ -85,6 +85,8 @@ struct Shared {
     fate: Mutex<Option<Fate>>,
     faults: Mutex<Vec<(Of, Fault)>>,
     seen: Mutex<Vec<Kind>>,
+    writes: Mutex<Vec<Vec<u8>>>,
+    swaps: Mutex<Vec<[&'static [u8]; 2]>>,
     connections: Mutex<Vec<AbortHandle>>,
     stopped: Notify,
     released: watch::Sender<u32>,
@@ -99,6 +101,8 @@ impl Proxy {
             fate: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
+            writes: Mutex::default(),
+            swaps: Mutex::default(),
             connections: Mutex::default(),
             stopped: Notify::new(),
             released: watch::Sender::new(0),
@@ -142,6 +146,17 @@ impl Proxy {
     /// Ends all standing faults.
     pub fn heal(&self) {
         self.shared.faults.lock().expect("the faults").clear();
+    }
+
+    /// Lets all answers say something else in place of these bytes, of the same length.
+    pub fn swap(&self, from: &'static [u8], to: &'static [u8]) {
+        assert_eq!(from.len(), to.len(), "a message keeps its length");
+        self.shared.swaps.lock().expect("the swaps").push([from, to]);
+    }
+
+    /// The writes since the last call, byte by byte.
+    pub fn writes(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.shared.writes.lock().expect("the writes"))
     }
 
     /// Ends all connections and refuses new ones, until [`Self::open`].
@@ -231,6 +246,16 @@ impl Shared {
         };
         let faults = self.faults.lock().expect("the faults");
         faults.iter().find(|(of, _)| fits(of)).map(|(_, fault)| fault.clone())
+    }
+
+    /// An answer with everything swapped that is to be.
+    fn swapped(&self, mut message: Vec<u8>) -> Vec<u8> {
+        for [from, to] in self.swaps.lock().expect("the swaps").iter() {
+            while let Some(at) = message.windows(from.len()).position(|window| window == *from) {
+                message[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        message
     }
 
     async fn wait(&self) {

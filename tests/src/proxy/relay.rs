@@ -79,6 +79,9 @@ async fn requests(
     while let Some(message) = read(&mut client).await {
         let kind = kind(&message);
         shared.seen.lock().expect("what was seen").push(kind);
+        if kind == Kind::Write {
+            shared.writes.lock().expect("the writes").push(message.clone());
+        }
         let fate = if kind == Kind::Write { shared.fate.lock().expect("the fate").take() } else { None };
         match fate {
             Some(Fate::LoseRequest) => {
@@ -111,7 +114,7 @@ async fn requests(
 }
 
 async fn answers(mut server: OwnedReadHalf, shared: &Shared, marks: &Marks, out: &mpsc::UnboundedSender<Out>) {
-    while let Some(message) = read(&mut server).await {
+    while let Some(message) = read(&mut server).await.map(|message| shared.swapped(message)) {
         let mark = marks.0.lock().expect("the marks").get(id(&message)).cloned();
         let sent = match mark {
             None => Out::now(message),

@@ -124,4 +124,11 @@ impl Standing {
     pub fn remove(&mut self, finding: Finding) {
         self.evidence.retain(|evidence| evidence.finding != finding);
     }
+
+    /// Takes back what rests on attributes that may not be seen: that they are not shown says nothing. That they can't be
+    /// seen stays.
+    pub fn forget_unseen(&mut self, hidden: &[String]) {
+        let unseen = |attribute: &str| hidden.iter().any(|name| name.eq_ignore_ascii_case(attribute));
+        self.evidence.retain(|evidence| evidence.finding == Finding::Unknown || !unseen(&evidence.attribute));
+    }
 }

@@ -33,6 +33,7 @@ impl Flavour {
             Self::FreeIpa(ipa) => ipa.standing(reading, &mut standing),
             Self::OpenLdap(openldap) => openldap.standing(reading, &mut standing),
         }
+        standing.forget_unseen(reading.hidden);
         let groups = match reading.groups {
             Ok(groups) => groups.clone(),
             Err(why) => {

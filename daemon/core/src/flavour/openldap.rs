@@ -10,7 +10,7 @@ use crate::domain::{Stamp, Standing};
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
-use crate::flavour::openldap_state::{self, GUARDED, SHADOW_EXPIRE, STATE};
+use crate::flavour::openldap_state::{self, GUARDED, LAST_SUCCESS, SHADOW_EXPIRE, STATE};
 use crate::flavour::ppolicy::PolicyError;
 use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
 use crate::policy::permit::Permit;
@@ -97,6 +97,10 @@ impl OpenLdap {
         let state = if self.ppolicy { GUARDED.as_slice() } else { &["entryCSN"] };
         for attribute in state.iter().copied().chain([SHADOW_EXPIRE]).filter(|attribute| self.defines(attribute)) {
             parts.push(as_read(attribute)?);
+        }
+        // Whoever signs in meanwhile is in use all the more; a sign-in that is gone or older than was read is another state.
+        if let Some(used) = entry.text(LAST_SUCCESS)?.filter(|_| self.ppolicy && self.defines(LAST_SUCCESS)) {
+            parts.push(Filter::AtLeast(LAST_SUCCESS.to_owned(), used.as_bytes().to_vec()));
         }
         if self.conditions != Conditions::Core {
             let marked = markers.iter().map(|(_, marker)| marker);
@@ -308,6 +312,18 @@ pub(super) mod tests {
             [(reading(&known, &[]), false), (reading(&known, &hidden), true), (reading(&unknown, &[]), true)]
         {
             assert_eq!(flavour.account(&reading, &mapping).standing.has(Finding::Unknown), expected);
+        }
+        // Whoever may not see the mark of a password does not know that there is none, nor that a marker is absent.
+        let markers = super::tests::mapping("never_activated = [\"!pwdChangedTime\", \"!initials\"]");
+        let unmarked = super::tests::entry(&[]);
+        for (hidden, expected) in [
+            (&[][..], &[Finding::NeverActivated, Finding::NeverActivated][..]),
+            (&["pwdchangedtime".to_owned()], &[Finding::Unknown, Finding::NeverActivated]),
+            (&["pwdChangedTime".to_owned(), "initials".to_owned()], &[Finding::Unknown, Finding::Unknown]),
+        ] {
+            let reading = Reading { entry: &unmarked, ..reading(&known, hidden) };
+            let standing = flavour.account(&reading, &markers).standing;
+            assert_eq!(standing.evidence().iter().map(|seen| seen.finding).collect::<Vec<_>>(), expected, "{hidden:?}");
         }
         let mut nameless = entry.clone();
         nameless.replace("entryUUID", vec![]);

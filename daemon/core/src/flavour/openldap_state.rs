@@ -9,7 +9,7 @@ use crate::flavour::policy_entry::PolicyView;
 use crate::flavour::{Reading, time};
 
 /// The attributes in which the overlay keeps an account's state. Some came with later versions.
-pub(super) const STATE: [&str; 7] = [
+pub(super) const STATE: [&str; 8] = [
     "pwdChangedTime",
     "pwdAccountLockedTime",
     "pwdAccountTmpLockoutEnd",
@@ -17,7 +17,11 @@ pub(super) const STATE: [&str; 7] = [
     "pwdEndTime",
     "pwdReset",
     "pwdPolicySubentry",
+    LAST_SUCCESS,
 ];
+
+/// When somebody last signed in, where the database keeps that (`lastbind`). A write of the password erases it.
+pub(super) const LAST_SUCCESS: &str = "pwdLastSuccess";
 
 /// Those whose values a write must find as they were read.
 pub(super) const GUARDED: [&str; 5] =
@@ -121,6 +125,20 @@ fn overlay(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreada
     {
         found(Finding::PasswordExpired, "pwdChangedTime", None);
     }
+    // The overlay's own reckoning, which counts from the password where nobody has signed in with it. Whether the database
+    // keeps sign-ins at all can't be seen: where it does not, the policy's word is taken for what it says. The overlay
+    // slapo-lastbind keeps `authTimestamp`, on which no policy rests.
+    let used = entry.moment(LAST_SUCCESS)?.map(|used| (LAST_SUCCESS, used));
+    if let (Some((attribute, used)), Some(idle)) =
+        (used.or(changed.map(|changed| ("pwdChangedTime", changed))), policy.max_idle)
+        && policy.lockout
+        // In whole seconds, as the overlay counts.
+        && used.plus(idle).seconds() < now.seconds()
+    {
+        let value = entry.texts(attribute).next().unwrap_or("absent");
+        let value = format!("{value}: unused for longer than pwdMaxIdle of {}", policy.name);
+        standing.add(reading.evidence(Finding::Expired, attribute, &value));
+    }
     if !policy.allow_user_change {
         standing.add(reading.evidence(Finding::HolderMayNotChange, "pwdAllowUserChange", &policy.name));
     }
@@ -211,6 +229,31 @@ mod tests {
         let age = Duration::from_hours(24);
         assert_eq!(findings(&[CHANGED], &view(&|policy| policy.max_age = Some(age))), [Finding::PasswordExpired]);
         assert_eq!(findings(&[("pwdChangedTime", "20261030110000Z")], &view(&|policy| policy.max_age = Some(age))), []);
+    }
+
+    #[test]
+    fn s2_2_an_account_that_nobody_uses_has_expired() {
+        let idle = Duration::from_hours(1);
+        let view = |lockout| PolicyView::InForce(Policy { lockout, max_idle: Some(idle), ..policy() });
+        let long_ago = CHANGED;
+        let just_now = ("pwdChangedTime", "20261030113000Z");
+        for (attributes, expected) in [
+            (&[long_ago][..], &[Finding::Expired][..]),
+            (&[just_now], &[]),
+            (&[long_ago, (LAST_SUCCESS, "20261030110000Z")], &[]),
+            (&[long_ago, (LAST_SUCCESS, "20261030105959Z")], &[Finding::Expired]),
+            (&[long_ago, (LAST_SUCCESS, "20261030105959.999999Z")], &[Finding::Expired]),
+            (&[just_now, (LAST_SUCCESS, "20261030105959Z")], &[Finding::Expired]),
+            (&[long_ago, (LAST_SUCCESS, "lately")], &[Finding::Unknown]),
+            // Nothing to count from: the overlay lets in, and the password itself is nobody's.
+            (&[], &[Finding::NeverActivated]),
+        ] {
+            assert_eq!(findings(attributes, &view(true)), expected, "{attributes:?}");
+        }
+        // The overlay looks at neither where the policy has no lockout, or no limit.
+        assert_eq!(findings(&[long_ago], &view(false)), []);
+        assert_eq!(findings(&[long_ago, (LAST_SUCCESS, "20200101000000Z")], &PolicyView::InForce(policy())), []);
+        assert_eq!(findings(&[long_ago], &PolicyView::None), []);
     }
 
     #[test]

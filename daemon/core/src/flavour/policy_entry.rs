@@ -6,7 +6,7 @@ use crate::flavour::Demands;
 use crate::flavour::entry::{Entry, Unreadable};
 
 /// The attributes that verdicts and checks need.
-pub const ATTRIBUTES: [&str; 11] = [
+pub const ATTRIBUTES: [&str; 12] = [
     "pwdAttribute",
     "pwdAllowUserChange",
     "pwdCheckQuality",
@@ -14,6 +14,7 @@ pub const ATTRIBUTES: [&str; 11] = [
     "pwdLockout",
     "pwdLockoutDuration",
     "pwdMaxAge",
+    "pwdMaxIdle",
     "pwdMinAge",
     "pwdMinLength",
     "pwdMustChange",
@@ -41,6 +42,8 @@ pub struct Policy {
     pub max_failures: i64,
     /// How long a password lasts.
     pub max_age: Option<Duration>,
+    /// How long an account may go unused, where the policy says so and the account shows when it was used.
+    pub max_idle: Option<Duration>,
     /// How old a password must be before it may be changed.
     pub min_age: Option<Duration>,
     /// Least length, in bytes.
@@ -87,6 +90,7 @@ impl Policy {
             lockout_duration: seconds("pwdLockoutDuration")?,
             max_failures: 0,
             max_age: seconds("pwdMaxAge")?,
+            max_idle: seconds("pwdMaxIdle")?,
             min_age: seconds("pwdMinAge")?,
             min_length: entry.number("pwdMinLength")?.unwrap_or(0),
             must_change: entry.flag("pwdMustChange")?.unwrap_or(false),
@@ -120,6 +124,7 @@ pub fn plain_policy() -> Policy {
         lockout_duration: Some(Duration::from_mins(15)),
         max_failures: 0,
         max_age: None,
+        max_idle: None,
         min_age: None,
         min_length: 0,
         must_change: true,

@@ -6,7 +6,7 @@
 //!
 //! `request` is what can be asked, `connection` asks it by way of the LDAP library, and `guard` stands between that and the
 //! server: it holds answers to limits that the library does not know; `strainer` reads an entry of any size. `walk` sees all
-//! people, by `pages` and `members`. `pool` keeps connections by what they are used for,
+//! people, by `pages` and `members`; `path` and `names` tell operators of groups. `pool` keeps connections by what they are used for,
 //! `breaker` leaves a server alone that fails.
 
 mod breaker;
@@ -17,6 +17,7 @@ mod gather;
 mod guard;
 mod lackers;
 mod members;
+mod names;
 mod nature;
 mod pages;
 mod path;

@@ -7,6 +7,7 @@ use rekeyd_core::domain::{Account, Dn};
 use rekeyd_core::flavour::Flavour;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::product::Product;
 
 use super::nature::{self, Nature};
 use super::request::Query;
@@ -77,7 +78,7 @@ impl Ldap {
     }
 
     /// Asks for the groups that name an entry; for the account itself also by its login and number.
-    fn parents<'q>(&'q self, nature: &Nature, name: &str, account: Option<&Entry>) -> Query<'q> {
+    fn parents<'q>(&'q self, nature: &'q Nature, name: &str, account: Option<&Entry>) -> Query<'q> {
         let mut any: Vec<Filter> = ["member", "uniqueMember"]
             .into_iter()
             .filter(|attribute| nature.defines(attribute))
@@ -91,6 +92,9 @@ impl Ldap {
             any.extend(number.map(|number| Filter::And(vec![class, Filter::equal("gidNumber", number)])));
         }
         let base = self.wanted.search.group_base.0.as_str();
+        // Groups that every domain has lie elsewhere, and count wherever they lie.
+        let wide = nature.flavour.product() == Product::ActiveDirectory;
+        let base = nature.root.context_of(base).filter(|_| wide).unwrap_or(base);
         Query::below(base, Filter::Or(any), &[])
     }
 }

@@ -23,6 +23,9 @@ use crate::directory::Written;
 const LOOKS: usize = 20;
 const APART: Duration = Duration::from_millis(10);
 
+/// What is looked at afterwards is added then.
+const DONE: Written = Written::Done { must_change_unseen: false };
+
 /// What a write needs once the permit has given its mandate back.
 pub(super) struct Target {
     pub(super) id: AccountId,
@@ -70,10 +73,9 @@ impl Ldap {
             Written::Rejected(rejection, demands) if rejection.names_a_rule() => {
                 *demands = self.demands(upstream, &target.name).await.unwrap_or_default();
             }
-            Written::Done => {
-                if target.must_change {
-                    self.see_must_change(upstream, &nature, &target).await;
-                }
+            Written::Done { must_change_unseen } => {
+                *must_change_unseen =
+                    target.must_change && self.is_must_change_unseen(upstream, &nature, &target).await;
                 self.follow(upstream, &target);
             }
             _ => {}
@@ -107,7 +109,7 @@ impl Ldap {
         };
         let second = again.modify(&target.name, modify).await;
         let refused = match second.and_then(|reply| self.concluded(upstream, &nature, target, &reply)) {
-            Ok(written) if !sent || matches!(written, Written::Done) => return written,
+            Ok(written) if !sent || matches!(written, Written::Done { .. }) => return written,
             // The first write would meet these as well, if it came only now.
             Ok(written @ (Written::Rejected(..) | Written::Stale)) => Some(written),
             Err(failure @ Failure::Unreachable(_)) => return unanswered(upstream, failure, sent),
@@ -125,7 +127,7 @@ impl Ldap {
         };
         match looked {
             Ok(Some(stamp)) if nature.flavour.settled(&target.stamp, &stamp) == Settled::Changed => {
-                self.answered(upstream, Written::Done)
+                self.answered(upstream, DONE)
             }
             Ok(Some(stamp)) => {
                 let unsure = Written::Unsure { server: upstream.endpoint.url.clone() };
@@ -181,7 +183,7 @@ impl Ldap {
             && let Ok(Some(now)) = self.look(&mut link, &nature, target).await
             && nature.flavour.settled(&target.stamp, &now) == Settled::Changed
         {
-            return self.answered(upstream, Written::Done);
+            return self.answered(upstream, DONE);
         }
         unanswered(upstream, failure, true)
     }
@@ -194,14 +196,15 @@ impl Ldap {
         Ok(nature.flavour.stamp(&entry, &nature.mapping).ok().filter(|_| same))
     }
 
-    /// Looks whether the server has it that the password must be changed, where its answer does not say so.
-    async fn see_must_change(&self, upstream: &Upstream, nature: &Nature, target: &Target) {
+    /// Whether the server has it not that the password must be changed, as far as it can be looked at. Where its answer
+    /// says so much, or nobody can look, there is nothing to be told.
+    async fn is_must_change_unseen(&self, upstream: &Upstream, nature: &Nature, target: &Target) -> bool {
         for _ in 0..LOOKS {
-            let Ok(mut session) = upstream.session(&self.wanted).await else { return };
-            let Ok(found) = session.link.search(&nature.whole(&target.name.0)).await else { return };
+            let Ok(mut session) = upstream.session(&self.wanted).await else { return false };
+            let Ok(found) = session.link.search(&nature.whole(&target.name.0)).await else { return false };
             let seen = found.entries.first().and_then(|entry| nature.flavour.must_be_changed(entry));
             if seen != Some(false) {
-                return;
+                return false;
             }
             sleep(APART).await;
         }
@@ -209,6 +212,7 @@ impl Ldap {
             event = "must-change-unseen", server = upstream.endpoint.url.as_str(), account = target.id.to_string();
             "the password was set, and the directory does not show that it must be changed"
         );
+        true
     }
 
     /// What an answer means; one that does not know it itself is none.
@@ -238,7 +242,7 @@ impl Ldap {
         Ok(self.answered(
             upstream,
             match outcome {
-                Outcome::Done => Written::Done,
+                Outcome::Done => DONE,
                 Outcome::NotDone(why) => Written::NotDone(why),
                 Outcome::Rejected(rejection) => Written::Rejected(rejection, Demands::default()),
                 Outcome::Stale => Written::Stale,

@@ -131,7 +131,7 @@ pub struct ActiveDirectory {
     /// The control that has a reset look at old passwords, where the server lists one.
     pub hints: Option<&'static str>,
     /// Up to which version of its key an account's password is taken for its maker's: [`MADE_WITH`], unless the
-    /// organisation's own tools say otherwise.
+    /// configuration says otherwise (`first_passwords`), since the organisation's own tools do it in one step.
     pub made_with: i64,
     /// The domain's password policy, where it can be read.
     pub policy: Option<PasswordSettings>,
@@ -244,6 +244,19 @@ impl ActiveDirectory {
     /// What the server says of an account.
     pub fn standing(&self, reading: &Reading<'_>, standing: &mut Standing) {
         state::read(self, reading, standing);
+    }
+
+    /// All groups that an account is in at any depth, each with what makes its members rule over others, if it does.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn numbered_groups(&self, entry: &Entry) -> Result<Vec<(Sid, Option<String>)>, String> {
+        let token = state::token(entry).map_err(|bad| format!("{}: {}", bad.attribute, bad.why))?;
+        let power = |sid: &Sid| {
+            let named = self.powerful.iter().find(|(powerful, _)| powerful == sid).map(|(_, name)| name.clone());
+            sid.power().map(str::to_owned).or(named)
+        };
+        Ok(token.into_iter().map(|sid| (sid.clone(), power(&sid))).collect())
     }
 
     /// The groups, among those that the configuration names, that an account is in at any depth.

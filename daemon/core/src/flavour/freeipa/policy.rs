@@ -51,6 +51,7 @@ pub fn read(entry: &Entry) -> Result<Policy, Unreadable> {
         lockout_duration: seconds("krbPwdLockoutDuration")?,
         max_failures: most,
         max_age: seconds("krbMaxPwdLife")?,
+        max_idle: None,
         min_age: seconds("krbMinPwdLife")?,
         min_length: number("krbPwdMinLength")?,
         must_change: true,

@@ -20,6 +20,7 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     let domain = root.context_of(base).unwrap_or(base).to_owned();
     let known = ActiveDirectory::detect(&root.entry);
     let mut ad = known.unwrap_or(ActiveDirectory::new(Maker::Microsoft));
+    ad.made_with = ground.wanted.ldap.first_passwords;
     let head = entry(link, &domain, &OF_THE_DOMAIN.map(str::to_owned)).await?;
     ad.policy = head.and_then(|head| PasswordSettings::of_the_domain(&head).ok());
     ad.objects = policies(link, &domain).await?;
