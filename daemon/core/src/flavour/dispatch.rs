@@ -192,7 +192,7 @@ impl Flavour {
     /// [`Unreadable`] where what it is made of is not shown.
     pub fn stamp(&self, entry: &Entry, mapping: &Mapping) -> Result<Stamp, Unreadable> {
         match self {
-            Self::ActiveDirectory(_) => ActiveDirectory::stamp(entry),
+            Self::ActiveDirectory(_) => ActiveDirectory::stamp(entry, &mapping.markers),
             Self::Ds389(ds) => ds.stamp(entry, &mapping.markers),
             Self::FreeIpa(ipa) => ipa.stamp(entry, &mapping.markers),
             Self::OpenLdap(openldap) => openldap.stamp(entry, &mapping.markers),
