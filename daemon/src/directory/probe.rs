@@ -150,6 +150,8 @@ causes! {
     HistoryOff = "history-off",
     /// An attribute that stable ids rest on is hidden.
     IdHidden = "id-hidden",
+    /// Servers mark passwords in different ways, so that a link that was made on one is refused on another.
+    MarksDiffer = "marks-differ",
     /// A password must stand for a while before it may be replaced.
     MinAge = "min-age",
     /// An account that sets temporary passwords lacks the right to have them changed.
