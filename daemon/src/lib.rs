@@ -21,7 +21,7 @@
 //! sets are enums ([`directory::Directory`], [`store::Store`]), open sets are traits ([`rekeyd_plugins::Channel`]). An
 //! ordinary refusal is an outcome, not an error, and each door turns outcomes into answers in one file.
 //!
-//! # Four walks
+//! # Five walks
 //!
 //! **A password is forgotten.** `http` parses a [`Login`](rekeyd_core::domain::Login) and hands it to
 //! [`flow::forgotten::request`], which writes one row and answers; nobody has looked at the account yet.
@@ -53,6 +53,11 @@
 //! **Everybody is looked at.** `rekeyctl policy test` and `rekeyctl adopt` come to [`flow::compare`] and [`flow::adopt`],
 //! which [walk](directory::Directory::walk) page by page with a memory that does not grow: watched groups are read once,
 //! from above, and each page is judged with what rekeyd remembers of it. The answer goes out line by line.
+//!
+//! **Somebody asks what is wrong.** `rekeyctl doctor` comes to [`flow::doctor::run`], which has each
+//! [directory](directory::Directory::probe) looked at on connections of its own, tells each [probe](directory::Probe) as it is
+//! found, compares what has a [cause](directory::probe::Cause) with the last look, and keeps it for the next. `rekeyctl check`
+//! asks for the first half of the same look, without a daemon.
 //!
 //! # Invariants
 //!

@@ -159,6 +159,7 @@ async fn serve(run: &Run, config: Config, behind: &Handle, faults: Faults) -> Re
     tasks.spawn_on(flow::outbox::run(Arc::clone(&rekeyd), stopped.clone()), behind);
     tasks.spawn_on(flow::reconcile::run(Arc::clone(&rekeyd), stopped.clone()), behind);
     tasks.spawn_on(keep_house(Arc::clone(&rekeyd), stopped.clone()), behind);
+    tasks.spawn_on(flow::doctor::daily(Arc::clone(&rekeyd), stopped.clone()), behind);
     log::info!(event = "ready", listen = listen.to_string(), public_url = config.public_url; "ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("answering on {listen}"))]);
     (run.ready)(&config);

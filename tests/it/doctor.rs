@@ -111,12 +111,9 @@ async fn t70_doctor_finds_each_wrong_right_and_its_remedy_openldap() {
     for case in OPENLDAP {
         let before = rules(&server).await;
         let restored = set_up(estate, &server.uri(), &case).await;
-        faults.extend(
-            judged(world, &case, &|command| {
-                paste(&command.replace("-QLLL", "-LLL -Q"), &server.uri(), "cn=config", slapd::ADMIN)
-            })
-            .await,
-        );
+        faults.extend(judged(world, &case, &|command| {
+            paste(&command.replace("-QLLL", "-LLL -Q"), &server.uri(), "cn=config", slapd::ADMIN)
+        }));
         let mut admin = administrator(&server.uri(), "cn=config").await;
         replace(&mut admin, DATABASE, "olcAccess", &before).await;
         clear(&mut admin, DATABASE, "olcLimits").await;
@@ -170,7 +167,7 @@ async fn t70_doctor_finds_each_wrong_right_and_its_remedy_ds389() {
     for case in DS389 {
         let before = estate.values(estate.base(), "aci").await;
         let restored = set_up(estate, &server.uri(), &case).await;
-        faults.extend(judged(world, &case, &|command| paste(command, &server.uri(), ds389::ADMIN, ds389::ADMIN)).await);
+        faults.extend(judged(world, &case, &|command| paste(command, &server.uri(), ds389::ADMIN, ds389::ADMIN)));
         let before: Vec<&str> = before.iter().map(String::as_str).collect();
         estate.set(estate.base(), "aci", &before).await;
         if let Some((dn, attribute, values)) = restored {

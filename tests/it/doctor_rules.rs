@@ -22,6 +22,7 @@ tests! {
     async fn ctl_smallest_set_ups_have_no_faults;
     async fn ctl_doctor_says_what_keeps_it_from_a_server;
     async fn ctl_doctor_tells_what_is_new_and_what_is_gone;
+    async fn ctl_doctor_looks_by_itself_once_a_day;
     async fn t51_doctor_writes_nothing_to_people;
 }
 
@@ -161,6 +162,27 @@ async fn ctl_doctor_tells_what_is_new_and_what_is_gone() {
     assert_eq!(runs, 4);
     let told = world.rekeyctl(&["doctor", "--directory", "elsewhere"], "");
     assert_eq!(told.code, 64, "{told:?}");
+}
+
+async fn ctl_doctor_looks_by_itself_once_a_day() {
+    let server = Slapd::fresh(Variant::Policy).await;
+    let estate = &Arc::new(Estate::claim_on(Server::OpenLdap(Arc::clone(&server))).await);
+    let world = &person_in(estate).await;
+    doctor(world, 0);
+    server.set(POLICY, "pwdMustChange", &["FALSE"]).await;
+    // The last look was two days ago.
+    world.stop();
+    let books = rusqlite::Connection::open(world.database()).expect("the store");
+    books.execute("UPDATE doctor_runs SET at = at - 172800000", []).expect("a change");
+    drop(books);
+    world.launch();
+    assert!(world.becomes_ready().await, "{}", world.log());
+    let row = world.event(&[("event", "doctor"), ("actor_kind", "system")]).await;
+    assert_eq!(row["outcome"], "notes", "{row}");
+    assert!(world.log().contains("doctor-drift") || world.log().contains("temporary password"), "{}", world.log());
+    let status = world.asks(&["status"]);
+    assert_eq!(status["directories"][0]["doctor"]["notes"], 1, "{status}");
+    assert!(world.rekeyctl(&["status"], "").out.contains("the doctor found 0 broken and 1 to know"));
 }
 
 async fn t51_doctor_writes_nothing_to_people() {

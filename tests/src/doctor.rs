@@ -101,7 +101,7 @@ pub async fn set_up(estate: &Estate, uri: &str, case: &Case) -> Option<(String, 
 }
 
 /// Whether the doctor names what is wrong and is content once its commands were run; else why not.
-pub async fn judged(world: &World, case: &Case, run: &dyn Fn(&str) -> Output) -> Option<String> {
+pub fn judged(world: &World, case: &Case, run: &dyn Fn(&str) -> Output) -> Option<String> {
     let told = lines(world).0;
     let Some(found) = finding(&told, case.code) else {
         return Some(format!("{} is not found: {:?} {:#?}", case.code, codes(&told), told.last()));

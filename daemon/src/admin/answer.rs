@@ -213,6 +213,7 @@ pub(super) fn status(told: Result<status::Status, String>) -> Answer {
                 name: line.name,
                 up: line.up,
                 flaws: line.flaws.into_iter().map(flaw).collect(),
+                doctor: line.doctor.map(super::doctor::status),
             })
             .collect(),
         left_behind: told

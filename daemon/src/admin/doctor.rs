@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::answer::Answer;
 use super::protocol::Moment;
-use super::protocol::doctor::{DoctorLine, DoctorProbe};
+use super::protocol::doctor::{DoctorLine, DoctorProbe, DoctorStatus};
 use super::stream;
 use crate::flow::Rekeyd;
 use crate::flow::doctor::{self, Counts, Line, Told};
@@ -27,6 +27,11 @@ pub(super) fn begin(
     let (tell, told) = mpsc::channel(AHEAD);
     tokio::spawn(doctor::run(rekeyd, operator.actor().clone(), directory, tell));
     Answer::lines(stream::lines(told, stop, |told| vec![line(told)], DoctorLine::Failed { why: STOPPING.into() }))
+}
+
+/// What was found last, for the status.
+pub(super) fn status(last: doctor::Last) -> DoctorStatus {
+    DoctorStatus { at: Moment(last.at), broken: last.broken, notes: last.notes }
 }
 
 fn line(told: Told) -> DoctorLine {

@@ -192,6 +192,9 @@ pub struct DirectoryStatus {
     pub up: bool,
     /// What is wrong with its servers now, at most one thing each.
     pub flaws: Vec<DirectoryFlaw>,
+    /// What the doctor found last.
+    #[serde(default)]
+    pub doctor: Option<self::doctor::DoctorStatus>,
 }
 
 /// What is kept for a directory that is out of the configuration.

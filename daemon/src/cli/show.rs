@@ -19,7 +19,17 @@ pub(super) fn status(screen: &Screen, status: &Status) -> String {
             let since = screen.moment(flaw.since);
             ("", format!("{} is {} since {since}: {}", flaw.server, flaw.kind, flaw.why))
         });
-        [("directory", format!("{} {answers}", directory.name))].into_iter().chain(flaws)
+        let doctor = directory.doctor.filter(|last| last.broken + last.notes > 0).map(|last| {
+            let at = screen.moment(last.at);
+            (
+                "",
+                format!(
+                    "the doctor found {} broken and {} to know at {at}: `rekeyctl doctor`",
+                    last.broken, last.notes
+                ),
+            )
+        });
+        [("directory", format!("{} {answers}", directory.name))].into_iter().chain(flaws).chain(doctor)
     });
     let left = status.left_behind.iter().map(|left| {
         let LeftBehind { name, accounts, tickets_live, unsettled } = left;

@@ -20,6 +20,8 @@ pub struct ConfiguredDirectory {
     pub claims: Claims,
     /// The rules for its accounts: `[policy]`, with what its `[directory.policy]` says instead.
     pub rules: Rules,
+    /// Whether the doctor looks at it once a day.
+    pub looked_after: bool,
     /// Names that it had before.
     pub formerly: Vec<String>,
 }
@@ -31,7 +33,12 @@ impl ConfiguredDirectory {
     /// See [`Directory::open`].
     pub fn open(&self, key: DirectoryKey) -> Result<Governed, Fault> {
         let directory = Directory::open(&self.directory, key)?;
-        Ok(Governed { directory, claims: self.claims.clone(), rules: self.rules.clone() })
+        Ok(Governed {
+            directory,
+            claims: self.claims.clone(),
+            rules: self.rules.clone(),
+            looked_after: self.looked_after,
+        })
     }
 }
 
@@ -51,13 +58,14 @@ pub(super) fn read(root: &Section<'_>) -> (Vec<ConfiguredDirectory>, Rules) {
         let claims = Claims::read(&section);
         check_claims(&section, &claims, &all);
         let formerly = section.texts("formerly").unwrap_or_default();
+        let looked_after = section.choice("doctor", &[("daily", true), ("off", false)], true);
         check_names(&section, &names, all.len(), &formerly);
         let groups = GroupLines::of(root, &policy);
         let own = rules.of_directory(policy);
         let mut directory = DirectoryConfig::read(section, super::credentials().as_deref());
         directory.heed(&own);
         groups.check(&directory, &own);
-        all.push(ConfiguredDirectory { directory, claims, rules: own, formerly });
+        all.push(ConfiguredDirectory { directory, claims, rules: own, looked_after, formerly });
     }
     (all, rules)
 }

@@ -227,6 +227,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_cause_stands_in_the_manual() {
+        let manual = include_str!("../../../packaging/man/rekeyctl.8.md");
+        for cause in Cause::ALL {
+            assert!(manual.contains(&format!("\n*{}*\n", cause.code())), "{}", cause.code());
+        }
+    }
+
+    #[test]
     fn codes_tell_causes_apart() {
         let codes: BTreeSet<&str> = Cause::ALL.iter().map(|cause| cause.code()).collect();
         assert_eq!(codes.len(), Cause::ALL.len());

@@ -20,6 +20,8 @@ pub struct Governed {
     pub claims: Claims,
     /// The rules for its accounts: the general ones, with what it has of its own.
     pub rules: Rules,
+    /// Whether the doctor looks at it once a day.
+    pub looked_after: bool,
 }
 
 /// The directories, in the order in which they are asked.
@@ -192,7 +194,7 @@ mod tests {
         let config = DirectoryConfig::read(section, None);
         assert_eq!(document.into_faults(), []);
         let directory = Directory::open(&config, DirectoryKey(key)).unwrap();
-        Governed { directory, claims, rules: Rules::default() }
+        Governed { directory, claims, rules: Rules::default(), looked_after: false }
     }
 
     fn three(folder: &TempDir) -> Directories {

@@ -2,9 +2,10 @@
 //! last time, and keeps the findings for the next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rekeyd_core::domain::{Actor, Event, EventKind, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use super::drift::{Change, Found};
 
@@ -12,6 +13,22 @@ use super::drift;
 use super::rekeyd::Rekeyd;
 use crate::directory::probe::Cause;
 use crate::directory::{Care, Directory, Grade, Listener};
+
+/// How often it is looked whether a look is due, and when one is: after the last, or after the start where there was none.
+const EVERY: Duration = Duration::from_mins(10);
+const DAY: Duration = Duration::from_hours(24);
+const FIRST: Duration = Duration::from_hours(1);
+
+/// What was found last.
+#[derive(Clone, Copy, Debug)]
+pub struct Last {
+    /// When.
+    pub at: Timestamp,
+    /// Things that do not work.
+    pub broken: usize,
+    /// Things that somebody should know.
+    pub notes: usize,
+}
 
 /// What is told.
 #[derive(Debug)]
@@ -83,6 +100,78 @@ pub async fn run(rekeyd: Arc<Rekeyd>, actor: Actor, only: Option<String>, tell: 
             return;
         }
     }
+}
+
+/// Has each directory looked at once a day, until `stop` turns true, and warns of what is new.
+pub async fn daily(rekeyd: Arc<Rekeyd>, mut stop: watch::Receiver<bool>) {
+    let work = async {
+        loop {
+            for one in rekeyd.parts().directories.all().iter().filter(|one| one.looked_after) {
+                let last = match rekeyd.store.last_doctor_run(one.directory.key()).await {
+                    Ok(last) => last.map(|run| run.at),
+                    Err(error) => {
+                        log::error!(error:? = error; "nobody knows when the doctor looked last");
+                        continue;
+                    }
+                };
+                if is_due(last, rekeyd.started(), rekeyd.now()) {
+                    alone(&rekeyd, &one.directory).await;
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    tokio::select! {
+        // The sender outlives the tasks.
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = work => {}
+    }
+}
+
+/// A day after the last look, or an hour after the start where there was none.
+fn is_due(last: Option<Timestamp>, started: Timestamp, now: Timestamp) -> bool {
+    let (since, wait) = last.map_or((started, FIRST), |last| (last, DAY));
+    now >= since.plus(wait)
+}
+
+/// Looks at one directory while nobody listens.
+async fn alone(rekeyd: &Rekeyd, directory: &Directory) {
+    let (tell, mut told) = mpsc::channel(8);
+    let listen = async {
+        while let Some(told) = told.recv().await {
+            match told {
+                Told::Probe(Line {
+                    change: Some(change @ (Change::New | Change::Changed)),
+                    code: Some(code),
+                    server,
+                    evidence,
+                    ..
+                }) => {
+                    let (name, server) = (directory.name(), server.unwrap_or_default());
+                    let change = change.word();
+                    log::warn!(event = "doctor-drift", directory = name, code = code, change = change, server = server; "{evidence}");
+                }
+                Told::Failed(why) => log::error!("{why}"),
+                _ => {}
+            }
+        }
+    };
+    let look = async move {
+        let looked = look(rekeyd, directory, &Actor::System, &tell).await;
+        drop(tell);
+        looked
+    };
+    if let (Err(error), ()) = tokio::join!(look, listen) {
+        log::error!(error:? = error; "what the doctor found could not be kept");
+    }
+}
+
+/// What was found last, for the status: when, and how much of it is broken and how much a note.
+pub(super) async fn last(rekeyd: &Rekeyd, directory: &Directory) -> Option<Last> {
+    let run = rekeyd.store.last_doctor_run(directory.key()).await.ok().flatten()?;
+    let found: Vec<Found> = serde_json::from_str(&run.findings).ok()?;
+    let broken = found.iter().filter(|one| one.grade == Grade::Broken.word()).count();
+    Some(Last { at: run.at, broken, notes: found.len() - broken })
 }
 
 /// Looks at one directory. What was found is kept only where the look came to its end.
@@ -158,4 +247,16 @@ async fn look(
     rekeyd.store.keep_doctor_run(directory.key(), now, findings, event).await?;
     drop(tell.send(Told::Ended(counts)).await);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_due_a_day_after_the_last() {
+        let hour = |hours: u64| Timestamp::from_millis(0).plus(Duration::from_hours(hours));
+        assert!(!is_due(None, hour(5), hour(5)) && is_due(None, hour(5), hour(6)));
+        assert!(!is_due(Some(hour(1)), hour(20), hour(24)) && is_due(Some(hour(1)), hour(24), hour(25)));
+    }
 }

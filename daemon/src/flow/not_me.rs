@@ -7,6 +7,7 @@ use rekeyd_core::domain::{Actor, Event, EventKind, Login, Purpose, Ticket, Times
 
 use super::link;
 use super::rekeyd::Rekeyd;
+use super::reset::BEFORE_WRITE;
 use super::trouble::Trouble;
 
 /// What opening the link finds.
@@ -72,7 +73,9 @@ async fn try_report(
     if !written {
         return Ok(Outcome::Mismatch);
     }
-    let _turn = rekeyd.turns.take(&ticket.account).await;
+    let Some(_turn) = rekeyd.turns.take_within(&ticket.account, BEFORE_WRITE).await else {
+        return Err(Trouble::Late(BEFORE_WRITE));
+    };
     let until = now.plus(parts.rules_of(&ticket.account).freeze);
     let event = Event::new(now, EventKind::NotMe, actor, Some(ticket.account.clone()), "frozen")
         .with("until", until.millis().to_string());

@@ -3,8 +3,8 @@
 //! Setting a password derives every proof anew: the account is read again on a server that takes writes, judged again, the
 //! password is accepted for that very account, the ticket is claimed by one conditional update, and the write carries the
 //! condition where the server can. All before the claim is only looking, under the account's turn: nothing is to be undone
-//! where it ends, and one commit before the write notes both whose the ticket is and where the write goes. What ends without an answer is settled by the account's stamp, never
-//! by a guess.
+//! where it ends, and one commit before the write notes both whose the ticket is and where the write goes. What ends
+//! without an answer is settled by the account's stamp, never by a guess.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,9 @@ use crate::store::{StoredTicket, TicketState};
 /// The longest that one setting may take before its holder is told that the outcome is unknown; shorter than the time
 /// that a door gives a whole request, so that it is this answer that is seen.
 const DEADLINE: Duration = Duration::from_secs(12);
-/// The longest that everything before the write may take: then nothing was changed, and it is better to say so than to
-/// begin what can't end in time.
-const BEFORE_WRITE: Duration = Duration::from_secs(7);
+/// The longest that everything before the claim may take: then nothing was changed, and it is better to say so than to
+/// begin what can't end in time, on a verdict that is old.
+pub(super) const BEFORE_WRITE: Duration = Duration::from_secs(7);
 
 /// What a link shows when it is opened.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ async fn set(
         Ok(Ok(Ok(gathered))) => gathered,
         Ok(Ok(Err(_))) => return set.refuse("not-found").await,
         Ok(Err(trouble)) => return Err(trouble),
-        Err(_) => return Err(Trouble::late(BEFORE_WRITE)),
+        Err(_) => return Err(Trouble::Late(BEFORE_WRITE)),
     };
     let act = act_of(ticket.purpose, ticket.origin);
     let verdict = eligibility::judge(&account, &facts, act, rank_of(ticket.origin), &one.rules, rekeyd.now());
@@ -204,6 +204,7 @@ async fn set(
     let (server, stamp) = (terms.server().name.clone(), terms.stamp().clone());
     // Two changes in one second share a stamp, so the write waits until the present stamp's second is over.
     tokio::time::sleep(one.directory.hold(&server, &stamp, rekeyd.now())).await;
+    in_time(latest)?;
     // The last thing before the write, and on disk before it: whatever voided the ticket since it was found ("not me", an
     // operator, a restore) is seen here.
     let Some(claimed) = set.claim(Some(&server)).await? else { return set.again().await };
@@ -221,6 +222,11 @@ async fn set(
     let setting =
         Setting { parts: &parts, directory: &one.directory, ticket: &ticket, account: &account, nonce, actor };
     Ok(setting.conclude(rekeyd, claimed, written).await)
+}
+
+/// Whether there is time for the claim and the write; what came before may have waited for its turn, too.
+fn in_time(latest: Instant) -> Result<(), Trouble> {
+    if Instant::now() < latest { Ok(()) } else { Err(Trouble::Late(BEFORE_WRITE)) }
 }
 
 /// The ticket of a token that sets a password.
@@ -307,4 +313,15 @@ pub(super) async fn accept(
         password::accept(password, &account, rules).map_err(|(_, weaknesses)| weaknesses)
     });
     checked.await.unwrap_or_else(|_| Err(Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t78_what_comes_too_late_is_not_begun() {
+        assert!(in_time(Instant::now() + BEFORE_WRITE).is_ok());
+        assert!(matches!(in_time(Instant::now()), Err(Trouble::Late(_))));
+    }
 }

@@ -3,12 +3,12 @@
 use rekeyd_core::domain::Timestamp;
 use rekeyd_core::policy::eligibility::Refusal;
 
-use super::directories::Whom;
+use super::directories::{Governed, Whom};
 use super::health;
 use super::operator::refusal_of;
 use super::rekeyd::Rekeyd;
 use super::watchlist::Standing;
-use crate::directory::{Directory, Flaw};
+use crate::directory::Flaw;
 use crate::store::{AuditRow, Chain, LeftBehind};
 
 /// How the daemon does.
@@ -57,6 +57,8 @@ pub struct DirectoryLine {
     pub up: bool,
     /// What is wrong with it.
     pub flaws: Vec<FlawLine>,
+    /// What the doctor found last.
+    pub doctor: Option<super::doctor::Last>,
 }
 
 /// What is wrong with one server of the directory.
@@ -138,15 +140,19 @@ pub async fn status(rekeyd: &Rekeyd, now: Timestamp) -> Result<Status, String> {
     let parts = rekeyd.parts();
     let present = parts.directories.all().iter().map(|one| one.directory.key()).collect();
     let left_behind = rekeyd.store.left_behind(present, now).await.map_err(words)?;
-    let line = |directory: &Directory| DirectoryLine {
-        name: directory.name().to_owned(),
-        up: directory.is_up(),
-        flaws: health::standing(rekeyd, directory.name()).into_iter().map(flaw_of).collect(),
-    };
+    let mut directories = Vec::new();
+    for Governed { directory, .. } in parts.directories.all() {
+        directories.push(DirectoryLine {
+            name: directory.name().to_owned(),
+            up: directory.is_up(),
+            flaws: health::standing(rekeyd, directory.name()).into_iter().map(flaw_of).collect(),
+            doctor: super::doctor::last(rekeyd, directory).await,
+        });
+    }
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         started: rekeyd.started(),
-        directories: parts.directories.all().iter().map(|one| line(&one.directory)).collect(),
+        directories,
         left_behind,
         requests_waiting: counts.requests_waiting,
         oldest_request: counts.oldest_request,

@@ -12,20 +12,14 @@ use crate::{directory, store};
 pub(super) enum Trouble {
     /// The directory could not be asked.
     Directory(directory::Error),
+    /// It took too long for a story that somebody waits for.
+    Late(Duration),
     /// An operator names a directory that there is not.
     NoSuchDirectory(String),
     /// The account's directory is not in the configuration any more.
     Removed(DirectoryKey),
     /// The store could not be asked.
     Store(store::Error),
-}
-
-impl Trouble {
-    /// The directory answers too slowly for a story that somebody waits for.
-    pub(super) fn late(limit: Duration) -> Self {
-        let why = format!("the account could not be read within {} s", limit.as_secs());
-        Self::Directory(directory::Error::Unavailable(why))
-    }
 }
 
 impl From<directory::Error> for Trouble {
@@ -45,6 +39,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Directory(directory::Error::Misconfigured(why)) => write!(f, "the directory refuses rekeyd: {why}"),
             Self::Directory(directory::Error::Unavailable(why)) => write!(f, "the directory does not answer: {why}"),
+            Self::Late(limit) => write!(f, "the account could not be read and judged within {} s", limit.as_secs()),
             Self::NoSuchDirectory(name) => write!(f, "there is no directory {name:?} in the configuration"),
             Self::Removed(key) => {
                 write!(f, "the account's directory (key {}) is not in the configuration any more", key.0)

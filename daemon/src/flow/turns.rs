@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rekeyd_core::domain::AccountId;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use tokio::time::timeout;
 
 /// How many idle entries are kept before they are swept.
 const SWEEP: usize = 1024;
@@ -54,6 +56,11 @@ impl Turns {
     /// Waits for the account's turn.
     pub(super) async fn take(&self, account: &AccountId) -> Held<'_> {
         self.take_since(account, Before(0)).await.0
+    }
+
+    /// As [`Turns::take`], for a story that somebody waits for: `None` where it is not had within so long.
+    pub(super) async fn take_within(&self, account: &AccountId, limit: Duration) -> Option<Held<'_>> {
+        timeout(limit, self.take(account)).await.ok()
     }
 
     /// As [`Turns::take`]; the second value says whether another story may have ended since that moment, so that what was
@@ -156,6 +163,17 @@ mod tests {
         assert!(futures_util::poll!(next).is_ready(), "the operator took the place");
         drop(held);
         assert!(line.remove(0).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn t78_who_is_waited_for_does_not_wait_for_ever() {
+        let turns = Turns::default();
+        let account = AccountId { directory: DirectoryKey(1), stable: "a".into() };
+        let held = turns.take_within(&account, Duration::from_millis(1)).await;
+        assert!(held.is_some());
+        assert!(turns.take_within(&account, Duration::from_millis(1)).await.is_none());
+        drop(held);
+        assert!(turns.take_within(&account, Duration::from_mins(1)).await.is_some(), "who gave up holds nobody up");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rekeyd_core::domain::{Actor, Event, EventKind};
+use rekeyd_core::domain::{Actor, Event, EventKind, Timestamp};
 use tokio::task::JoinSet;
 
 use super::rekeyd::{Parts, Rekeyd};
@@ -76,22 +76,35 @@ impl Ways {
             return;
         }
         self.failed = None;
-        let event = |kind, outcome: &str| Event::new(rekeyd.now(), kind, Actor::System, None, outcome);
-        let began =
-            troubled.iter().filter(|(channel, _)| !self.recorded.contains(*channel)).map(|(channel, trouble)| {
-                let (is_shut, why) = trouble;
-                let event = event(EventKind::ChannelDown, if *is_shut { "down" } else { "partly" });
-                (channel.clone(), event.because(why.clone()))
-            });
-        let over = self.recorded.iter().filter(|channel| !troubled.contains_key(*channel));
-        let over = over.map(|channel| (channel.clone(), event(EventKind::ChannelUp, "up")));
-        for (channel, event) in began.chain(over).collect::<Vec<_>>() {
-            if let Err(error) = rekeyd.store.record(event.with("channel", channel.clone())).await {
+        for (channel, event) in self.untold(troubled, rekeyd.now()) {
+            if let Err(error) = rekeyd.store.record(event).await {
                 trouble::tell(&error, "an event could not be recorded");
                 self.failed = Some(Instant::now());
-            } else if !self.recorded.remove(&channel) {
-                self.recorded.insert(channel);
+            } else {
+                self.told(channel);
             }
+        }
+    }
+
+    /// What the trail is to be told of, channel by channel.
+    fn untold(&self, troubled: &HashMap<String, (bool, String)>, now: Timestamp) -> Vec<(String, Event)> {
+        let event = |channel: &str, kind, outcome: &str| {
+            Event::new(now, kind, Actor::System, None, outcome).with("channel", channel.to_owned())
+        };
+        let began = troubled.iter().filter(|(channel, _)| !self.recorded.contains(*channel));
+        let began = began.map(|(channel, (is_shut, why))| {
+            let outcome = if *is_shut { "down" } else { "partly" };
+            (channel.clone(), event(channel, EventKind::ChannelDown, outcome).because(why.clone()))
+        });
+        let over = self.recorded.iter().filter(|channel| !troubled.contains_key(*channel));
+        let over = over.map(|channel| (channel.clone(), event(channel, EventKind::ChannelUp, "up")));
+        began.chain(over).collect()
+    }
+
+    /// The trail has it: a trouble that has begun, or the end of one.
+    fn told(&mut self, channel: String) {
+        if !self.recorded.remove(&channel) {
+            self.recorded.insert(channel);
         }
     }
 
@@ -118,5 +131,39 @@ async fn probe(parts: Arc<Parts>) {
         if let Err(why) = channel.probe().await {
             log::debug!(channel = channel.name(); "still in trouble: {why}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told of a trouble of the channel `mail`, or of none.
+    fn tells(ways: &mut Ways, why: Option<&str>, is_kept: bool) -> Vec<(EventKind, String)> {
+        let troubled = why.map(|why| ("mail".to_owned(), (true, why.to_owned()))).into_iter().collect();
+        let untold = ways.untold(&troubled, Timestamp::from_millis(0));
+        if is_kept {
+            untold.iter().for_each(|(channel, _)| ways.told(channel.clone()));
+        }
+        untold.into_iter().map(|(_, event)| (event.kind, event.outcome)).collect()
+    }
+
+    #[test]
+    fn the_trail_has_each_trouble_once_and_its_end_once() {
+        let mut ways = Ways::default();
+        let down = vec![(EventKind::ChannelDown, "down".to_owned())];
+        let up = vec![(EventKind::ChannelUp, "up".to_owned())];
+        assert!(tells(&mut ways, None, true).is_empty());
+        // What the trail can't take is told of again, and what it has is not, in whatever words.
+        assert_eq!(tells(&mut ways, Some("refused"), false), down);
+        assert_eq!(tells(&mut ways, Some("refused"), true), down);
+        assert!(tells(&mut ways, Some("refused"), true).is_empty());
+        assert!(tells(&mut ways, Some("too slow"), true).is_empty());
+        assert_eq!(tells(&mut ways, None, false), up);
+        assert_eq!(tells(&mut ways, None, true), up);
+        assert!(tells(&mut ways, None, true).is_empty());
+        // One that was over before the trail had its beginning leaves nothing.
+        assert_eq!(tells(&mut ways, Some("refused"), false), down);
+        assert!(tells(&mut ways, None, true).is_empty());
     }
 }

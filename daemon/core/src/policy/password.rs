@@ -17,8 +17,9 @@ pub use crate::policy::likeness::Belonging;
 pub use crate::policy::weakness::{Class, Pattern, Rule, Weakness, describe};
 
 /// How many characters zxcvbn gets to see, since its time grows faster than the square of the length. Whoever guesses the
-/// whole guesses its beginning, so a password is never weaker than that: a shorter look can refuse too much, and never too
-/// little. Four words fit in, and twelve characters of chance have the highest score already.
+/// whole guesses its beginning, so that a password is never weaker than that, and a shorter look refuses too much rather than
+/// too little. That holds for true guesses; zxcvbn only estimates them, and its estimate can rise where a word is cut. Four
+/// words fit in, and twelve characters of chance have the highest score already.
 const SEEN_BY_ZXCVBN: usize = 24;
 
 /// A password that passed the rules for one account. Only [`accept`] makes it.

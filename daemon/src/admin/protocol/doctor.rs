@@ -13,6 +13,17 @@ pub struct DoctorRequest {
     pub directory: Option<String>,
 }
 
+/// What was found last, in the status.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct DoctorStatus {
+    /// When.
+    pub at: Moment,
+    /// Things that do not work.
+    pub broken: usize,
+    /// Things that somebody should know.
+    pub notes: usize,
+}
+
 /// One line of its answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "line", rename_all = "snake_case")]

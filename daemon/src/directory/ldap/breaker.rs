@@ -2,8 +2,8 @@
 //! keeps silent is given up only when it does so again and again, since each silence holds somebody up for seconds. After
 //! a rest a single story tries it, and only when that one got an answer the others follow.
 //!
-//! What concerns one question alone makes no server rest: one that is beyond its limits, and one that it is silent on while
-//! it answers others.
+//! What concerns one question alone makes no server rest: one that is beyond its limits, one that it is silent on while
+//! it answers others, and one that it can't answer. Where it can't answer several, rekeyd's own questions decide.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,8 +35,10 @@ struct State {
     answers: u32,
     /// When the last answer came.
     answered: Option<Instant>,
-    /// Whether it rested since something was learnt of it.
-    rested: bool,
+    /// So many questions it could not answer, though it was there.
+    doubts: u32,
+    /// Whether it rested, or was doubted, since something was learnt of it.
+    doubted: bool,
 }
 
 /// A server that rests.
@@ -52,7 +54,8 @@ impl Breaker {
     /// The first silence is one too many where there is another server to ask.
     pub(super) fn new(has_others: bool, deadline: Duration, rest: Duration, now: Instant) -> Self {
         let patience = if has_others { 1 } else { SILENCES };
-        let state = State { open: None, window: now, silences: 0, answers: 0, answered: None, rested: false };
+        let state =
+            State { open: None, window: now, silences: 0, answers: 0, answered: None, doubts: 0, doubted: false };
         Self { patience, deadline, rest, state: Mutex::new(state) }
     }
 
@@ -83,8 +86,21 @@ impl Breaker {
     /// Counts a failure; `Some` where a rest begins with it that was none before.
     pub(super) fn failed(&self, failure: &Failure, now: Instant) -> Option<Duration> {
         match failure {
-            // Says nothing of the server.
-            Failure::Beyond(_) | Failure::Busy(_) => return None,
+            // Says nothing of the server, and whoever tried it after a rest makes way for the next.
+            Failure::Beyond(_) | Failure::Busy(_) => {
+                self.state().not_tried();
+                return None;
+            }
+            // It holds nobody up, and anybody may know such a question. Who has several of them must not shut out others, so
+            // that what is known of the server is learnt anew: one that can't answer that rests.
+            Failure::Doubtful(_) => {
+                let mut state = self.state();
+                state.turn(now);
+                state.doubts = state.doubts.saturating_add(1);
+                state.doubted |= state.doubts == SILENCES && state.answers < state.doubts;
+                state.not_tried();
+                return None;
+            }
             Failure::Silent(_) => {
                 let mut state = self.state();
                 state.turn(now);
@@ -109,7 +125,7 @@ impl Breaker {
         let since = state.open.as_ref().map(|open| open.since);
         let until = now + self.rest;
         state.open = Some(Open { since: since.unwrap_or(now), until, why: failure.clone(), trying: None });
-        state.rested = true;
+        state.doubted = true;
         since.is_none().then_some(self.rest)
     }
 
@@ -136,14 +152,15 @@ impl Breaker {
         }
     }
 
-    /// Whether it rested since something was learnt of it: a server that comes back may have become another one.
-    pub(super) fn has_rested(&self) -> bool {
-        self.state().rested
+    /// Whether something is to be learnt of it anew: one that comes back after a rest may have become another one, and one
+    /// that can't answer people's questions may not be able to answer ours either.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.state().doubted
     }
 
     /// What is known of the server was learnt anew.
     pub(super) fn learnt(&self) {
-        self.state().rested = false;
+        self.state().doubted = false;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,7 +171,14 @@ impl Breaker {
 impl State {
     fn turn(&mut self, now: Instant) {
         if now.duration_since(self.window) > WINDOW {
-            (self.window, self.silences, self.answers) = (now, 0, 0);
+            (self.window, self.silences, self.answers, self.doubts) = (now, 0, 0, 0);
+        }
+    }
+
+    /// Nobody is trying it any more, and nobody knows whether it is back.
+    fn not_tried(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.trying = None;
         }
     }
 
@@ -173,6 +197,10 @@ mod tests {
 
     fn breaker(has_others: bool, now: Instant) -> Breaker {
         Breaker::new(has_others, DEADLINE, REST, now)
+    }
+
+    fn doubt() -> Failure {
+        Failure::Doubtful("other".into())
     }
 
     fn silence() -> Failure {
@@ -241,6 +269,46 @@ mod tests {
     }
 
     #[test]
+    fn t68_questions_that_it_can_t_answer_make_it_rest_only_by_our_own() {
+        let now = Instant::now();
+        let breaker = breaker(true, now);
+        for _ in 0..4 {
+            assert_eq!(breaker.failed(&doubt(), now), None);
+            assert!(!breaker.is_doubted());
+        }
+        for _ in 0..100 {
+            assert_eq!(breaker.failed(&doubt(), now), None);
+            assert!(breaker.admit(now).is_ok() && breaker.resting().is_none());
+            assert!(breaker.is_doubted());
+        }
+        breaker.learnt();
+        // It answered ours, and is not asked them again and again by whoever knows what it can't answer.
+        assert_eq!(breaker.failed(&doubt(), now + WINDOW), None);
+        assert!(!breaker.is_doubted());
+        let later = now + 2 * WINDOW + Duration::from_secs(1);
+        (0..5).for_each(|_| assert_eq!(breaker.failed(&doubt(), later), None));
+        assert!(breaker.is_doubted());
+        // What it answers others shows as much.
+        let breaker = self::breaker(true, now);
+        (0..5).for_each(|_| assert_eq!(breaker.answered(now), None));
+        (0..100).for_each(|_| assert_eq!(breaker.failed(&doubt(), now), None));
+        assert!(!breaker.is_doubted() && breaker.resting().is_none());
+    }
+
+    #[test]
+    fn t68_whoever_tries_it_after_a_rest_and_learns_nothing_makes_way_for_the_next() {
+        for failure in [doubt(), Failure::Beyond("too large".into()), Failure::Busy("in use".into())] {
+            let now = Instant::now();
+            let breaker = breaker(true, now);
+            breaker.failed(&Failure::Unreachable("refused".into()), now);
+            let later = now + REST;
+            assert!(breaker.admit(later).is_ok() && breaker.admit(later).is_err());
+            breaker.failed(&failure, later);
+            assert!(breaker.admit(later).is_ok() && breaker.resting().is_some(), "{failure:?}");
+        }
+    }
+
+    #[test]
     fn r5_after_a_rest_one_story_tries() {
         let now = Instant::now();
         let breaker = breaker(true, now);
@@ -255,9 +323,9 @@ mod tests {
         assert!(breaker.admit(later).is_ok());
         assert_eq!(breaker.answered(later), Some(2 * REST));
         assert!(breaker.admit(later).is_ok() && breaker.resting().is_none());
-        assert!(breaker.has_rested());
+        assert!(breaker.is_doubted());
         breaker.learnt();
-        assert!(!breaker.has_rested());
+        assert!(!breaker.is_doubted());
     }
 
     #[test]

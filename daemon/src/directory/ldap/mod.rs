@@ -139,7 +139,7 @@ impl Ldap {
                 continue;
             }
             let mut found = self.find_on(upstream, login, depth, now).await;
-            if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = found {
+            if let Err(Failure::Broken(_) | Failure::Doubtful(_) | Failure::Unreachable(_)) = found {
                 // A connection that was kept may have ended unnoticed; a second failure is the server's.
                 found = self.find_on(upstream, login, depth, now).await;
             }
@@ -194,7 +194,7 @@ impl Ldap {
                 continue;
             }
             let mut found = self.read_on(upstream, id, now).await;
-            if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = found {
+            if let Err(Failure::Broken(_) | Failure::Doubtful(_) | Failure::Unreachable(_)) = found {
                 found = self.read_on(upstream, id, now).await;
             }
             match found {

@@ -92,7 +92,7 @@ impl Ldap {
         let attributes = ["namingContexts".to_owned()];
         match nature::entry(&mut session.link, "", &attributes).await {
             // A kept connection may have ended unnoticed.
-            Err(Failure::Broken(_) | Failure::Unreachable(_)) => {
+            Err(Failure::Broken(_) | Failure::Doubtful(_) | Failure::Unreachable(_)) => {
                 nature::entry(&mut upstream.fresh(Who::Rekeyd).await?, "", &attributes).await?
             }
             other => other?,
@@ -113,7 +113,7 @@ impl Ldap {
     fn flaw(&self, upstream: &Upstream, writer: bool, now: Timestamp) -> Option<(FlawKind, String)> {
         if let Some(failure) = upstream.resting() {
             let kind = match failure {
-                Failure::Broken(_) | Failure::Unreachable(_) => FlawKind::Down,
+                Failure::Broken(_) | Failure::Doubtful(_) | Failure::Unreachable(_) => FlawKind::Down,
                 Failure::Refused(_) => FlawKind::Refused,
                 Failure::Beyond(_) | Failure::Busy(_) | Failure::Silent(_) => FlawKind::Slow,
             };

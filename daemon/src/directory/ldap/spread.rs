@@ -57,7 +57,10 @@ async fn arrived(
     id: &AccountId,
     before: &Stamp,
 ) -> Result<Option<bool>, Failure> {
-    upstream.admit()?;
+    // One that rests is left to those who need it: whether it is back is found out by a story that tells how it went.
+    if let Some(failure) = upstream.resting() {
+        return Err(failure);
+    }
     let mut session = upstream.session(wanted).await?;
     let nature = Arc::clone(&session.nature);
     let Some(filter) = nature.flavour.id_filter(id) else { return Ok(None) };

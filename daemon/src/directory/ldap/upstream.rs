@@ -220,8 +220,9 @@ impl Upstream {
     /// A given connection with what is known of the server.
     pub(super) async fn session_on(&self, mut link: Link, wanted: &Wanted) -> Result<Session, Failure> {
         let mut known = self.nature.lock().await;
-        // A server that comes back may have become another one: restarted with other settings, or restored.
-        let back = self.breaker.has_rested();
+        // A server that comes back may have become another one: restarted with other settings, or restored. One that is
+        // doubted shows here whether it can answer anything.
+        let back = self.breaker.is_doubted();
         let fresh = |nature: &Nature| if nature.proof.copy { FRESH_REFUSAL } else { FRESH };
         if let Some((_, nature)) = known.as_ref().filter(|(since, one)| !back && since.elapsed() < fresh(one)) {
             return Ok(Session { link, nature: Arc::clone(nature) });

@@ -18,6 +18,9 @@ use super::request::{Modify, Page, Query, Request};
 pub(super) const PASSING: [u32; 6] = [1, 3, 11, 51, 52, 80];
 /// Those of them that a search ends with when it alone asks for too much: timeLimitExceeded, adminLimitExceeded.
 const LIMITS: [u32; 2] = [3, 11];
+/// Those of them that may be about one question alone: a plugin or a constructed attribute fails on one entry, or what holds
+/// a part of the entries is away. operationsError, unavailable, other.
+const DOUBTFUL: [u32; 3] = [1, 52, 80];
 
 /// Why an operation has no answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +33,8 @@ pub(super) enum Failure {
     Busy(String),
     /// The connection ended while the operation was under way.
     Broken(String),
+    /// The server answers that it can't answer this. Whether it could answer anything else only other questions tell.
+    Doubtful(String),
     /// The server is reached and does not let us in, or is not what the configuration says.
     Refused(String),
     /// No answer in time.
@@ -43,6 +48,7 @@ impl fmt::Display for Failure {
         let (Self::Beyond(why)
         | Self::Broken(why)
         | Self::Busy(why)
+        | Self::Doubtful(why)
         | Self::Refused(why)
         | Self::Silent(why)
         | Self::Unreachable(why)) = self;
@@ -55,7 +61,7 @@ impl Failure {
     /// that can't be used.
     pub(super) fn asked_for_ourselves(self) -> Self {
         match self {
-            Self::Beyond(why) => Self::Unreachable(why),
+            Self::Beyond(why) | Self::Doubtful(why) => Self::Unreachable(why),
             other => other,
         }
     }
@@ -95,7 +101,8 @@ impl Link {
 
     /// Searches. A server that can't answer now is a failure; every other end is for the caller to read.
     pub(super) async fn search(&mut self, query: &Query<'_>) -> Result<Results, Failure> {
-        results(self.one(Request::Search(query)).await?)
+        let answered = self.one(Request::Search(query)).await?;
+        self.results(vec![answered])?.pop().ok_or_else(|| Failure::Broken("the server's answer makes no sense".into()))
     }
 
     /// One page of a search, and where the next begins; none after the last. How it ended is for the caller to read.
@@ -115,7 +122,16 @@ impl Link {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        exchange(&mut self.place, &requests, self.deadline).await?.into_iter().map(results).collect()
+        let answered = exchange(&mut self.place, &requests, self.deadline).await?;
+        self.results(answered)
+    }
+
+    fn results(&mut self, answered: Vec<Answered>) -> Result<Vec<Results>, Failure> {
+        if answered.iter().any(|answered| answered.reply.code == 1) {
+            // Active Directory answers so where it no longer knows who asks.
+            self.place.connection = None;
+        }
+        answered.into_iter().map(results).collect()
     }
 
     /// Replaces attributes, if the entry fits the condition at that moment.
@@ -192,6 +208,7 @@ async fn only(place: &mut Place, request: Request<'_>, deadline: Duration) -> Re
 fn results(answered: Answered) -> Result<Results, Failure> {
     match answered.reply.code {
         code if LIMITS.contains(&code) => return Err(Failure::Beyond(answered.reply.words())),
+        code if DOUBTFUL.contains(&code) => return Err(Failure::Doubtful(answered.reply.words())),
         code if PASSING.contains(&code) => return Err(Failure::Unreachable(answered.reply.words())),
         _ => {}
     }

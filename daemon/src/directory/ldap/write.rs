@@ -149,7 +149,7 @@ impl Ldap {
         // Two tries, since a kept connection may have ended unnoticed and nothing is written before the look.
         let mut link = session.link;
         let mut looked = self.look(&mut link, &nature, target).await;
-        if let Err(Failure::Broken(_) | Failure::Unreachable(_)) = looked {
+        if let Err(Failure::Broken(_) | Failure::Doubtful(_) | Failure::Unreachable(_)) = looked {
             link = match upstream.fresh(Who::Rekeyd).await {
                 Ok(link) => link,
                 Err(failure) => return unanswered(upstream, failure, false),

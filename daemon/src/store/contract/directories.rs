@@ -44,6 +44,38 @@ async fn a_directory_keeps_its_key_whatever_it_is_called() {
 }
 
 #[tokio::test]
+async fn a_directory_is_not_renamed_over_one_that_a_request_or_an_adoption_names() {
+    for place in places() {
+        let store = place.open().store;
+        let (old, new) = (store.directory_key("old").await.unwrap(), store.directory_key("new").await.unwrap());
+        let helped = NewRequest { origin: Origin::Operator, directory: Some(new), ..request(1, 0) };
+        store.accept(helped, vec![], Some(event(EventKind::Thawed, "ada", 0))).await.unwrap();
+        assert_eq!(store.rename_directory(&names(&["old"]), "new").await, Ok(false));
+        let leased = store.lease_requests(9, DAY, at(1)).await.unwrap();
+        assert_eq!(leased.iter().map(|request| request.directory).collect::<Vec<_>>(), [Some(new)]);
+        assert_eq!(store.directory_key("old").await, Ok(old));
+
+        let begun = NewAdoption {
+            id: RequestId::from_bytes([2; 22]),
+            directory: store.directory_key("adopted").await.unwrap(),
+            filter: None,
+            undecided_as: None,
+            actor: visitor(),
+            reason: "first day".into(),
+            at: at(1),
+        };
+        let told = Event::new(at(1), EventKind::Adoption, visitor(), None, "begun");
+        store.begin_adoption(begun, told).await.unwrap();
+        assert_eq!(store.rename_directory(&names(&["old"]), "adopted").await, Ok(false));
+        // Requests of other directories, and of none, are in nobody's way.
+        store.accept(request(3, 0), vec![], None).await.unwrap();
+        store.directory_key("empty").await.unwrap();
+        assert_eq!(store.rename_directory(&names(&["old"]), "empty").await, Ok(true));
+        assert_eq!(store.directory_key("empty").await, Ok(old));
+    }
+}
+
+#[tokio::test]
 async fn what_belongs_to_a_directory_that_is_gone_is_told_of_and_of_no_other() {
     for place in places() {
         let store = place.open().store;

@@ -327,7 +327,8 @@ async fn r16_a_copy_has_its_name_once_it_has_an_epoch_of_its_own() {
             Connection::open(file).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
         };
         fs::write(&part, "somebody else's").unwrap();
-        assert!(Store::backup(&place.config(), &to).is_err(), "it takes no other file's place");
+        let refused = Store::backup(&place.config(), &to).unwrap_err().to_string();
+        assert!(refused.contains("copy.db.part") && refused.contains("remove that file"), "{refused}");
         assert_eq!(fs::read(&part).unwrap(), b"somebody else's");
         assert!(!to.exists());
         fs::remove_file(&part).unwrap();

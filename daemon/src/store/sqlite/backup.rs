@@ -27,7 +27,14 @@ pub(super) fn backup(config: &StoreConfig, to: &Path) -> Result<(), Error> {
     let part = part_of(to);
     // Made here, so that nobody else can read it, and so that no other file is written over.
     let copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
-    let copy = copy.map_err(|error| unusable(&part, error))?;
+    let copy = copy.map_err(|error| match error.kind() {
+        // It may be another backup's that is under way, so that nobody but its owner can tell whether it is of use.
+        io::ErrorKind::AlreadyExists => Error::Broken(format!(
+            "{} is there already: a backup is under way, or one has not ended; where none is, remove that file",
+            part.display()
+        )),
+        _ => unusable(&part, error),
+    })?;
     let made = fill(&source, &part)
         .map_err(|fault| {
             Error::Broken(format!("{} can't be copied to {}: {fault}", config.path.display(), to.display()))

@@ -3,13 +3,13 @@
 use rekeyd_core::domain::{DirectoryKey, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Sqlite;
 use super::fault::Fault;
 use super::seal::draw;
 use super::writer::Desk;
+use super::{Sqlite, requests};
 use crate::store::{Error, LeftBehind};
 
-/// Whether anything rests on a key, besides rows of the trail, which stay readable without it.
+/// Whether an account rests on a key; rows of the trail stay readable without it.
 const IN_USE: [&str; 5] = [
     "SELECT EXISTS (SELECT 1 FROM accounts WHERE account >= ?1 AND account < ?2)",
     "SELECT EXISTS (SELECT 1 FROM contacts WHERE account >= ?1 AND account < ?2)",
@@ -100,6 +100,13 @@ fn rename(desk: &Desk<'_>, formerly: &[String], name: &str) -> Result<bool, Faul
             if desk.connection.prepare_cached(sql)?.query_row((&from, &to), |row| row.get(0))? {
                 return Ok(false);
             }
+        }
+        let adopted = "SELECT EXISTS (SELECT 1 FROM adoptions WHERE directory = ?1)";
+        if desk.connection.prepare_cached(adopted)?.query_row([key], |row| row.get(0))? {
+            return Ok(false);
+        }
+        if requests::rest_on(desk, DirectoryKey(key))? {
+            return Ok(false);
         }
         // The new name was seen before anybody said what the old one was, and nothing rests on it yet.
         desk.connection.prepare_cached("DELETE FROM directories WHERE name = ?1")?.execute([name])?;

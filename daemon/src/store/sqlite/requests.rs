@@ -88,6 +88,18 @@ pub(super) fn end(desk: &Desk<'_>, id: RequestId, leased: bool, end: &End<'_>) -
     Ok(())
 }
 
+/// Whether a waiting request names a directory. All of them are opened, which is for the start alone.
+pub(super) fn rest_on(desk: &Desk<'_>, directory: DirectoryKey) -> Result<bool, Fault> {
+    let mut statement = desk.connection.prepare_cached("SELECT * FROM requests WHERE state = 'waiting'")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if read(row, desk.key)?.is_some_and(|request| request.directory == Some(directory)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn read(row: &Row<'_>, key: &DataKey) -> Result<Option<LeasedRequest>, Fault> {
     let id = RequestId::from_bytes(row.get("id")?);
     let (purpose, origin): (String, String) = (row.get("purpose")?, row.get("origin")?);

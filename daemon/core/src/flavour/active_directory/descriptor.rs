@@ -92,7 +92,7 @@ impl Descriptor {
     /// Reads the bytes of a value, in the self-relative form.
     ///
     /// # Errors
-    /// [`BadDescriptor`] where an offset or a length leaves the value, or a part is of another shape.
+    /// [`BadDescriptor`] where an offset or a length leaves the value, a part is of another shape, or there is no list.
     pub fn parse(value: &[u8]) -> Result<Self, BadDescriptor> {
         let mut head = Bytes(value);
         if head.byte()? != 1 {
@@ -106,8 +106,11 @@ impl Descriptor {
             if offset == 0 { Ok(None) } else { value.get(offset..).map(Some).ok_or(BadDescriptor) }
         };
         let owner = at(owner)?.map(Sid::split).transpose().map_err(|_| BadDescriptor)?.map(|(owner, _)| owner);
-        let list = if control & LIST_PRESENT == 0 { None } else { at(list)?.map(entries).transpose()? };
-        Ok(Self { owner, list })
+        // Without the mark the list was not asked for or not shown, and is no list that lets everybody in.
+        if control & LIST_PRESENT == 0 {
+            return Err(BadDescriptor);
+        }
+        Ok(Self { owner, list: at(list)?.map(entries).transpose()? })
     }
 
     /// Whether the holder of `token` (itself and all its groups) may exercise the one `right` on the account `own`,
@@ -261,9 +264,11 @@ mod tests {
         let list = Descriptor::parse(&bytes).unwrap();
         assert!(list.allows(&token, &sid(PERSON), WRITE_LIST, &[]));
         assert!(!list.allows(&token, &sid(PERSON), DELETE, &[]));
-        if let Some(control) = bytes.get_mut(2) {
-            *control = 0;
-        }
+        let control = bytes[2];
+        bytes[2] = 0;
+        assert_eq!(Descriptor::parse(&bytes), Err(BadDescriptor), "a list that is not shown lets nobody in");
+        bytes[2] = control;
+        bytes[16..20].fill(0);
         assert!(Descriptor::parse(&bytes).unwrap().allows(&token, &sid(PERSON), DELETE, &[]));
     }
 

@@ -104,7 +104,8 @@ pub(super) fn verified(reply: &Reply) -> Result<Verified, String> {
         (0, Some(PolicyError::ChangeAfterReset)) => Ok(Verified::RightButMustChange),
         (0, _) if grace.is_some() => Ok(Verified::RightButMustChange),
         (0, _) => Ok(Verified::Right),
-        (1 | 2 | 3 | 7 | 8 | 11 | 13 | 51 | 52 | 80, _) => Err(reply.words()),
+        // A referral: this server has not looked at the password.
+        (1 | 2 | 3 | 7 | 8 | 10 | 11 | 13 | 51 | 52 | 80, _) => Err(reply.words()),
         // Disabled, locked, idle: 53 and 19 come with a wrong password, too.
         _ => Ok(Verified::Wrong),
     }
@@ -229,6 +230,7 @@ mod tests {
                 reply(19, "Account inactivity limit exceeded. Contact system administrator to reset.", None),
                 Ok(Verified::Wrong),
             ),
+            (reply(10, "", None), Err("result 10".into())),
             (reply(53, "", None), Ok(Verified::Wrong)),
             (
                 reply(13, "Operation requires a secure connection", None),

@@ -14,7 +14,7 @@ use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
 use crate::flavour::{Change, Outcome, Reading, Rejection, Reply, Settled, Verified};
-use crate::policy::permit::Permit;
+use crate::policy::permit::{Mandate, Permit};
 
 pub use writer::{LISTS, PLUGIN, Writer};
 
@@ -78,16 +78,21 @@ impl FreeIpa {
 
     /// How a password is written here: in clear text, from which the plugin makes the Kerberos keys, too.
     pub fn change(&self, permit: &Permit) -> Result<Change, Rejection> {
+        // What operators write goes by their own account, where there is one, and the plugin looks at nothing else.
+        let pen = match (permit.mandate(), &self.operators) {
+            (Mandate::Operator(_), Some(operators)) => operators,
+            (Mandate::Operator(_) | Mandate::Ticket(_), _) => &self.writer,
+        };
         if permit.must_change() {
             // What an account that is on neither list writes has expired by then.
-            if ![Some(&self.writer), self.operators.as_ref()].contains(&Some(&Writer::Admin)) {
+            if *pen != Writer::Admin {
                 return Err(Rejection::MissingRight(
                     "must-change needs an account of its own for operators, which is in neither SysAcctManagersDNs \
                      nor passSyncManagersDNs"
                         .into(),
                 ));
             }
-        } else if let Some(why) = self.writer.obstacle() {
+        } else if let Some(why) = pen.obstacle() {
             return Err(Rejection::MissingRight(why));
         }
         let password = Zeroizing::new(permit.password().expose().as_bytes().to_vec());
@@ -134,7 +139,7 @@ pub(super) mod tests {
     use crate::domain::{DirectoryKey, EntryName, Finding, Server};
     use crate::flavour::ds389::tests::NOW;
     use crate::flavour::policy_entry::PolicyView;
-    use crate::policy::tests::proofs::replacing;
+    use crate::policy::tests::proofs::{replacing, resetting};
 
     pub(in crate::flavour) fn server() -> FreeIpa {
         let ds = Ds389 { idleness: ds389::Idleness::Off, ..Ds389::default() };
@@ -202,16 +207,21 @@ pub(super) mod tests {
 
     #[test]
     fn t70_only_a_writer_of_the_right_kind_writes() {
-        let refused = |server: &FreeIpa, must_change| server.change(&replacing(must_change)).is_err();
-        for (writer, operators, self_service, temporary) in [
-            (Writer::SysAccount, Some(Writer::Admin), false, false),
-            (Writer::SysAccount, None, false, true),
-            (Writer::Admin, None, true, false),
-            (Writer::DsManager, Some(Writer::DsManager), true, true),
-            (Writer::Unknown("x".into()), Some(Writer::Unknown("y".into())), true, true),
+        let refused = |server: &FreeIpa, permit: &Permit| server.change(permit).is_err();
+        for (writer, operators, self_service, by_hand, temporary) in [
+            (Writer::SysAccount, Some(Writer::Admin), false, true, false),
+            (Writer::SysAccount, Some(Writer::SysAccount), false, false, true),
+            (Writer::SysAccount, None, false, false, true),
+            (Writer::Admin, None, true, true, false),
+            // The plugin looks at the one that writes, and not at the other.
+            (Writer::Admin, Some(Writer::SysAccount), true, false, true),
+            (Writer::Admin, Some(Writer::Unknown("y".into())), true, true, true),
+            (Writer::DsManager, Some(Writer::DsManager), true, true, true),
+            (Writer::Unknown("x".into()), Some(Writer::Unknown("y".into())), true, true, true),
         ] {
             let server = FreeIpa { writer, operators, ..server() };
-            assert_eq!((refused(&server, false), refused(&server, true)), (self_service, temporary), "{server:?}");
+            let found = [resetting(), replacing(false), replacing(true)].map(|permit| refused(&server, &permit));
+            assert_eq!(found, [self_service, by_hand, temporary], "{server:?}");
         }
     }
 

@@ -134,7 +134,10 @@ fn locked(reading: &Reading<'_>, standing: &mut Standing) -> Result<(), Unreadab
                 found(Finding::LockedByFailures, Some(until));
             }
         }
-        (Some(_), None) => {}
+        (Some(_), None) => {
+            let why = "it is absent, so that nobody can tell how long the lock lasts".to_owned();
+            return Err(Unreadable { attribute: "krbLastFailedAuth".into(), why });
+        }
     }
     Ok(())
 }
@@ -260,6 +263,9 @@ mod tests {
             [Finding::LockedByFailures]
         );
         assert_eq!(found(&format!("{SET}krbLoginFailedCount: some")), [Finding::Unknown]);
+        // When the last one was is not shown.
+        assert_eq!(found(&format!("{SET}krbLoginFailedCount: 6")), [Finding::Unknown]);
+        assert_eq!(found(&format!("{SET}krbLoginFailedCount: 5")), []);
         let forever = Policy { max_failures: 6, lockout: true, lockout_duration: None, ..plain_policy() };
         let forever = PolicyView::InForce(forever);
         assert_eq!(findings(&server(), &entry(&tried(6, now)), &forever), [Finding::LockedByAdmin]);

@@ -49,6 +49,13 @@ pub(crate) fn replacing(must_change: bool) -> Permit {
     Permit::new(terms, password(&account), mandate, must_change).ok().unwrap()
 }
 
+/// A permit by which a person resets their own password, for the same.
+pub(crate) fn resetting() -> Permit {
+    let account = account();
+    let mandate = by_ticket(ticket(&account));
+    Permit::new(terms(&account, Act::SelfReset, None), password(&account), mandate, false).ok().unwrap()
+}
+
 fn other() -> Account {
     Account { id: AccountId { directory: DirectoryKey(1), stable: "b2".into() }, ..account() }
 }
