@@ -8,7 +8,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -180,6 +183,9 @@ impl Samba {
     }
 }
 
+/// How many addresses were tried by this run so far.
+static TRIED: AtomicU8 = AtomicU8::new(0);
+
 static LANE: Mutex<Option<Arc<Samba>>> = Mutex::const_new(None);
 
 /// Ends the shared server. The end of the run calls it.
@@ -199,7 +205,9 @@ pub(crate) fn one(value: &[u8]) -> HashSet<Vec<u8>> {
 /// An address on which nobody answers to LDAP. The ports are fixed, so the address tells runs apart.
 fn free_address() -> Ipv4Addr {
     let own = std::process::id().to_le_bytes();
-    (0..200)
+    // Another test's may be under way and not answer yet.
+    let first = TRIED.fetch_add(20, Ordering::Relaxed);
+    (first..200)
         .map(|step| Ipv4Addr::new(127, 64 | (own[1] & 63), own[0], 1 + step))
         .find(|address| [389, 636, 3268, 3269].iter().all(|port| TcpListener::bind((*address, *port)).is_ok()))
         .expect("a free address; the ports below 1024 are root's alone, so the tests must be root")

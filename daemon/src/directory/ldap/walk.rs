@@ -94,7 +94,10 @@ impl Ldap {
                 Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
-        Err(self.no_answer(last))
+        Err(match last {
+            Some(Failure::Beyond(why)) => Error::Misconfigured(why),
+            last => self.no_answer(last),
+        })
     }
 
     async fn survey_on<'d>(&'d self, upstream: &'d Upstream, survey: &Survey<'_>) -> Result<LdapWalk<'d>, Failure> {
@@ -153,7 +156,13 @@ impl Ldap {
         let filter = Filter::And([people].into_iter().chain(survey.filter.clone()).chain(ids).collect());
         let base = self.wanted.search.base.0.clone();
         Ok(LdapWalk {
-            pages: Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, filter.clone(), attributes),
+            pages: Pages::begin(
+                upstream.fresh(Who::Rekeyd).await?,
+                own.flavour.product(),
+                base,
+                filter.clone(),
+                attributes,
+            ),
             lackers: Lackers::Unknown,
             eyes,
             upstream,
@@ -183,7 +192,8 @@ impl Ldap {
         emails.sort_unstable();
         emails.dedup();
         let base = self.wanted.search.base.0.clone();
-        let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, people.clone(), emails.clone());
+        let Some(product) = eyes.first().map(|eyes| eyes.nature.flavour.product()) else { return Ok(Vec::new()) };
+        let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, product, base, people.clone(), emails.clone());
         let mut marks = Vec::new();
         while let Some(page) = pages.next().await? {
             for entry in page {
@@ -226,7 +236,7 @@ impl LdapWalk<'_> {
             Err(failure) => {
                 let failure = failed(self.upstream, failure);
                 Err(match failure {
-                    Failure::Refused(why) => Error::Misconfigured(why),
+                    Failure::Beyond(why) | Failure::Refused(why) => Error::Misconfigured(why),
                     other => Error::Unavailable(other.to_string()),
                 })
             }
@@ -334,7 +344,8 @@ impl LdapWalk<'_> {
                 let absent = most.iter().map(|name| Filter::present(name.as_str()).negated());
                 let filter = Filter::And([self.filter.clone()].into_iter().chain(absent).collect());
                 let base = eyes.ldap.ldap().wanted.search.base.0.clone();
-                let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, base, filter, Vec::new());
+                let product = eyes.nature.flavour.product();
+                let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, product, base, filter, Vec::new());
                 Lackers::of(most, pages)
             }
             _ => Lackers::None,
