@@ -7,7 +7,6 @@ use rekeyd_core::flavour::active_directory::policy::{OF_AN_OBJECT, OF_THE_DOMAIN
 use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::active_directory::sight::{OF_THE_SCHEMA, Property, Sight};
 use rekeyd_core::flavour::active_directory::{ActiveDirectory, Maker, POWERFUL_BY_NAME};
-use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 
 use super::proof::{self, Proof};
