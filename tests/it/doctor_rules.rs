@@ -203,6 +203,6 @@ async fn t51_doctor_writes_nothing_to_people() {
     doctor(world, 0);
     assert_eq!(state().await, before, "the doctor has changed somebody");
     assert!(estate.bind(&ada, FIRST).await.rc == 0);
-    let tried = server.writes(&ada).await.into_iter().filter(|write| write.is_by_service()).collect::<Vec<_>>();
+    let tried = server.writes(&ada).await.into_iter().filter(slapd::Write::is_by_service).collect::<Vec<_>>();
     assert!(!tried.is_empty() && tried.iter().all(|write| write.result != 0), "{tried:?}");
 }

@@ -162,8 +162,6 @@ causes! {
     Nobody = "nobody",
     /// The server does not let us in.
     NotLetIn = "not-let-in",
-    /// Our own password expires.
-    OwnPasswordExpires = "own-password-expires",
     /// Our account is an administrator of passwords: rules on passwords are not looked at.
     PasswordAdministrator = "password-administrator",
     /// Some people's passwords never expire, and need not be changed when they should be.
