@@ -143,7 +143,9 @@ mod tests {
         let troubled = why.map(|why| ("mail".to_owned(), (true, why.to_owned()))).into_iter().collect();
         let untold = ways.untold(&troubled, Timestamp::from_millis(0));
         if is_kept {
-            untold.iter().for_each(|(channel, _)| ways.told(channel.clone()));
+            for (channel, _) in &untold {
+                ways.told(channel.clone());
+            }
         }
         untold.into_iter().map(|(_, event)| (event.kind, event.outcome)).collect()
     }

@@ -4,8 +4,7 @@
 use zeroize::Zeroizing;
 
 use crate::domain::{AccountId, DirectoryKey, Dn, Stamp};
-use crate::flavour::active_directory::sid::Sid;
-use crate::flavour::active_directory::{self, ActiveDirectory, Maker};
+use crate::flavour::active_directory::{self, ActiveDirectory, Maker, NumberedGroup};
 use crate::flavour::ds389::{self, Ds389, Idleness};
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
@@ -102,12 +101,11 @@ impl Flavour {
         }
     }
 
-    /// All groups of an account by their identifiers, each with what makes its members rule over others, if it does;
-    /// `None` where the product does not number them.
+    /// All groups of an account by their identifiers, in order; `None` where the product does not number them.
     ///
     /// # Errors
     /// Why they are not known.
-    pub fn numbered_groups(&self, entry: &Entry) -> Option<Result<Vec<(Sid, Option<String>)>, String>> {
+    pub fn numbered_groups(&self, entry: &Entry) -> Option<Result<Vec<NumberedGroup>, String>> {
         match self {
             Self::ActiveDirectory(ad) => Some(ad.numbered_groups(entry)),
             Self::Ds389(_) | Self::FreeIpa(_) | Self::OpenLdap(_) => None,

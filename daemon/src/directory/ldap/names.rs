@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rekeyd_core::domain::Account;
+use rekeyd_core::flavour::active_directory::NumberedGroup;
 use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::filter::Filter;
 
@@ -40,7 +41,7 @@ impl Ldap {
         let base = self.wanted.search.base.0.as_str();
         let domain = nature.root.context_of(base).unwrap_or(base);
         let attributes = ["objectSid".to_owned()];
-        let asked: Vec<&Sid> = groups.iter().map(|(sid, _)| sid).take(MOST).collect();
+        let asked: Vec<&Sid> = groups.iter().map(|group| &group.sid).take(MOST).collect();
         let questions: Vec<Query<'_>> = asked
             .chunks(AT_ONCE)
             .map(|some| some.iter().map(|sid| Filter::equal("objectSid", sid.bytes())).collect())
@@ -54,7 +55,7 @@ impl Ldap {
                 }
             }
         }
-        let shown = groups.into_iter().map(|(sid, power)| Membership {
+        let shown = groups.into_iter().map(|NumberedGroup { sid, power }| Membership {
             name: names.remove(&sid).unwrap_or_else(|| sid.to_string()),
             power: power.map(|power| format!("{power}, {sid}")),
         });

@@ -121,6 +121,15 @@ pub enum Maker {
     Samba,
 }
 
+/// One of an account's groups.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NumberedGroup {
+    /// Its identifier.
+    pub sid: Sid,
+    /// What its members rule over others by, in words, if they do.
+    pub power: Option<String>,
+}
+
 /// What is known of one domain controller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ActiveDirectory {
@@ -219,17 +228,17 @@ impl ActiveDirectory {
         state::read(self, reading, standing);
     }
 
-    /// All groups that an account is in at any depth, each with what makes its members rule over others, if it does.
+    /// All groups that an account is in at any depth, in the order of their identifiers.
     ///
     /// # Errors
     /// Why they are not known.
-    pub fn numbered_groups(&self, entry: &Entry) -> Result<Vec<(Sid, Option<String>)>, String> {
+    pub fn numbered_groups(&self, entry: &Entry) -> Result<Vec<NumberedGroup>, String> {
         let token = state::token(entry).map_err(|bad| format!("{}: {}", bad.attribute, bad.why))?;
         let power = |sid: &Sid| {
             let named = self.powerful.iter().find(|(powerful, _)| powerful == sid).map(|(_, name)| name.clone());
             sid.power().map(str::to_owned).or(named)
         };
-        Ok(token.into_iter().map(|sid| (sid.clone(), power(&sid))).collect())
+        Ok(token.into_iter().map(|sid| NumberedGroup { power: power(&sid), sid }).collect())
     }
 
     /// The groups, among those that the configuration names, that an account is in at any depth.
