@@ -22,7 +22,7 @@ tests! {
     async fn ctl_policy_test_names_the_lines_of_a_faulty_configuration;
     async fn ctl_policy_test_of_some_logins_looks_at_them_alone;
     async fn t51_a_walk_takes_nothing_unseen_for_absent;
-    async fn t57_389_ds_names_members_in_many_ways;
+    async fn t57_members_are_named_in_many_ways_on_389_ds;
     async fn t57_a_walk_sees_what_a_look_up_sees;
     async fn t57_a_thousand_groups_and_a_hundred_thousand_members;
     async fn t71_a_walk_that_is_cut_off_is_no_shorter_list;
@@ -123,7 +123,7 @@ async fn t57_a_walk_sees_what_a_look_up_sees() {
     }
 }
 
-async fn t57_389_ds_names_members_in_many_ways() {
+async fn t57_members_are_named_in_many_ways_on_389_ds() {
     let estate = Arc::new(Estate::claim(Product::Ds389).await);
     for name in ["by-login", "by-case", "by-unique", "by-tail", "odd-dn", "nested", "active"] {
         estate.add_active(&estate.dn(name), &estate.login(name), &[]).await;

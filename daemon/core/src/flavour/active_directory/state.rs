@@ -208,7 +208,7 @@ impl Look<'_, '_> {
             (Some(since), Ok(Some(lasts))) => (Some(since.plus(lasts)), "it should be over"),
             (_, Ok(None)) => (None, "without end"),
             (None, Ok(Some(_))) => (None, "since when can't be read"),
-            (_, Err(_)) => (None, "for how long can't be read"),
+            (_, Err(())) => (None, "for how long can't be read"),
         };
         match end.filter(|end| end.plus(CLOCKS) > self.reading.now) {
             Some(end) => self.locked(Finding::LockedByFailures, "locked", Some(end)),
