@@ -292,7 +292,7 @@ async fn ctl_policy_test_says_who_gains_and_who_loses() {
     assert!(world.audit().is_empty(), "nothing is changed");
 
     // Who is a person may be another question, too.
-    let narrow = own.replace("[directory]", "[directory]").replace("group_base", "filter = \"(uid=ada)\"\ngroup_base");
+    let narrow = own.replace("group_base", "filter = \"(uid=ada)\"\ngroup_base");
     std::fs::write(&file, narrow).expect("a written file");
     let (accounts, _) = walked(&world, &["policy", "test", "--all", "--against", &file]);
     assert!(accounts.values().all(|line| line["change"] == "loses" && line["then"]["reason"] == "not-found"));
