@@ -10,8 +10,9 @@ use futures_util::{StreamExt, stream};
 use ldap3::Mod;
 use rekeyd_tests::{
     acts::{Told, address},
+    builder::Builder,
     estate::{Estate, FIRST, OWN, Product, Server},
-    samba::Samba,
+    samba::{Samba, quoted},
     situations::{ALL, Situation, Truth},
     tests,
     world::World,
@@ -58,8 +59,8 @@ async fn everybody(product: Product) {
     let made = stream::iter(&people).map(async |(situation, _)| estate.make(situation.name).await);
     made.buffer_unordered(ABREAST).collect::<()>().await;
     let more = members(estate).await;
-    let marker = if product == Product::OpenLdap { r#"["employeeType=disabled"]"# } else { "" };
-    let builder = World::builder().estate(estate).set("directory.markers.disabled", marker);
+    let marker = if product == Product::Ds389 { "" } else { r#"["employeeType=disabled"]"# };
+    let builder = patient(estate).set("directory.markers.disabled", marker);
     // A group of a domain alone can't be in one of the kind that the estate watches.
     let watched = [estate.group("admins"), estate.group("local")];
     let watched = if product == Product::ActiveDirectory { &watched[..] } else { &watched[..1] };
@@ -77,8 +78,8 @@ async fn everybody(product: Product) {
             assert!(!seen.contains_key(&estate.login_of(name)), "{name} is no person");
             continue;
         }
-        // Two that share a login or an address are two accounts for a walk.
-        if truth.refused == Some("ambiguous") {
+        // Two that share a login or an address are two accounts for a walk; what is known by an adoption alone is not yet.
+        if truth.refused == Some("ambiguous") || name == "must-change-known" {
             continue;
         }
         let now = &seen[&estate.login_of(name)]["now"];
@@ -98,6 +99,11 @@ async fn everybody(product: Product) {
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(world.audit().is_empty(), "a look at everybody records nothing");
+}
+
+/// A walk opens connections of its own, and a domain controller that others load opens one after the other.
+fn patient(estate: &Arc<Estate>) -> Builder {
+    World::builder().estate(estate).set("directory.connect_timeout", r#""10s""#)
 }
 
 /// What is wrong with what an account is taken for.
@@ -209,15 +215,16 @@ async fn adopts_by_hand(product: Product) {
     for (name, login) in [("once", &login), ("elsewhere", &other)] {
         let dn = estate.dn(name);
         match product {
-            // One change of one's own: it could be an administrator's second as well.
+            // Made with a password and changed once: as many were set as where an administrator gives the first one later.
             Product::ActiveDirectory => {
-                estate.add_person(&dn, login, Some(FIRST), &[]).await;
+                let first = String::from_utf8(quoted(FIRST)).expect("letters with zeros between them");
+                estate.add_person(&dn, login, None, &[("unicodePwd", &first)]).await;
                 assert_eq!(estate.change_own(&dn, FIRST, OWN).await.rc, 0);
             }
             Product::Ds389 | Product::OpenLdap => estate.add_person(&dn, login, None, &[]).await,
         }
     }
-    let world = World::builder().estate(estate).start().await;
+    let world = patient(estate).start().await;
     let attribute = if product == Product::ActiveDirectory { "sAMAccountName" } else { "uid" };
     let reason = |login: &str| world.rekeyctl(&["--json", "explain", login], "").json()["reason"]["code"].clone();
     assert_eq!((reason(&login), reason(&other)), ("undecided".into(), "undecided".into()));
@@ -277,7 +284,7 @@ async fn t57_a_walk_goes_past_the_limits_of_active_directory() {
     let group = estate.login("crowd");
     samba.load(&format!("dn: {crowd}\nobjectClass: group\nsAMAccountName: {group}\n{members}")).await;
     estate.join(&estate.group("admins"), &crowd).await;
-    let world = World::builder().estate(estate).start().await;
+    let world = patient(estate).start().await;
     let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
     assert_eq!(accounts.len(), CROWD + 2);
     let has = |finding: &str| {
@@ -301,7 +308,7 @@ async fn t71_a_walk_that_389_ds_cuts_off_is_no_shorter_list() {
     let [sizes, looks] = ["nsPagedSizeLimit", "nsPagedLookThroughLimit"];
     for limit in ["nsSizeLimit", "nsLookThroughLimit"] {
         estate.set(estate.service(), limit, &["20"]).await;
-        let world = World::builder().estate(estate).start().await;
+        let world = patient(estate).start().await;
         // What the sample says is enough.
         let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
         assert_eq!(accounts.len(), CROWD_THERE, "{limit}");

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
+use rekeyd_core::domain::{Account, Dn, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::policy_entry::PolicyView;
@@ -20,6 +20,7 @@ use super::members::{Belongs, Mark, Members};
 use super::nature::Nature;
 use super::pages::Pages;
 use super::request::{Query, Scope};
+use super::shared::{listed_twice, mark_of};
 use super::upstream::{Session, Upstream};
 use super::wire::Failure;
 use super::{Ldap, failed, worse};
@@ -193,32 +194,13 @@ impl Ldap {
         emails.dedup();
         let base = self.wanted.search.base.0.clone();
         let Some(product) = eyes.first().map(|eyes| eyes.nature.flavour.product()) else { return Ok(Vec::new()) };
-        let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, product, base, people.clone(), emails.clone());
-        let mut marks = Vec::new();
-        while let Some(page) = pages.next().await? {
-            for entry in page {
-                let values = emails.iter().flat_map(|attribute| entry.texts(attribute));
-                let mut own: Vec<Mark> =
-                    values.filter_map(|value| EmailAddress::parse(value).ok()).map(|one| mark_of(&one)).collect();
-                own.sort_unstable();
-                own.dedup();
-                marks.extend(own);
-            }
-        }
-        marks.sort_unstable();
-        let mut shared: Vec<Mark> =
-            marks.windows(2).filter_map(|pair| pair.first().filter(|one| pair.last() == Some(one)).copied()).collect();
-        shared.dedup();
-        Ok(shared)
+        let pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, product, base, people.clone(), emails.clone());
+        listed_twice(pages, &emails).await
     }
 }
 
 fn name_of(entry: &Entry) -> &str {
     entry.name().0.as_str()
-}
-
-fn mark_of(address: &EmailAddress) -> Mark {
-    Mark::new("address", &address.folded())
 }
 
 impl<'d> Eyes<'d> {
