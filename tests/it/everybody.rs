@@ -280,7 +280,11 @@ async fn t57_a_walk_goes_past_the_limits_of_active_directory() {
     samba.load(&format!("dn: {crowd}\nobjectClass: group\nsAMAccountName: {group}\n{members}")).await;
     println!("members after {:.1?}", start.elapsed());
     let world = World::builder().estate(estate).start().await;
-    for (filter, at) in [("(cn=c1-*)","1.1"),("(&(objectCategory=person)(objectClass=user))","1.1"),("(&(objectCategory=person)(objectClass=user))","*")] {
+    for (filter, at) in [
+        ("(cn=c1-*)", "1.1"),
+        ("(&(objectCategory=person)(objectClass=user))", "1.1"),
+        ("(&(objectCategory=person)(objectClass=user))", "*"),
+    ] {
         let s = std::time::Instant::now();
         let mut a = estate.admin().await;
         let r = a.search(estate.base(), ldap3::Scope::Subtree, filter, [at]).await.unwrap();
@@ -288,7 +292,16 @@ async fn t57_a_walk_goes_past_the_limits_of_active_directory() {
     }
     let s = std::time::Instant::now();
     let mut a = estate.admin().await;
-    for n in 0..20 { a.search(&dn(n), ldap3::Scope::Base, "(objectClass=*)", ["*", "tokenGroups", "nTSecurityDescriptor", "msDS-User-Account-Control-Computed", "msDS-ResultantPSO"]).await.unwrap(); }
+    for n in 0..20 {
+        a.search(
+            &dn(n),
+            ldap3::Scope::Base,
+            "(objectClass=*)",
+            ["*", "tokenGroups", "nTSecurityDescriptor", "msDS-User-Account-Control-Computed", "msDS-ResultantPSO"],
+        )
+        .await
+        .unwrap();
+    }
     println!("20 bases {:.1?}", s.elapsed());
     let told = world.rekeyctl(&["policy", "test", "--all"], "");
     println!("walked after {:.1?} {}", start.elapsed(), told.err);
