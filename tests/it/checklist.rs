@@ -175,6 +175,11 @@ const LINES: &[Line] = &[
         Told("set, by the other server; nobody follows the referral", "the new password, written once"),
     ),
     alike(
+        "stale replica",
+        By("d6_a_stale_copy_decides_nothing_and_is_told_of_"),
+        Told("refused, if the server that takes writes says so; operators read behind", "the old password on the copy"),
+    ),
+    alike(
         "TLS name mismatch",
         By("d6_a_certificate_for_another_name_stops_everything"),
         Told("nothing was changed, the link still works", OLD),
@@ -188,7 +193,7 @@ const LINES: &[Line] = &[
 ];
 
 fn d6_every_line_of_the_checklist_is_tried_on_each_product() {
-    let sources = concat!(include_str!("scenarios.rs"), include_str!("mishaps.rs"));
+    let sources = concat!(include_str!("scenarios.rs"), include_str!("mishaps.rs"), include_str!("stale.rs"));
     let mut faults = Vec::new();
     for line in LINES {
         match line.tried {

@@ -10,8 +10,9 @@ use futures_util::{StreamExt, stream};
 use ldap3::Mod;
 use rekeyd_tests::{
     acts::{Told, address},
+    builder::Builder,
     estate::{Estate, FIRST, OWN, Product, Server},
-    samba::Samba,
+    samba::{Samba, quoted},
     situations::{ALL, Situation, Truth},
     tests,
     world::World,
@@ -58,8 +59,8 @@ async fn everybody(product: Product) {
     let made = stream::iter(&people).map(async |(situation, _)| estate.make(situation.name).await);
     made.buffer_unordered(ABREAST).collect::<()>().await;
     let more = members(estate).await;
-    let marker = if product == Product::OpenLdap { r#"["employeeType=disabled"]"# } else { "" };
-    let builder = World::builder().estate(estate).set("directory.markers.disabled", marker);
+    let marker = if product == Product::Ds389 { "" } else { r#"["employeeType=disabled"]"# };
+    let builder = patient(estate).set("directory.markers.disabled", marker);
     // A group of a domain alone can't be in one of the kind that the estate watches.
     let watched = [estate.group("admins"), estate.group("local")];
     let watched = if product == Product::ActiveDirectory { &watched[..] } else { &watched[..1] };
@@ -77,8 +78,8 @@ async fn everybody(product: Product) {
             assert!(!seen.contains_key(&estate.login_of(name)), "{name} is no person");
             continue;
         }
-        // Two that share a login or an address are two accounts for a walk.
-        if truth.refused == Some("ambiguous") {
+        // Two that share a login or an address are two accounts for a walk; what is known by an adoption alone is not yet.
+        if truth.refused == Some("ambiguous") || name == "must-change-known" {
             continue;
         }
         let now = &seen[&estate.login_of(name)]["now"];
@@ -98,6 +99,11 @@ async fn everybody(product: Product) {
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(world.audit().is_empty(), "a look at everybody records nothing");
+}
+
+/// A walk opens connections of its own, and a domain controller that others load opens one after the other.
+fn patient(estate: &Arc<Estate>) -> Builder {
+    World::builder().estate(estate).set("directory.connect_timeout", r#""10s""#)
 }
 
 /// What is wrong with what an account is taken for.
@@ -209,15 +215,16 @@ async fn adopts_by_hand(product: Product) {
     for (name, login) in [("once", &login), ("elsewhere", &other)] {
         let dn = estate.dn(name);
         match product {
-            // One change of one's own: it could be an administrator's second as well.
+            // Made with a password and changed once: as many were set as where an administrator gives the first one later.
             Product::ActiveDirectory => {
-                estate.add_person(&dn, login, Some(FIRST), &[]).await;
+                let first = String::from_utf8(quoted(FIRST)).expect("letters with zeros between them");
+                estate.add_person(&dn, login, None, &[("unicodePwd", &first)]).await;
                 assert_eq!(estate.change_own(&dn, FIRST, OWN).await.rc, 0);
             }
             Product::Ds389 | Product::OpenLdap => estate.add_person(&dn, login, None, &[]).await,
         }
     }
-    let world = World::builder().estate(estate).start().await;
+    let world = patient(estate).start().await;
     let attribute = if product == Product::ActiveDirectory { "sAMAccountName" } else { "uid" };
     let reason = |login: &str| world.rekeyctl(&["--json", "explain", login], "").json()["reason"]["code"].clone();
     assert_eq!((reason(&login), reason(&other)), ("undecided".into(), "undecided".into()));
@@ -257,7 +264,7 @@ fn undoes_last(world: &World) -> Told {
 
 /// More people than a page may hold there, and more members in a group than one answer shows.
 async fn t57_a_walk_goes_past_the_limits_of_active_directory() {
-    const CROWD: usize = 1_601;
+    const CROWD: usize = 1_501;
     // It takes nothing else while it takes many at once.
     let samba = Samba::fresh().await;
     let estate = &Arc::new(Estate::claim_on(Server::ActiveDirectory(Arc::clone(&samba))).await);
@@ -269,52 +276,23 @@ async fn t57_a_walk_goes_past_the_limits_of_active_directory() {
     let entry = |number| {
         format!("dn: {}\nobjectClass: user\nsAMAccountName: {}\nuserAccountControl: 514\n\n", dn(number), login(number))
     };
-    let start = std::time::Instant::now();
     samba.load(&(0..CROWD).map(entry).collect::<String>()).await;
-    println!("{CROWD} added after {:.1?}", start.elapsed());
     let crowd = estate.group("crowd");
     let names = (0..CROWD).map(|number| format!("member: {}\n", dn(number)));
     let ends = ["first", "last"].map(|name| format!("member: {}\n", estate.dn(name)));
     let members: String = ends[..1].iter().cloned().chain(names).chain(ends[1..].iter().cloned()).collect();
     let group = estate.login("crowd");
     samba.load(&format!("dn: {crowd}\nobjectClass: group\nsAMAccountName: {group}\n{members}")).await;
-    println!("members after {:.1?}", start.elapsed());
-    let world = World::builder().estate(estate).start().await;
-    for (filter, at) in [
-        ("(cn=c1-*)", "1.1"),
-        ("(&(objectCategory=person)(objectClass=user))", "1.1"),
-        ("(&(objectCategory=person)(objectClass=user))", "*"),
-    ] {
-        let s = std::time::Instant::now();
-        let mut a = estate.admin().await;
-        let r = a.search(estate.base(), ldap3::Scope::Subtree, filter, [at]).await.unwrap();
-        println!("{filter} {at} {} {:?} {:.1?}", r.0.len(), r.1.rc, s.elapsed());
-    }
-    let s = std::time::Instant::now();
-    let mut a = estate.admin().await;
-    for n in 0..20 {
-        a.search(
-            &dn(n),
-            ldap3::Scope::Base,
-            "(objectClass=*)",
-            ["*", "tokenGroups", "nTSecurityDescriptor", "msDS-User-Account-Control-Computed", "msDS-ResultantPSO"],
-        )
-        .await
-        .unwrap();
-    }
-    println!("20 bases {:.1?}", s.elapsed());
-    let told = world.rekeyctl(&["policy", "test", "--all"], "");
-    println!("walked after {:.1?} {}", start.elapsed(), told.err);
-    let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
-    println!("walked after {:.1?}", start.elapsed());
-    assert_eq!(accounts.len(), CROWD + 2);
-    let is_disabled = |line: &&Value| line["now"]["reason"] == "disabled";
-    assert_eq!(accounts.values().filter(is_disabled).count(), CROWD);
     estate.join(&estate.group("admins"), &crowd).await;
+    let world = patient(estate).start().await;
     let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
-    let is_privileged =
-        |line: &&Value| line["now"]["findings"].as_array().is_some_and(|found| found.contains(&"privileged".into()));
-    assert_eq!(accounts.values().filter(is_privileged).count(), CROWD + 2, "members of any range are members");
+    assert_eq!(accounts.len(), CROWD + 2);
+    let has = |finding: &str| {
+        let has =
+            |line: &&Value| line["now"]["findings"].as_array().is_some_and(|found| found.contains(&finding.into()));
+        accounts.values().filter(has).count()
+    };
+    assert_eq!((has("disabled"), has("privileged")), (CROWD, CROWD + 2), "members of any range are members");
 }
 
 /// Who may have no more than some entries is told how to get them all, and then does.
@@ -327,20 +305,25 @@ async fn t71_a_walk_that_389_ds_cuts_off_is_no_shorter_list() {
         format!("dn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {login}\nsn: x\n\n")
     };
     ds389.apply(&(0..CROWD_THERE).map(entry).collect::<String>()).await;
+    let [sizes, looks] = ["nsPagedSizeLimit", "nsPagedLookThroughLimit"];
     for limit in ["nsSizeLimit", "nsLookThroughLimit"] {
         estate.set(estate.service(), limit, &["20"]).await;
-        let world = World::builder().estate(estate).start().await;
-        let told = world.rekeyctl(&["policy", "test", "--all"], "");
-        assert!(told.code != 0 && told.out.is_empty(), "{limit}: {told:?}");
-        assert!(told.err.contains("nsPagedSizeLimit") && told.err.contains(estate.service()), "{limit}: {told:?}");
-        // What the words say is enough.
-        for remedy in ["nsPagedSizeLimit", "nsPagedLookThroughLimit"] {
-            estate.set(estate.service(), remedy, &["-1"]).await;
-        }
+        let world = patient(estate).start().await;
+        // What the sample says is enough.
         let (accounts, _) = walked(&world, &["policy", "test", "--all"]);
         assert_eq!(accounts.len(), CROWD_THERE, "{limit}");
-        for attribute in [limit, "nsPagedSizeLimit", "nsPagedLookThroughLimit"] {
-            estate.set(estate.service(), attribute, &[]).await;
+        for remedy in [sizes, looks] {
+            estate.set(estate.service(), remedy, &[]).await;
         }
+        let told = world.rekeyctl(&["policy", "test", "--all"], "");
+        assert!(told.code != 0 && told.out.is_empty(), "{limit}: {told:?}");
+        assert!(told.err.contains(sizes) && told.err.contains(looks), "{limit}: {told:?}");
+        // It concerns nobody else.
+        assert_eq!(world.asks(&["explain", &estate.login("c7")])["reason"]["code"], "undecided");
+        assert!(!world.log().contains("directory-rests"), "{}", world.log());
+        for remedy in [sizes, looks] {
+            estate.set(estate.service(), remedy, &["-1"]).await;
+        }
+        estate.set(estate.service(), limit, &[]).await;
     }
 }

@@ -48,6 +48,7 @@ mod scenarios;
 mod search;
 mod sequence;
 mod smuggling;
+mod stale;
 mod store_faults;
 mod store_full;
 mod store_power;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         search::all(),
         sequence::all(),
         smuggling::all(),
+        stale::all(),
         store_faults::all(),
         store_full::all(),
         store_power::all(),

@@ -212,6 +212,19 @@ async fn d6_a_verdict_that_has_changed_is_heard() {
     .await;
 }
 
+async fn t57_a_group_that_no_token_holds_helps_nobody_and_is_told() {
+    let estate = Arc::new(Estate::claim(Product::ActiveDirectory).await);
+    estate.make("active").await;
+    estate.join(&estate.group("admins"), &estate.dn_of("active")).await;
+    // From a security group to a distribution group.
+    estate.set(&estate.group("admins"), "groupType", &["2"]).await;
+    let world = World::builder().estate(&estate).start().await;
+    let told = world.asks(&["explain", &estate.login_of("active")]);
+    assert_eq!(told["reason"]["code"], "unknown", "{told}");
+    let told = world.rekeyctl(&["doctor"], "").out;
+    assert!(told.contains("distribution group"), "{told}");
+}
+
 /// What Windows lists, in the place of a control that Samba lists, and how a request carries it: critical, with the value
 /// that has old passwords count.
 const HINTS: &[u8] = b"1.2.840.113556.1.4.2239";
@@ -252,17 +265,4 @@ async fn d6_a_reset_keeps_to_old_passwords_where_the_directory_has_a_control_for
     world.surely_sets_password(&again, NEW).await;
     let writes = proxy.writes();
     assert!(writes.len() == 1 && writes.iter().all(of_hints), "{writes:x?}");
-}
-
-async fn t57_a_group_that_no_token_holds_helps_nobody_and_is_told() {
-    let estate = Arc::new(Estate::claim(Product::ActiveDirectory).await);
-    estate.make("active").await;
-    estate.join(&estate.group("admins"), &estate.dn_of("active")).await;
-    // From a security group to a distribution group.
-    estate.set(&estate.group("admins"), "groupType", &["2"]).await;
-    let world = World::builder().estate(&estate).start().await;
-    let told = world.asks(&["explain", &estate.login_of("active")]);
-    assert_eq!(told["reason"]["code"], "unknown", "{told}");
-    let told = world.rekeyctl(&["doctor"], "").out;
-    assert!(told.contains("distribution group"), "{told}");
 }

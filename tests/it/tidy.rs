@@ -209,7 +209,7 @@ fn tidy_a_claim_is_witnessed_by_the_store_alone() {
 
 fn tidy_every_refusal_stands_in_the_manual() {
     let manual = fs::read_to_string(root().join("packaging/man/rekeyctl.8.md")).expect("the manual");
-    let law = fs::read_to_string(root().join("daemon/core/src/policy/eligibility.rs")).expect("the law");
+    let law = fs::read_to_string(root().join("daemon/core/src/policy/refusal.rs")).expect("the law");
     let code = Regex::new(r#"Self::\w+ => "([a-z-]+)","#).expect("a pattern");
     let codes: BTreeSet<_> = code.captures_iter(&law).map(|found| found[1].to_owned()).collect();
     assert!(codes.len() >= 20, "{codes:?}");

@@ -12,6 +12,7 @@ use std::{
 };
 
 use ldap3::{Ldap, Mod, Scope};
+use nix::sys::signal::Signal;
 use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking};
 
 use crate::{
@@ -66,9 +67,28 @@ impl Ds389 {
         panic!("389-ds does not start");
     }
 
+    /// Another server that holds what this one holds now, under the same identifiers, and hears of nothing that comes later.
+    /// This one stands still while its files are copied, so the copy begins as after a power cut.
+    pub async fn copy(&self) -> Arc<Self> {
+        for _ in 0..5 {
+            let (port, tls_port, from) = (free_port(), free_port(), self.folder.clone());
+            self.process.signal(Signal::SIGSTOP);
+            let folder = spawn_blocking(move || copied(&from, port, tls_port)).await;
+            self.process.signal(Signal::SIGCONT);
+            if let Some(server) = Self::start(folder.expect("a copied folder"), port, tls_port).await {
+                return Arc::new(server);
+            }
+        }
+        panic!("a copy of 389-ds does not start");
+    }
+
     async fn begin() -> Option<Self> {
         let (port, tls_port) = (free_port(), free_port());
         let folder = spawn_blocking(move || set_up(port, tls_port)).await.expect("a folder");
+        Self::start(folder, port, tls_port).await
+    }
+
+    async fn start(folder: PathBuf, port: u16, tls_port: u16) -> Option<Self> {
         let at = |part: &str| folder.join(part).display().to_string();
         let arguments = ["-D", &at("etc"), "-i", &at("run/pid"), "-d", "0"];
         let process = Process::start(&PathBuf::from("/usr/sbin/ns-slapd"), &arguments, &folder.join("out"));
@@ -236,6 +256,37 @@ fn set_up(port: u16, tls_port: u16) -> PathBuf {
     keep_certificate(&folder.join("cert"));
     let template = fs::read_to_string(TEMPLATE).expect("the package's template");
     fs::write(folder.join("etc/dse.ldif"), settings(&template, &folder, port, tls_port)).expect("a written file");
+    folder
+}
+
+/// Copies a server into a folder of its own.
+fn copied(from: &Path, port: u16, tls_port: u16) -> PathBuf {
+    let folder = scratch::folder("ds389");
+    output(Command::new("cp").arg("-a").arg(from.join(".")).arg(&folder));
+    // What tells of the other one's process and of its doings.
+    for part in ["lock", "log", "run"] {
+        fs::remove_dir_all(folder.join(part)).expect("a removed folder");
+        fs::create_dir(folder.join(part)).expect("a new folder");
+    }
+    // The memory that processes share on the database; what has been done is in the database's log.
+    for entry in fs::read_dir(folder.join("db")).expect("a folder") {
+        let file = entry.expect("an entry");
+        if file.file_name().to_string_lossy().starts_with("__db.") {
+            fs::remove_file(file.path()).expect("a removed file");
+        }
+    }
+    let file = folder.join("etc/dse.ldif");
+    // The server folds long lines, and a path may be in two.
+    let text = fs::read_to_string(&file).expect("the settings").replace("\n ", "");
+    let text = text.replace(&format!("{}/", from.display()), &format!("{}/", folder.display()));
+    let ports = [("nsslapd-port", port), ("nsslapd-secureport", tls_port)];
+    let moved = text.lines().map(|line| {
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let port = ports.iter().find(|(one, _)| *one == name);
+        port.map_or_else(|| line.to_owned(), |(name, port)| format!("{name}: {port}"))
+    });
+    let moved: Vec<_> = moved.collect();
+    fs::write(&file, format!("{}\n", moved.join("\n"))).expect("a written file");
     folder
 }
 

@@ -249,6 +249,11 @@ impl Estate {
             }
             "long-wanted" => self.policy_for(dn, "long", &[("passwordMinLength", "14")]).await,
             "may-not-change" => self.policy_for(dn, "fixed", &[("passwordChange", "off")]).await,
+            "password-admin" => self.policy_for(dn, "admin", &[("passwordAdminDN", dn)]).await,
+            "password-keeper" => {
+                self.add_group("keepers", &[dn]).await;
+                self.policy_for(dn, "kept", &[("passwordAdminDN", &self.group("keepers"))]).await;
+            }
             "too-young" => {
                 self.policy_for(dn, "young", &[("passwordMinAge", "86400")]).await;
                 self.set(dn, "passwordAllowChangeTime", &["20991231000000Z"]).await;

@@ -6,13 +6,17 @@ use std::{
     collections::HashSet,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use ldap3::{Ldap, Mod, Scope, SearchEntry};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking};
 
@@ -60,16 +64,31 @@ impl Samba {
     async fn begin() -> Self {
         let address = free_address();
         let folder = spawn_blocking(move || provision(address)).await.expect("a provisioned domain");
-        let settings = folder.join("smb.conf");
-        let arguments = ["-i", "-M", "single", "-s", settings.to_str().expect("a path in UTF-8")];
-        let process = Process::start(&PathBuf::from("/usr/sbin/samba"), &arguments, &folder.join("out"));
-        let mut samba = Self { folder, address, process };
-        samba.comes_up().await;
+        let samba = Self::start(folder, address).await;
         // The defaults of a domain, but for what would make tests wait, and a limit to wrong passwords.
         let rules = [("minPwdAge", "0"), ("lockoutThreshold", "3")];
         for (name, value) in rules {
             samba.change(SUFFIX, vec![Mod::Replace(name.as_bytes().to_vec(), one(value.as_bytes()))]).await;
         }
+        samba
+    }
+
+    /// Another controller that holds what this one holds now, under the same identifiers, and hears of nothing that comes
+    /// later. This one stands still while its files are copied, so the copy begins as after a power cut.
+    pub async fn copy(&self) -> Arc<Self> {
+        let (address, from) = (free_address(), self.folder.join("dc"));
+        self.process.signal(Signal::SIGSTOP);
+        let folder = spawn_blocking(move || copied(&from, address)).await;
+        self.process.signal(Signal::SIGCONT);
+        Arc::new(Self::start(folder.expect("a copied domain"), address).await)
+    }
+
+    async fn start(folder: PathBuf, address: Ipv4Addr) -> Self {
+        let settings = folder.join("smb.conf");
+        let arguments = ["-i", "-M", "single", "-s", settings.to_str().expect("a path in UTF-8")];
+        let process = Process::start(&PathBuf::from("/usr/sbin/samba"), &arguments, &folder.join("out"));
+        let mut samba = Self { folder, address, process };
+        samba.comes_up().await;
         samba
     }
 
@@ -180,6 +199,9 @@ impl Samba {
     }
 }
 
+/// How many addresses were tried by this run so far.
+static TRIED: AtomicU8 = AtomicU8::new(0);
+
 static LANE: Mutex<Option<Arc<Samba>>> = Mutex::const_new(None);
 
 /// Ends the shared server. The end of the run calls it.
@@ -199,7 +221,9 @@ pub(crate) fn one(value: &[u8]) -> HashSet<Vec<u8>> {
 /// An address on which nobody answers to LDAP. The ports are fixed, so the address tells runs apart.
 fn free_address() -> Ipv4Addr {
     let own = std::process::id().to_le_bytes();
-    (0..200)
+    // Another test's may be under way and not answer yet.
+    let first = TRIED.fetch_add(20, Ordering::Relaxed);
+    (first..200)
         .map(|step| Ipv4Addr::new(127, 64 | (own[1] & 63), own[0], 1 + step))
         .find(|address| [389, 636, 3268, 3269].iter().all(|port| TcpListener::bind((*address, *port)).is_ok()))
         .expect("a free address; the ports below 1024 are root's alone, so the tests must be root")
@@ -222,6 +246,18 @@ fn provision(address: Ipv4Addr) -> PathBuf {
         fs::create_dir_all(data.join(part)).expect("a new folder");
     }
     // What the provision wrote copies the machine's own settings.
+    fs::write(folder.join("smb.conf"), settings(&data.display().to_string(), address)).expect("a written file");
+    folder
+}
+
+/// Copies the files of a domain into a folder of its own.
+fn copied(from: &Path, address: Ipv4Addr) -> PathBuf {
+    let folder = scratch::folder("samba");
+    let data = folder.join("dc");
+    output(Command::new("cp").arg("-a").arg(from).arg(&data));
+    // The process number there is of the other one.
+    fs::remove_dir_all(data.join("run")).expect("a removed folder");
+    fs::create_dir(data.join("run")).expect("a new folder");
     fs::write(folder.join("smb.conf"), settings(&data.display().to_string(), address)).expect("a written file");
     folder
 }

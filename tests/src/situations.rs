@@ -211,6 +211,9 @@ pub const ALL: &[Situation] = &[
     Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-admin") },
     Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-service") },
     Situation { active_directory: Some(refused("unknown", &["unknown"], Open)), ..nowhere("hidden-marker") },
+    // Somebody who sets other people's passwords past every rule: by name, and as a member.
+    Situation { ds389: Some(refused("privileged", &["privileged"], Open)), ..nowhere("password-admin") },
+    Situation { ds389: Some(refused("privileged", &["privileged"], Open)), ..nowhere("password-keeper") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("domain-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("primary-admin") },
     Situation { active_directory: Some(refused("privileged", &["privileged"], Open)), ..nowhere("stale-admin") },

@@ -80,6 +80,13 @@ impl Slapd {
         done.success().expect("a change of the configuration");
     }
 
+    /// Lets the server copy nothing from the other one of its pair any more, while it runs.
+    pub async fn hears_no_changes(&self) {
+        let change = vec![Mod::Delete("olcSyncrepl", HashSet::new())];
+        let done = self.configuration().await.modify("olcDatabase={2}mdb,cn=config", change).await.expect("an answer");
+        done.success().expect("a change of the configuration");
+    }
+
     /// Lets an identity not write the password of an entry any more, while the server runs.
     pub async fn forbid(&self, dn: &str, service: &str) {
         let rule = format!(

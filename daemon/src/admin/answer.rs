@@ -13,10 +13,12 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use super::protocol::explain::{
+    ExplainedAccount, ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, Reason, Verdict,
+};
 use super::protocol::{
-    Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, ExplainedAccount,
-    ExplainedAdoption, ExplainedContact, ExplainedFinding, Explanation, LeftBehind, Moment, Outbox, OutboxNotice,
-    Password, Problem, Reason, Replaced, Restored, Sent, Status, Thawed, Verdict, Violation,
+    Audit, AuditEvent, Chain, ChannelTrouble, ClockSet, DirectoryFlaw, DirectoryStatus, LeftBehind, Moment, Outbox,
+    OutboxNotice, Password, Problem, Replaced, Restored, Sent, Status, Thawed, Violation,
 };
 use crate::flow::operator::{ReplaceOutcome, RestoredOutcome, SendOutcome, ThawOutcome};
 use crate::flow::{explain, status};

@@ -17,10 +17,9 @@ use zeroize::Zeroizing;
 use super::answer::{self, Answer};
 use super::doctor;
 use super::protocol::doctor::DoctorRequest;
+use super::protocol::explain::ExplainRequest;
 use super::protocol::walks::{AdoptRequest, PolicyTestRequest, UndoRequest};
-use super::protocol::{
-    ExplainRequest, HelpRequest, LONGEST_BODY, LONGEST_CONFIGURATION, RestoredRequest, SetPasswordRequest,
-};
+use super::protocol::{HelpRequest, LONGEST_BODY, LONGEST_CONFIGURATION, RestoredRequest, SetPasswordRequest};
 use super::walks;
 use crate::flow::operator::By;
 use crate::flow::{Rekeyd, Whom, explain, operator, status};

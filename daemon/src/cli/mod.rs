@@ -34,9 +34,10 @@ use std::process::ExitCode;
 use self::call::{Client, Failure, answered};
 pub(crate) use self::print::wants_colour;
 use self::print::{Screen, query};
+use crate::admin::protocol::explain::{ExplainRequest, Explanation};
 use crate::admin::protocol::{
-    Audit, Chain, DEFAULT_SOCKET, ExplainRequest, Explanation, HelpRequest, Outbox, Password, Replaced, Restored,
-    RestoredRequest, Sent, SetPasswordRequest, Status, Thawed,
+    Audit, Chain, DEFAULT_SOCKET, HelpRequest, Outbox, Password, Replaced, Restored, RestoredRequest, Sent,
+    SetPasswordRequest, Status, Thawed,
 };
 use crate::config::{self, Config};
 use clap::{Parser, Subcommand};

@@ -3,9 +3,9 @@
 use rekeyd_core::text::escaped;
 
 use super::print::{Screen, Tone};
+use crate::admin::protocol::explain::{ExplainedAccount, Explanation};
 use crate::admin::protocol::{
-    AuditEvent, Chain, ExplainedAccount, Explanation, LeftBehind, Moment, OutboxNotice, Replaced, Restored, Sent,
-    Status, Thawed,
+    AuditEvent, Chain, LeftBehind, Moment, OutboxNotice, Replaced, Restored, Sent, Status, Thawed,
 };
 
 /// How the daemon does.
@@ -181,7 +181,7 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
         text.push_str("none: an active account\n");
     } else {
         let head = ["finding", "rests on", "value", "said by", "until"];
-        let row = |finding: &crate::admin::protocol::ExplainedFinding| {
+        let row = |finding: &crate::admin::protocol::explain::ExplainedFinding| {
             vec![
                 finding.words.clone(),
                 finding.attribute.clone(),
@@ -220,7 +220,7 @@ fn explained(screen: &Screen, account: &ExplainedAccount) -> String {
         text.push_str("none\n");
     } else {
         let head = ["kind", "address", "from", "proved", "may be used"];
-        let row = |contact: &crate::admin::protocol::ExplainedContact| {
+        let row = |contact: &crate::admin::protocol::explain::ExplainedContact| {
             vec![
                 contact.kind.clone(),
                 contact.address.clone(),
@@ -307,7 +307,7 @@ mod tests {
 
     use super::super::print::tests::plain;
     use super::*;
-    use crate::admin::protocol::{ExplainedContact, ExplainedFinding, Reason, Verdict};
+    use crate::admin::protocol::explain::{ExplainedContact, ExplainedFinding, Reason, Verdict};
 
     fn account() -> ExplainedAccount {
         let at = Moment(Timestamp::from_millis(1_700_000_000_000));

@@ -11,6 +11,7 @@ pub mod ldif;
 mod ldif_file;
 pub mod ldif_format;
 mod ldif_password;
+mod ldif_policy;
 mod ldif_walk;
 pub mod probe;
 mod walk;

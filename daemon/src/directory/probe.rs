@@ -150,6 +150,8 @@ causes! {
     HistoryOff = "history-off",
     /// An attribute that stable ids rest on is hidden.
     IdHidden = "id-hidden",
+    /// Servers mark passwords in different ways, so that a link that was made on one is refused on another.
+    MarksDiffer = "marks-differ",
     /// A password must stand for a while before it may be replaced.
     MinAge = "min-age",
     /// An account that sets temporary passwords lacks the right to have them changed.
@@ -160,8 +162,6 @@ causes! {
     Nobody = "nobody",
     /// The server does not let us in.
     NotLetIn = "not-let-in",
-    /// Our own password expires.
-    OwnPasswordExpires = "own-password-expires",
     /// Our account is an administrator of passwords: rules on passwords are not looked at.
     PasswordAdministrator = "password-administrator",
     /// Some people's passwords never expire, and need not be changed when they should be.

@@ -20,7 +20,7 @@ use crate::policy::permit::Permit;
 impl Flavour {
     /// A product before anything is known of one of its servers, for what does not depend on that.
     pub fn before_all(product: Product) -> Self {
-        let ds = || Ds389 { defined: Vec::new(), idleness: Idleness::Off, must_change: None, tracked: false };
+        let ds = || Ds389 { idleness: Idleness::Off, ..Ds389::default() };
         match product {
             Product::ActiveDirectory => Self::ActiveDirectory(ActiveDirectory::new(Maker::Microsoft)),
             Product::Ds389 => Self::Ds389(ds()),
@@ -203,7 +203,7 @@ impl Flavour {
     /// [`Unreadable`] where what it is made of is not shown.
     pub fn stamp(&self, entry: &Entry, mapping: &Mapping) -> Result<Stamp, Unreadable> {
         match self {
-            Self::ActiveDirectory(_) => ActiveDirectory::stamp(entry),
+            Self::ActiveDirectory(_) => ActiveDirectory::stamp(entry, &mapping.markers),
             Self::Ds389(ds) => ds.stamp(entry, &mapping.markers),
             Self::FreeIpa(ipa) => ipa.stamp(entry, &mapping.markers),
             Self::OpenLdap(openldap) => openldap.stamp(entry, &mapping.markers),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::flavour::active_directory;
 use crate::flavour::entry::Entry;
 
 /// The attributes of the root entry by which products are told apart.
@@ -16,8 +17,6 @@ pub const ATTRIBUTES: [&str; 7] = [
     "ipaDomainLevel",
 ];
 
-/// Active Directory's own capability (MS-ADTS 3.1.1.3.4.3), which Samba lists too.
-const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 /// Where FreeIPA's own extended operations begin.
 const FREEIPA_OPERATIONS: &str = "2.16.840.1.113730.3.8.10.";
 
@@ -69,7 +68,7 @@ impl Product {
     pub fn detect(root: &Entry) -> Result<Self, Unrecognised> {
         let says = |name: &str, test: &dyn Fn(&str) -> bool| root.texts(name).any(test);
         let class = |value: &str| value.eq_ignore_ascii_case("OpenLDAProotDSE");
-        if says("supportedCapabilities", &|oid| oid == ACTIVE_DIRECTORY) {
+        if says("supportedCapabilities", &|oid| oid == active_directory::CONTROLLER) {
             Ok(Self::ActiveDirectory)
         } else if says("supportedExtension", &|oid| oid.starts_with(FREEIPA_OPERATIONS)) || root.has("ipaDomainLevel") {
             Ok(Self::FreeIpa)
@@ -117,8 +116,10 @@ mod tests {
     #[test]
     fn products_are_told_by_their_root_entries() {
         let samba = [("supportedCapabilities", "1.2.840.113556.1.4.800"), ("vendorName", "Samba Team (…)")];
-        let windows =
-            [("supportedCapabilities", "1.2.840.113556.1.4.1670"), ("supportedCapabilities", ACTIVE_DIRECTORY)];
+        let windows = [
+            ("supportedCapabilities", "1.2.840.113556.1.4.1670"),
+            ("supportedCapabilities", active_directory::CONTROLLER),
+        ];
         let ds = [("vendorName", "389 Project"), ("vendorVersion", "389-Directory/2.3.1 B2025.016.1616")];
         let ipa = [ds[0], ds[1], ("supportedExtension", "2.16.840.1.113730.3.8.10.3")];
         for (attributes, product) in [

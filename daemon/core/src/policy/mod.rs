@@ -19,8 +19,10 @@ mod generate;
 pub mod grounds;
 mod likeness;
 pub mod pace;
+mod paces;
 pub mod password;
 pub mod permit;
+mod refusal;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod tests;

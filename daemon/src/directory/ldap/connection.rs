@@ -15,12 +15,13 @@ use ldap3::exop::{PasswordModify, WhoAmI};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, ResultEntry, SearchOptions, StdStream};
 use rekeyd_core::domain::EntryName;
 use rekeyd_core::flavour::Reply;
+use rekeyd_core::flavour::active_directory::HINTS_VALUE;
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::ppolicy::{self, PolicyAnswer};
 use tokio::task::AbortHandle;
 
 use super::guard::{self, Sight, Stream};
-use super::request::{HINTS, Page, Query, Request, Scope};
+use super::request::{Page, Query, Request, Scope};
 use super::strainer::Pieces;
 use super::wire::Failure;
 
@@ -160,7 +161,7 @@ async fn ask(mut ldap: Ldap, request: &Request<'_>, deadline: Duration) -> Resul
         Request::Modify { name, modify } => {
             // A server that does not know one of these must not write.
             let condition = modify.condition.map(|filter| Assertion { filter: filter.to_owned() }.critical().into());
-            let hints = modify.hints.map(|oid| raw(oid, true, Some(HINTS.to_vec())));
+            let hints = modify.hints.map(|oid| raw(oid, true, Some(HINTS_VALUE.to_vec())));
             let controls = [policy_control()].into_iter().chain(condition).chain(hints).collect::<Vec<RawControl>>();
             let changes = modify.replace.iter();
             let changes = changes

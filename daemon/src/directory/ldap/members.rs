@@ -136,7 +136,13 @@ async fn names_of_groups(upstream: &Upstream, base: &str, nature: &Nature) -> Re
     let mut any: Vec<Filter> = vec![Filter::equal("objectClass", "posixGroup")];
     let members = ["member", "uniqueMember", "memberUid"];
     any.extend(members.into_iter().filter(|name| nature.defines(name)).map(Filter::present));
-    let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, base.to_owned(), Filter::Or(any), Vec::new());
+    let mut pages = Pages::begin(
+        upstream.fresh(Who::Rekeyd).await?,
+        nature.flavour.product(),
+        base.to_owned(),
+        Filter::Or(any),
+        Vec::new(),
+    );
     let mut names = Vec::new();
     while let Some(page) = pages.next().await? {
         names.extend(page.iter().filter_map(|group| Dn::parse(&group.name().0).ok()).map(|name| Mark::entry(&name)));
@@ -176,7 +182,7 @@ impl Reader<'_> {
                 read(&mut self.link, &mut self.receiver, &query, &mut taken, self.room).await?;
                 let found = taken.found;
                 if !found.there {
-                    return Err(Failure::Refused(format!("the group {name} can't be read")));
+                    return Err(Failure::Beyond(format!("the group {name} can't be read")));
                 }
                 for inner in found.groups {
                     if known.insert(Mark::entry(&inner)) {
@@ -224,7 +230,7 @@ async fn read(
     }
     match found?.reply {
         reply if reply.code == 0 => Ok(()),
-        reply => Err(Failure::Refused(format!("the group {} can't be read: {}", query.base, reply.words()))),
+        reply => Err(Failure::Beyond(format!("the group {} can't be read: {}", query.base, reply.words()))),
     }
 }
 
@@ -275,7 +281,7 @@ impl Taken<'_> {
         }
         if self.group.members.len() + self.group.alike.len() > room {
             let name = &self.group.name;
-            return Err(Failure::Refused(format!(
+            return Err(Failure::Beyond(format!(
                 "the groups that verdicts rest on have more than {MOST} members together, up to {name}"
             )));
         }

@@ -25,6 +25,7 @@ mod pool;
 mod pulse;
 mod refused;
 mod request;
+mod shared;
 mod spread;
 mod strainer;
 mod tls;

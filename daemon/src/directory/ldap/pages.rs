@@ -6,6 +6,7 @@
 
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::product::Product;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -31,13 +32,19 @@ pub(super) struct Pages {
 
 impl Pages {
     /// Begins a search below a base on a connection of its own. No attributes ask for names only.
-    pub(super) fn begin(mut link: Link, base: String, filter: Filter, attributes: Vec<String>) -> Self {
+    pub(super) fn begin(
+        mut link: Link,
+        product: Product,
+        base: String,
+        filter: Filter,
+        attributes: Vec<String>,
+    ) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
         let task = tokio::spawn(async move {
             let query = Query { limit: PAGE, ..Query::below(&base, filter, &attributes) };
             let mut cookie = Vec::new();
             loop {
-                let page = page(&mut link, &query, &cookie).await;
+                let page = page(&mut link, product, &query, &cookie).await;
                 let next = page.as_ref().ok().and_then(|(_, next)| next.clone());
                 let is_last = next.is_none();
                 if sender.send(page.map(|(entries, _)| Sent::Page(entries))).await.is_err() {
@@ -74,20 +81,40 @@ impl Drop for Pages {
     }
 }
 
-async fn page(link: &mut Link, query: &Query<'_>, cookie: &[u8]) -> Result<(Vec<Entry>, Option<Vec<u8>>), Failure> {
+/// One page. What can't be had of it is this question's affair alone: everybody else is answered as ever.
+async fn page(
+    link: &mut Link,
+    product: Product,
+    query: &Query<'_>,
+    cookie: &[u8],
+) -> Result<(Vec<Entry>, Option<Vec<u8>>), Failure> {
     let (found, next) = link.page(query, cookie).await?;
     let words = found.reply.words();
     let base = query.base;
     match found.reply.code {
         0 => Ok((found.entries, next)),
-        3 | 4 | 11 => Err(Failure::Refused(format!(
-            "the server gives only a part of what lies below {base}: {words}. Lift its limits for rekeyd's account, such as \
-             `limits dn.exact=\"its name\" size.pr=500 size.prtotal=unlimited time=unlimited` in OpenLDAP"
+        3 | 4 | 11 => Err(Failure::Beyond(format!(
+            "the server gives only a part of what lies below {base}: {words}. {}",
+            wider(product)
         ))),
-        12 => Err(Failure::Refused(format!("the server has no paged results, and a walk needs them: {words}"))),
-        32 => Err(Failure::Refused(format!("{base} is not there, or rekeyd's account may not see it"))),
-        10 => Err(Failure::Refused(format!("{base} is on another server"))),
+        12 => Err(Failure::Beyond(format!("the server has no paged results, and a walk needs them: {words}"))),
+        32 => Err(Failure::Beyond(format!("{base} is not there, or rekeyd's account may not see it"))),
+        10 => Err(Failure::Beyond(format!("{base} is on another server"))),
         1 | 51 | 52 | 80 => Err(Failure::Unreachable(words)),
-        _ => Err(Failure::Refused(format!("a search below {base} is refused: {words}"))),
+        _ => Err(Failure::Beyond(format!("a search below {base} is refused: {words}"))),
+    }
+}
+
+/// How a server is told to give everything.
+fn wider(product: Product) -> &'static str {
+    match product {
+        Product::ActiveDirectory => "Raise the limits of its query policy (ntdsutil, \"LDAP policies\")",
+        Product::Ds389 | Product::FreeIpa => {
+            "Lift its limits for rekeyd's account: set nsPagedSizeLimit and nsPagedLookThroughLimit of its entry to -1"
+        }
+        Product::OpenLdap => {
+            "Lift its limits for rekeyd's account, such as \
+             `limits dn.exact=\"its name\" size.pr=500 size.prtotal=unlimited time=unlimited`"
+        }
     }
 }

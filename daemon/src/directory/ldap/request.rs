@@ -10,9 +10,6 @@ pub(super) const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
 /// The condition on a write (RFC 4528).
 pub(super) const ASSERTION: &str = "1.3.6.1.1.12";
 
-/// The value of the control that has a reset keep to the rules on old passwords: the number 1 (MS-ADTS 3.1.1.3.4.1.27).
-pub(super) const HINTS: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
-
 /// The control that has an answer come in pages (RFC 2696) and its value for the first page of three entries. It bounds an
 /// answer where a server takes no notice of the limit itself, as Samba does.
 pub(super) const FIRST_THREE: (&str, [u8; 7]) = ("1.2.840.113556.1.4.319", [0x30, 0x05, 0x02, 0x01, 0x03, 0x04, 0x00]);

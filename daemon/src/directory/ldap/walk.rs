@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rekeyd_core::domain::{Account, Dn, EmailAddress, Timestamp};
+use rekeyd_core::domain::{Account, Dn, Timestamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
 use rekeyd_core::flavour::policy_entry::PolicyView;
@@ -20,6 +20,7 @@ use super::members::{Belongs, Mark, Members};
 use super::nature::Nature;
 use super::pages::Pages;
 use super::request::{Query, Scope};
+use super::shared::{listed_twice, mark_of};
 use super::upstream::{Session, Upstream};
 use super::wire::Failure;
 use super::{Ldap, failed, worse};
@@ -94,7 +95,10 @@ impl Ldap {
                 Err(failure) => last = Some(worse(last, failed(upstream, failure))),
             }
         }
-        Err(self.no_answer(last))
+        Err(match last {
+            Some(Failure::Beyond(why)) => Error::Misconfigured(why),
+            last => self.no_answer(last),
+        })
     }
 
     async fn survey_on<'d>(&'d self, upstream: &'d Upstream, survey: &Survey<'_>) -> Result<LdapWalk<'d>, Failure> {
@@ -153,7 +157,13 @@ impl Ldap {
         let filter = Filter::And([people].into_iter().chain(survey.filter.clone()).chain(ids).collect());
         let base = self.wanted.search.base.0.clone();
         Ok(LdapWalk {
-            pages: Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, filter.clone(), attributes),
+            pages: Pages::begin(
+                upstream.fresh(Who::Rekeyd).await?,
+                own.flavour.product(),
+                base,
+                filter.clone(),
+                attributes,
+            ),
             lackers: Lackers::Unknown,
             eyes,
             upstream,
@@ -183,32 +193,14 @@ impl Ldap {
         emails.sort_unstable();
         emails.dedup();
         let base = self.wanted.search.base.0.clone();
-        let mut pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, base, people.clone(), emails.clone());
-        let mut marks = Vec::new();
-        while let Some(page) = pages.next().await? {
-            for entry in page {
-                let values = emails.iter().flat_map(|attribute| entry.texts(attribute));
-                let mut own: Vec<Mark> =
-                    values.filter_map(|value| EmailAddress::parse(value).ok()).map(|one| mark_of(&one)).collect();
-                own.sort_unstable();
-                own.dedup();
-                marks.extend(own);
-            }
-        }
-        marks.sort_unstable();
-        let mut shared: Vec<Mark> =
-            marks.windows(2).filter_map(|pair| pair.first().filter(|one| pair.last() == Some(one)).copied()).collect();
-        shared.dedup();
-        Ok(shared)
+        let Some(product) = eyes.first().map(|eyes| eyes.nature.flavour.product()) else { return Ok(Vec::new()) };
+        let pages = Pages::begin(upstream.fresh(Who::Rekeyd).await?, product, base, people.clone(), emails.clone());
+        listed_twice(pages, &emails).await
     }
 }
 
 fn name_of(entry: &Entry) -> &str {
     entry.name().0.as_str()
-}
-
-fn mark_of(address: &EmailAddress) -> Mark {
-    Mark::new("address", &address.folded())
 }
 
 impl<'d> Eyes<'d> {
@@ -226,7 +218,7 @@ impl LdapWalk<'_> {
             Err(failure) => {
                 let failure = failed(self.upstream, failure);
                 Err(match failure {
-                    Failure::Refused(why) => Error::Misconfigured(why),
+                    Failure::Beyond(why) | Failure::Refused(why) => Error::Misconfigured(why),
                     other => Error::Unavailable(other.to_string()),
                 })
             }
@@ -334,7 +326,8 @@ impl LdapWalk<'_> {
                 let absent = most.iter().map(|name| Filter::present(name.as_str()).negated());
                 let filter = Filter::And([self.filter.clone()].into_iter().chain(absent).collect());
                 let base = eyes.ldap.ldap().wanted.search.base.0.clone();
-                let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, base, filter, Vec::new());
+                let product = eyes.nature.flavour.product();
+                let pages = Pages::begin(self.upstream.fresh(Who::Rekeyd).await?, product, base, filter, Vec::new());
                 Lackers::of(most, pages)
             }
             _ => Lackers::None,

@@ -264,11 +264,13 @@ mod tests {
         let list = Descriptor::parse(&bytes).unwrap();
         assert!(list.allows(&token, &sid(PERSON), WRITE_LIST, &[]));
         assert!(!list.allows(&token, &sid(PERSON), DELETE, &[]));
-        let control = bytes[2];
-        bytes[2] = 0;
+        let head = bytes.first_chunk_mut::<20>().unwrap();
+        // The mark, and where the list begins.
+        head[2] = 0;
         assert_eq!(Descriptor::parse(&bytes), Err(BadDescriptor), "a list that is not shown lets nobody in");
-        bytes[2] = control;
-        bytes[16..20].fill(0);
+        let head = bytes.first_chunk_mut::<20>().unwrap();
+        head[2] = 4;
+        head.last_chunk_mut::<4>().unwrap().fill(0);
         assert!(Descriptor::parse(&bytes).unwrap().allows(&token, &sid(PERSON), DELETE, &[]));
     }
 

@@ -12,6 +12,7 @@ pub mod guid;
 pub mod policy;
 pub mod sid;
 pub mod sight;
+mod stamp;
 pub mod state;
 
 use zeroize::Zeroizing;
@@ -21,10 +22,11 @@ use crate::flavour::active_directory::guid::Guid;
 use crate::flavour::active_directory::policy::PasswordSettings;
 use crate::flavour::active_directory::sid::Sid;
 use crate::flavour::active_directory::sight::Sight;
+use crate::flavour::active_directory::stamp::Seen;
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
-use crate::flavour::{Change, Demands, Outcome, Reading, Rejection, Reply, Settled, Verified};
+use crate::flavour::{Change, Demands, Outcome, Reading, Rejection, Reply, Verified};
 use crate::policy::permit::Permit;
 
 /// The attribute with the stable id.
@@ -47,14 +49,13 @@ pub const POWERFUL_BY_NAME: [&str; 4] =
     ["DnsAdmins", "Exchange Trusted Subsystem", "Exchange Windows Permissions", "Organization Management"];
 
 /// What the root DSE lists among `supportedCapabilities`: a domain controller, and one that takes no writes.
-const CONTROLLER: &str = "1.2.840.113556.1.4.800";
+pub(super) const CONTROLLER: &str = "1.2.840.113556.1.4.800";
 const READ_ONLY: &str = "1.2.840.113556.1.4.1920";
 
 /// The bits of `userAccountControl` that are looked at here (MS-ADTS 2.2.16).
 mod control {
     pub(super) const DISABLED: u32 = 0x2;
     pub(super) const LOCKED: u32 = 0x10;
-    pub(super) const PASSWORD_NOT_NEEDED: u32 = 0x20;
     pub(super) const NORMAL: u32 = 0x200;
     pub(super) const NEVER_EXPIRES: u32 = 0x1_0000;
     pub(super) const SMARTCARD: u32 = 0x4_0000;
@@ -97,7 +98,8 @@ pub const MAY_LACK: [&str; 8] = [
 /// The fine-grained policy of an account. Where it is not shown, either the domain's holds or it is hidden.
 pub const OWN_POLICY: &str = "msDS-ResultantPSO";
 
-/// Those of them that the server computes: they work in no filter.
+/// Those of all these that the server computes: they work in no filter, and some are shown only of an entry that is read
+/// alone. A wider search that asks for `tokenGroups` fails as a whole on Samba (operations error).
 pub const CONSTRUCTED: [&str; 5] = [
     "tokenGroups",
     "msDS-User-Account-Control-Computed",
@@ -105,10 +107,6 @@ pub const CONSTRUCTED: [&str; 5] = [
     "msDS-ResultantPSO",
     "msDS-KeyVersionNumber",
 ];
-
-/// The one that is shown only when a single entry is read (scope *base*). A wider search that asks for it fails as a whole
-/// on Samba (operations error).
-pub const BASE_ONLY: &str = "tokenGroups";
 
 /// Each password counts the version of an account's key up. The usual tools make an account and then set its password,
 /// which counts twice; one that is made together with its password begins with one.
@@ -184,7 +182,7 @@ impl ActiveDirectory {
         root.texts("supportedCapabilities").any(|capability| capability == READ_ONLY)
     }
 
-    /// The attributes to ask for when one account is read. A wider search leaves [`BASE_ONLY`] out.
+    /// The attributes to ask for when one account is read. A wider search leaves what is [`CONSTRUCTED`] out.
     pub fn attributes() -> impl Iterator<Item = &'static str> {
         MUST_HAVE.into_iter().chain(MAY_LACK)
     }
@@ -223,31 +221,6 @@ impl ActiveDirectory {
     /// The filter that finds an account by its stable id; `None` for a text that is no such id.
     pub fn by_id(stable: &str) -> Option<Filter> {
         Guid::from_text(stable).ok().map(|guid| Filter::equal(ID, guid.bytes()))
-    }
-
-    /// The mark of the present password: when it was set, and where shown how many were set before. The guard is a filter
-    /// that the entry, read alone, must still fit right before its password is written.
-    ///
-    /// # Errors
-    /// [`Unreadable`] where `pwdLastSet` or the id is not shown.
-    pub fn stamp(entry: &Entry) -> Result<Stamp, Unreadable> {
-        let set = entry.text("pwdLastSet")?.ok_or_else(|| Unreadable::hidden("pwdLastSet"))?;
-        let version = entry.text("msDS-KeyVersionNumber")?;
-        let text = match version {
-            Some(version) => format!("pwdLastSet={set} msDS-KeyVersionNumber={version}"),
-            None => format!("pwdLastSet={set}"),
-        };
-        // Two writes in one second could only share a mark that is cut to seconds and counts nothing.
-        let whole = filetime::parse(set.as_bytes()).ok().filter(|number| number % filetime::IN_A_SECOND == 0);
-        let second = whole.filter(|_| version.is_none()).and_then(|number| filetime::moment(number).ok());
-        let mut guard = vec![Filter::equal(ID, Guid::from_text(&Self::id(entry)?).map_or([0; 16], |id| id.bytes()))];
-        for name in
-            ["pwdLastSet", "userAccountControl", "accountExpires", "lockoutTime", "primaryGroupID", "adminCount"]
-        {
-            let present = entry.text(name)?;
-            guard.push(present.map_or_else(|| Filter::present(name).negated(), |value| Filter::equal(name, value)));
-        }
-        Ok(Stamp::new(text, second).guarded(Filter::And(guard).to_string()))
     }
 
     /// What the server says of an account.
@@ -321,11 +294,6 @@ impl ActiveDirectory {
         filetime::parse(set.as_bytes()).ok().filter(|set| *set > 0).and_then(|set| filetime::moment(set).ok())
     }
 
-    /// Whether the directory protects an account from whoever is no administrator, by its stamp.
-    pub fn is_protected(stamp: &Stamp) -> bool {
-        Seen::of(stamp).number("adminCount").is_some_and(|count| count != 0)
-    }
-
     /// What the server's answer to a write means; `protected` as [`Self::is_protected`] says.
     pub fn outcome(reply: &Reply, must_change: bool, protected: bool) -> Outcome {
         answer::outcome(reply, must_change, protected)
@@ -342,21 +310,6 @@ impl ActiveDirectory {
     /// The server's words, where they say nothing about the password.
     pub fn verified(reply: &Reply) -> Result<Verified, String> {
         answer::verified(reply)
-    }
-
-    /// Whether a password was written between two readings.
-    pub fn settled(before: &Stamp, after: &Stamp) -> Settled {
-        let (old, new) = (Mark::of(before), Mark::of(after));
-        match (old.version, new.version) {
-            (Some(old), Some(new)) if old != new => Settled::Changed,
-            // Somebody else moved the date alone.
-            (Some(_), Some(_)) if before != after => Settled::Undecidable,
-            (Some(_), Some(_)) => Settled::Unchanged,
-            (None, None) if before == after && old.set != "0" => Settled::Unchanged,
-            // A write with must-change leaves zero, as an administrator's word does.
-            (None, None) if before != after && new.set != "0" => Settled::Changed,
-            _ => Settled::Undecidable,
-        }
     }
 
     /// What is demanded of an account's next password in a reset, as far as that can be read.
@@ -378,18 +331,6 @@ impl ActiveDirectory {
         }
     }
 
-    /// What is worth an administrator's attention and changes no verdict, in words, for `explain`.
-    pub fn notes(entry: &Entry) -> Vec<&'static str> {
-        let flags = state::bits(entry, "userAccountControl").ok().flatten().unwrap_or_default();
-        [
-            (control::PASSWORD_NOT_NEEDED, "the server would take an empty password for it (PASSWD_NOTREQD)"),
-            (control::NEVER_EXPIRES, "its password never expires, and it can't be made to change it"),
-        ]
-        .into_iter()
-        .filter_map(|(bit, words)| (flags & bit != 0).then_some(words))
-        .collect()
-    }
-
     /// What a reset skips here, in words, for `doctor`.
     pub fn not_enforced(&self) -> &'static [&'static str] {
         match self.hints {
@@ -409,39 +350,6 @@ fn quoted(password: &str) -> Zeroizing<Vec<u8>> {
         }
     }
     bytes
-}
-
-/// What a stamp's guard says was seen.
-struct Seen(Vec<Filter>);
-
-impl Seen {
-    fn of(stamp: &Stamp) -> Self {
-        match stamp.guard().map(Filter::parse) {
-            Some(Ok(Filter::And(parts))) => Self(parts),
-            _ => Self(Vec::new()),
-        }
-    }
-
-    fn number(&self, name: &str) -> Option<i64> {
-        self.0.iter().find_map(|part| match part {
-            Filter::Equal(attribute, value) if attribute == name => filetime::parse(value).ok(),
-            _ => None,
-        })
-    }
-}
-
-/// The parts of a stamp's text.
-struct Mark<'s> {
-    set: &'s str,
-    version: Option<&'s str>,
-}
-
-impl<'s> Mark<'s> {
-    fn of(stamp: &'s Stamp) -> Self {
-        let text = stamp.as_str();
-        let (set, version) = text.split_once(" msDS-KeyVersionNumber=").map_or((text, None), |(a, b)| (a, Some(b)));
-        Self { set: set.strip_prefix("pwdLastSet=").unwrap_or("0"), version }
-    }
 }
 
 #[cfg(test)]
@@ -543,7 +451,7 @@ mod tests {
         for values in [vec![], vec![vec![0; 15]], vec![vec![0; 16], vec![1; 16]]] {
             entry.replace(ID, values);
             assert!(ActiveDirectory::id(&entry).is_err());
-            assert!(ActiveDirectory::stamp(&entry).is_err());
+            assert!(ActiveDirectory::stamp(&entry, &Markers::default()).is_err());
         }
     }
 
@@ -563,33 +471,9 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_fits_the_entry_as_it_was_read_and_no_other() {
-        let entry = recorded("locked");
-        let stamp = ActiveDirectory::stamp(&entry).unwrap();
-        assert_eq!(stamp.as_str(), "pwdLastSet=134397834520668810 msDS-KeyVersionNumber=3");
-        assert_eq!(stamp.second(), None);
-        let guard = Filter::parse(stamp.guard().unwrap()).unwrap();
-        assert!(guard.matches(&entry));
-        for (name, value) in [
-            ("pwdLastSet", "0"),
-            ("userAccountControl", "514"),
-            ("accountExpires", "1"),
-            ("lockoutTime", "0"),
-            ("primaryGroupID", "512"),
-            ("adminCount", "1"),
-        ] {
-            let mut other = entry.clone();
-            other.replace(name, vec![value.as_bytes().to_vec()]);
-            assert!(!guard.matches(&other), "{name}");
-        }
-        assert!(!ActiveDirectory::is_protected(&stamp));
-        assert!(ActiveDirectory::is_protected(&ActiveDirectory::stamp(&recorded("mark")).unwrap()));
-    }
-
-    #[test]
     fn t52_a_write_touches_nothing_else() {
         let modify = |server: &ActiveDirectory, name, must_change, unlock| {
-            let stamp = ActiveDirectory::stamp(&recorded(name)).unwrap();
+            let stamp = ActiveDirectory::stamp(&recorded(name), &Markers::default()).unwrap();
             let change = server.modify(&stamp, "Pass-w0rd", must_change, unlock);
             change.map(|change| match change {
                 Change::Modify { replace, condition: None, hints } => {
@@ -621,40 +505,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_without_a_count_that_is_cut_to_seconds_is_held() {
-        let mut entry = recorded("active");
-        entry.replace("msDS-KeyVersionNumber", vec![]);
-        assert_eq!(ActiveDirectory::stamp(&entry).unwrap().second(), None);
-        entry.replace("pwdLastSet", vec![b"116444736010000000".to_vec()]);
-        assert_eq!(ActiveDirectory::stamp(&entry).unwrap().second(), Some(Timestamp::from_millis(1000)));
-        entry.replace("pwdLastSet", vec![]);
-        assert_eq!(ActiveDirectory::stamp(&entry).unwrap_err().attribute, "pwdLastSet");
-    }
-
-    #[test]
-    fn r5_stamps_settle_an_unknown_outcome() {
-        for (before, after, expected) in [
-            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=5 msDS-KeyVersionNumber=3", Settled::Unchanged),
-            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=6 msDS-KeyVersionNumber=4", Settled::Changed),
-            // With must-change, on an account that had to change it before.
-            ("pwdLastSet=0 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=4", Settled::Changed),
-            ("pwdLastSet=0 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=3", Settled::Unchanged),
-            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=0 msDS-KeyVersionNumber=3", Settled::Undecidable),
-            ("pwdLastSet=5 msDS-KeyVersionNumber=3", "pwdLastSet=6", Settled::Undecidable),
-            ("pwdLastSet=5", "pwdLastSet=6 msDS-KeyVersionNumber=3", Settled::Undecidable),
-            ("pwdLastSet=5", "pwdLastSet=5", Settled::Unchanged),
-            ("pwdLastSet=5", "pwdLastSet=6", Settled::Changed),
-            ("pwdLastSet=0", "pwdLastSet=6", Settled::Changed),
-            ("pwdLastSet=0", "pwdLastSet=0", Settled::Undecidable),
-            ("pwdLastSet=5", "pwdLastSet=0", Settled::Undecidable),
-            ("pwdLastSet=5", "pwdLastSet unreadable", Settled::Undecidable),
-        ] {
-            let settled = ActiveDirectory::settled(&Stamp::new(before, None), &Stamp::new(after, None));
-            assert_eq!(settled, expected, "{before} {after}");
-        }
-    }
-
-    #[test]
     fn demands_are_those_of_the_policy_in_force() {
         let length = |name| server().demands(&recorded(name)).length;
         assert_eq!((length("active"), length("tool")), (Some(7), Some(12)));
@@ -665,14 +515,6 @@ mod tests {
             (whole.demands(&recorded("active")).history, server().demands(&recorded("active")).history),
             (Some(24), None)
         );
-    }
-
-    #[test]
-    fn notes_name_what_changes_no_verdict() {
-        let mut entry = recorded("active");
-        assert!(ActiveDirectory::notes(&entry).is_empty());
-        entry.replace("userAccountControl", vec![b"66080".to_vec()]);
-        assert_eq!(ActiveDirectory::notes(&entry).len(), 2);
     }
 
     #[test]
@@ -696,14 +538,5 @@ mod tests {
             prop_assert!(bytes.len() <= password.len() * 2 + 4);
         }
 
-        #[test]
-        fn the_guard_reads_back(id in any::<[u8; 16]>(), flags in any::<i64>()) {
-            let mut entry = recorded("active");
-            entry.replace(ID, vec![id.to_vec()]);
-            entry.replace("userAccountControl", vec![flags.to_string().into_bytes()]);
-            let stamp = ActiveDirectory::stamp(&entry).unwrap();
-            prop_assert_eq!(Seen::of(&stamp).number("userAccountControl"), Some(flags));
-            prop_assert!(Filter::parse(stamp.guard().unwrap()).unwrap().matches(&entry));
-        }
     }
 }

@@ -157,14 +157,6 @@ impl Sid {
             _ => None,
         }
     }
-
-    /// The groups of [`Self::power`] that the domain of this identifier has, for a walk over many accounts that learns
-    /// their members once.
-    pub fn powerful_groups(&self) -> Vec<Self> {
-        let of_the_domain = OF_DOMAINS.iter().map(|(rid, _)| self.sibling(*rid));
-        let of_servers = OF_SERVERS.iter().map(|(rid, _)| Self { authority: 5, parts: vec![32, *rid] });
-        of_the_domain.chain(of_servers).collect()
-    }
 }
 
 impl fmt::Display for Sid {
@@ -244,9 +236,6 @@ mod tests {
         ] {
             assert_eq!(Sid::from_text(sid).unwrap().power().is_some(), powerful, "{sid}");
         }
-        let groups = Sid::from_text("S-1-5-21-1-2-3-1104").unwrap().powerful_groups();
-        assert!(groups.iter().all(|group| group.power().is_some()));
-        assert!(groups.contains(&Sid::from_text("S-1-5-21-1-2-3-512").unwrap()));
     }
 
     proptest! {

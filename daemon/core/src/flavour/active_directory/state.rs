@@ -203,12 +203,12 @@ impl Look<'_, '_> {
         let since = since.and_then(|text| filetime::parse(text.as_bytes()).and_then(filetime::moment).ok());
         // Few may read which fine-grained policy holds. It says how long a lock lasts, and concerns nobody else.
         let is_hidden = !entry.has(OWN_POLICY) && !self.server.sight.hidden(entry, [OWN_POLICY]).is_empty();
-        let policy = if is_hidden { Err(()) } else { self.server.policy_of(entry).map_err(|_| ()) };
+        let policy = if is_hidden { None } else { self.server.policy_of(entry).ok() };
         let (end, why) = match (since, policy.map(|policy| policy.lock)) {
-            (Some(since), Ok(Some(lasts))) => (Some(since.plus(lasts)), "it should be over"),
-            (_, Ok(None)) => (None, "without end"),
-            (None, Ok(Some(_))) => (None, "since when can't be read"),
-            (_, Err(())) => (None, "for how long can't be read"),
+            (Some(since), Some(Some(lasts))) => (Some(since.plus(lasts)), "it should be over"),
+            (_, Some(None)) => (None, "without end"),
+            (None, Some(Some(_))) => (None, "since when can't be read"),
+            (_, None) => (None, "for how long can't be read"),
         };
         match end.filter(|end| end.plus(CLOCKS) > self.reading.now) {
             Some(end) => self.locked(Finding::LockedByFailures, "locked", Some(end)),

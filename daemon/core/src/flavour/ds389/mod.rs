@@ -13,7 +13,7 @@ pub(super) mod state;
 
 use zeroize::Zeroizing;
 
-use crate::domain::{Stamp, Standing, Timestamp};
+use crate::domain::{Dn, Stamp, Standing, Timestamp};
 use crate::flavour::entry::{Entry, Unreadable};
 use crate::flavour::filter::Filter;
 use crate::flavour::markers::Markers;
@@ -45,13 +45,16 @@ pub struct Ds389 {
     /// Whether every policy that can apply marks each write of a password on the account (`passwordTrackUpdateTime`),
     /// by whomever (`passwordAdminSkipInfoUpdate` is off).
     pub tracked: bool,
+    /// Whom policies name as administrators of passwords (`passwordAdminDN`): the accounts or groups themselves, and the
+    /// members of these. They may set anybody's password past every rule.
+    pub administrators: Vec<Dn>,
 }
 
 impl Default for Ds389 {
     /// A server of which nothing is known yet.
     fn default() -> Self {
         let idleness = Idleness::Unreadable("nobody has looked yet".into());
-        Self { defined: Vec::new(), idleness, must_change: None, tracked: false }
+        Self { defined: Vec::new(), idleness, must_change: None, tracked: false, administrators: Vec::new() }
     }
 }
 

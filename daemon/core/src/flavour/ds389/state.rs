@@ -1,7 +1,7 @@
 //! How an account stands, by the attributes in which 389 Directory Server keeps that. `mod` names what to ask for and
 //! writes; this file alone says what the values mean.
 
-use crate::domain::{Evidence, Finding, Standing, Timestamp};
+use crate::domain::{Dn, Evidence, Finding, Standing, Timestamp};
 use crate::flavour::Reading;
 use crate::flavour::ds389::{Ds389, idle};
 use crate::flavour::entry::Unreadable;
@@ -46,6 +46,7 @@ pub(in crate::flavour) const NEVER: Timestamp = Timestamp::from_millis(2_147_483
 pub(super) fn read(server: &Ds389, reading: &Reading<'_>, standing: &mut Standing) {
     openldap_state::hash(reading, standing);
     disabled(reading, standing);
+    privileged(server, reading, standing);
     let policy = match reading.policy {
         PolicyView::InForce(policy) => Ok(Some(policy)),
         PolicyView::None => Ok(None),
@@ -69,6 +70,16 @@ pub(in crate::flavour) fn disabled(reading: &Reading<'_>, standing: &mut Standin
             let why = format!("{value}: the server takes nothing but `true` for disabled");
             standing.add(reading.evidence(Finding::Unknown, "nsAccountLock", &why));
         }
+    }
+}
+
+/// Whoever sets other people's passwords past the rules: named in a policy, or a member of a group that is.
+fn privileged(server: &Ds389, reading: &Reading<'_>, standing: &mut Standing) {
+    let own = Dn::parse(&reading.entry.name().0).ok();
+    let named = reading.entry.texts("memberOf").filter_map(|name| Dn::parse(name).ok());
+    let groups = reading.groups.iter().flatten().cloned().chain(named);
+    if let Some(name) = own.into_iter().chain(groups).find(|name| server.administrators.contains(name)) {
+        standing.add(reading.evidence(Finding::Privileged, "passwordAdminDN", name.as_str()));
     }
 }
 
@@ -381,6 +392,22 @@ mod tests {
         ] {
             let found = found(&format!("passwordGraceUserTime: 0\n{line}"), &view);
             assert!(expected.map_or(found.is_empty(), |expected| found.contains(&expected)), "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn t57_administrators_of_passwords_are_privileged() {
+        let (ada, group) = ("UID=Ada, ou=people,dc=example,dc=org", "cn=keepers,dc=example,dc=org");
+        let set = "passwordGraceUserTime: 0";
+        for (administrators, lines, expected) in [
+            (&[ada][..], set, &[Finding::Privileged][..]),
+            (&[group], set, &[]),
+            (&[group], "passwordGraceUserTime: 0\nmemberOf: CN=Keepers,dc=example,dc=org", &[Finding::Privileged]),
+            (&[], "passwordGraceUserTime: 0\nmemberOf: cn=keepers,dc=example,dc=org", &[]),
+        ] {
+            let administrators = administrators.iter().map(|name| Dn::parse(name).unwrap()).collect();
+            let server = Ds389 { administrators, ..server() };
+            assert_eq!(findings(&server, &recorded(lines), &view(|_| {})), expected, "{lines}");
         }
     }
 

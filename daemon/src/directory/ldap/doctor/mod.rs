@@ -6,6 +6,7 @@
 //! `check` asks for the first half, `doctor` for all of it: one implementation, two depths.
 
 mod certificate;
+mod marking;
 mod people;
 mod policies;
 mod rank;
@@ -23,6 +24,7 @@ use rekeyd_core::flavour::active_directory::sid::Sid;
 use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::remedy::Place;
 
+use self::marking::Marking;
 use self::seen::Chart;
 use super::connect::Who;
 use super::nature::{self, Nature};
@@ -45,6 +47,7 @@ impl Ldap {
     }
 
     pub(in crate::directory) async fn probe(&self, care: Care, now: Timestamp, listener: &Listener) {
+        let mut marking = Marking::default();
         for upstream in &self.upstreams {
             let mut chart = Chart::new(&upstream.endpoint.url, listener);
             match certificate::look(upstream, now, &mut chart).await {
@@ -58,6 +61,10 @@ impl Ldap {
             chart.tell().await;
             match upstream.session(&self.wanted).await {
                 Ok(mut session) => {
+                    marking
+                        .compare(&upstream.endpoint.url, &session.nature.flavour)
+                        .into_iter()
+                        .for_each(|probe| chart.add(probe));
                     let looked = self.look_around(upstream, &mut session, care, now, &mut chart).await;
                     if let Err(failure) = looked {
                         chart.add(

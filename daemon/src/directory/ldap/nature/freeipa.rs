@@ -24,8 +24,7 @@ pub(super) async fn learn(link: &mut Link, ground: &Ground<'_>, proof: &mut Opti
     let ds = Ds389 {
         defined: ground.schema.defined.clone(),
         idleness: ds389::idleness(link, ground).await?,
-        must_change: None,
-        tracked: false,
+        ..Ds389::default()
     };
     let flavour = Flavour::FreeIpa(FreeIpa {
         ds,
