@@ -317,7 +317,7 @@ pub(super) mod tests {
         let markers = super::tests::mapping("never_activated = [\"!pwdChangedTime\", \"!initials\"]");
         let unmarked = super::tests::entry(&[]);
         for (hidden, expected) in [
-            (&[][..], &[Finding::NeverActivated, Finding::NeverActivated][..]),
+            (&[][..], &[Finding::NeverActivated; 3][..]),
             (&["pwdchangedtime".to_owned()], &[Finding::Unknown, Finding::NeverActivated]),
             (&["pwdChangedTime".to_owned(), "initials".to_owned()], &[Finding::Unknown, Finding::Unknown]),
         ] {
