@@ -430,38 +430,10 @@ impl Store {
         }
     }
 
-    /// The trail, newest first, of one account where asked.
-    pub async fn audit(&self, account: Option<AccountId>, most: usize) -> Result<Vec<AuditRow>, Error> {
-        match self {
-            Self::Sqlite(store) => store.audit(account, most).await,
-        }
-    }
-
-    /// The accounts of a stable id that the store knows, in whatever directory: also those that are gone from there.
-    pub async fn accounts_named(&self, stable: &str) -> Result<Vec<AccountId>, Error> {
-        match self {
-            Self::Sqlite(store) => store.accounts_named(stable).await,
-        }
-    }
-
-    /// Checks the whole chain, in slices that let other looks come between.
-    pub async fn verify_audit(&self) -> Result<Chain, Error> {
-        match self {
-            Self::Sqlite(store) => store.verify_audit().await,
-        }
-    }
-
     /// Voids every live ticket and begins a new epoch; says how many tickets.
     pub async fn restored(&self, event: Event) -> Result<u64, Error> {
         match self {
             Self::Sqlite(store) => store.restored(event).await,
-        }
-    }
-
-    /// Counts for status.
-    pub async fn counts(&self, now: Timestamp) -> Result<Counts, Error> {
-        match self {
-            Self::Sqlite(store) => store.counts(now).await,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What operators see: the audit trail and counts.
 
-use rekeyd_core::domain::Timestamp;
+use rekeyd_core::domain::{AccountId, Timestamp};
+
+use super::{Error, Store};
 
 /// A row of the audit trail.
 #[derive(Clone, Debug)]
@@ -77,4 +79,34 @@ pub struct LeftBehind {
     pub tickets_live: u64,
     /// Settings of unknown outcome that only it can tell of.
     pub unsettled: u64,
+}
+
+impl Store {
+    /// The trail, newest first, of one account where asked.
+    pub async fn audit(&self, account: Option<AccountId>, most: usize) -> Result<Vec<AuditRow>, Error> {
+        match self {
+            Self::Sqlite(store) => store.audit(account, most).await,
+        }
+    }
+
+    /// The accounts of a stable id that the store knows, in whatever directory: also those that are gone from there.
+    pub async fn accounts_named(&self, stable: &str) -> Result<Vec<AccountId>, Error> {
+        match self {
+            Self::Sqlite(store) => store.accounts_named(stable).await,
+        }
+    }
+
+    /// Checks the whole chain, in slices that let other looks come between.
+    pub async fn verify_audit(&self) -> Result<Chain, Error> {
+        match self {
+            Self::Sqlite(store) => store.verify_audit().await,
+        }
+    }
+
+    /// Counts for status.
+    pub async fn counts(&self, now: Timestamp) -> Result<Counts, Error> {
+        match self {
+            Self::Sqlite(store) => store.counts(now).await,
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //!
 //! `check` asks for the first half, `doctor` for all of it: one implementation, two depths.
 
+mod access;
 mod certificate;
 mod marking;
 mod people;
