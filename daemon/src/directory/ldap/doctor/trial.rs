@@ -7,6 +7,7 @@ use std::time::Duration;
 use rekeyd_core::domain::{EntryName, Stamp};
 use rekeyd_core::flavour::entry::Entry;
 use rekeyd_core::flavour::filter::Filter;
+use rekeyd_core::flavour::openldap::Conditions;
 use rekeyd_core::flavour::policy_entry::Policy;
 use rekeyd_core::flavour::product::Product;
 use rekeyd_core::flavour::remedy::Place;
@@ -60,7 +61,8 @@ impl Ldap {
         }
         if let Some((sample, policy)) = sample.zip(policy)
             && nature.flavour.product() == Product::OpenLdap
-            && nature.root.assertion
+            // Not that the server lists the control: the canary has shown that it heeds it. This is a person's entry.
+            && nature.proof.conditions != Conditions::None
             && policy.check_quality > 0
         {
             without_writing(&mut session.link, sample.name(), place, to).await?;
@@ -121,16 +123,16 @@ async fn on_the_canary(
     let Ok(good) = random_password() else { return Ok(()) };
     match write(nature, link, canary, BAD).await? {
         Outcome::Done => {
-            write(nature, link, canary, &good).await?;
+            let then = match write(nature, link, canary, &good).await? {
+                Outcome::Done => "and has a good one again".to_owned(),
+                other => format!("and has it still ({}): set another one by hand", words(other)),
+            };
             to.add(
                 Probe::found(
                     Cause::QualityBypassed,
                     if demands.length.is_some_and(|length| length > 1) { Grade::Broken } else { Grade::Note },
                     what,
-                    format!(
-                        "the server took a bad password of one letter for the canary {}, and has a good one again",
-                        canary.0
-                    ),
+                    format!("the server took a bad password of one letter for the canary {}, {then}", canary.0),
                 )
                 .mended_by(
                     "Have the policy check quality, and see that rekeyd's account is no administrator of passwords.",
