@@ -134,7 +134,11 @@ fn total(counts: AdoptCounts) -> u64 {
 fn counted(screen: &Screen, counts: AdoptCounts, recorded: bool) -> String {
     let becomes = |yes: &str, no: &str| if recorded { yes.to_owned() } else { no.to_owned() };
     let rows = [
-        (counts.activated, "activated", becomes("recorded: they may reset", "they would be able to reset")),
+        (
+            counts.activated,
+            "activated",
+            "their persons set a password; the table and the policy decide on the rest".into(),
+        ),
         (
             counts.never_activated,
             "never-activated",
